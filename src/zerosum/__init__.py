@@ -1,0 +1,1 @@
+"""zerosum: the game of generative adversarial networks."""

@@ -1,0 +1,70 @@
+"""What the data looks like and how to read it: all that networks and recipes need to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+
+Fit = Literal["crop", "pad", "stretch"]
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The shape that networks are built for."""
+
+    shape: tuple[int, ...]  # (C, H, W) for images, (d,) for points of a toy mixture
+    classes: int = 0  # 0: no labels, or labels not used
+
+    @property
+    def is_image(self) -> bool:
+        return len(self.shape) == 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which data a run reads, and how it is brought to one size."""
+
+    source: str
+    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path to a folder, zip, IDX, .npy or .npz file."""
+    root: str | None = None
+    """For named sets: the folder that holds (or will hold) their files."""
+    split: Literal["train", "test", "all"] = "train"
+    """For named sets with a published split: which side to read."""
+    size: tuple[int, int] | None = None
+    """Height and width to bring every image to; as found if not given."""
+    channels: Literal[1, 3, 4] | None = None
+    """1 grey, 3 colour, 4 colour with alpha; as found if not given."""
+    fit: Fit = "crop"
+    """How to bring other aspect ratios to `size`: crop the centre, pad with the edge colour, or stretch."""
+    labels: str | None = None
+    """A CSV file (columns: file, label) for folders and zips; sub-folders are the classes if not given."""
+    flip: bool = False
+    """Mirror half of the images, left to right (doubles the data where left and right mean the same)."""
+    download: bool = False
+    """Fetch a named set that is not here yet."""
+    limit: int | None = None
+    """Read only the first N images (after sorting by name)."""
+    cache: str | None = None
+    """Folder of the packed cache; the user's cache folder if not given."""
+    memory_megabytes: int = 1024
+    """Sets up to this size live in memory as uint8; larger ones are memory-mapped from the packed cache."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Everything that training asks of data. Implementations are random-access and never change.
+
+    `gather` takes indices (n,) int64 and returns values and labels: uint8 (n, C, H, W) for images, float32 (n, d)
+    for points; labels int64 (n,), or None where the set has none.
+    """
+
+    @property
+    def spec(self) -> Spec: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def __len__(self) -> int: ...
+    def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...

@@ -1,0 +1,75 @@
+"""One kind of schedule for everything that changes while a run goes on: time is images seen (design rule 9)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+Shape = Literal["constant", "linear", "cosine"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that goes from `start` to `end` while the first `images` real images are seen, then stays.
+
+    Called with images seen, it returns the value. Its text form is what the command line takes and
+    `recipe.json` holds: ``0.05`` for a constant, ``linear:START:END:IMAGES`` or ``cosine:START:END:IMAGES``.
+    """
+
+    start: float
+    end: float
+    images: int = 0
+    shape: Shape = "constant"
+
+    def __call__(self, images_seen: int) -> float:
+        if self.shape == "constant":
+            return self.start
+        t = min(images_seen / self.images, 1.0)
+        if self.shape == "cosine":
+            t = (1 - math.cos(math.pi * t)) / 2
+        return self.start + (self.end - self.start) * t
+
+    def __str__(self) -> str:
+        if self.shape == "constant":
+            return repr(self.start)
+        return f"{self.shape}:{self.start!r}:{self.end!r}:{self.images}"
+
+    @staticmethod
+    def parse(text: str) -> Schedule:
+        """Read the text form back. Raises ValueError that says the forms allowed."""
+        try:
+            parts = text.split(":")
+            if len(parts) == 1:
+                return Constant(float(text))
+            shape, start, end, images = parts
+            if shape == "linear":
+                return Linear(float(start), float(end), int(float(images)))
+            if shape == "cosine":
+                return Cosine(float(start), float(end), int(float(images)))
+        except ValueError:
+            pass  # the message below says more than Python's own
+        raise ValueError(
+            f"'{text}' is not a schedule: give a number, linear:START:END:IMAGES or cosine:START:END:IMAGES"
+        )
+
+
+def Constant(value: float) -> Schedule:
+    """The same value for the whole run."""
+    return Schedule(float(value), float(value))
+
+
+def Linear(start: float, end: float, images: int) -> Schedule:
+    """A straight line over the first `images` images, then `end`."""
+    return Schedule(float(start), float(end), _positive(images), "linear")
+
+
+def Cosine(start: float, end: float, images: int) -> Schedule:
+    """Half a cosine over the first `images` images (slow, fast, slow), then `end`."""
+    return Schedule(float(start), float(end), _positive(images), "cosine")
+
+
+def _positive(images: int) -> int:
+    if images <= 0:
+        raise ValueError(f"images={images}: a schedule's length in images must be above 0")
+    return int(images)
