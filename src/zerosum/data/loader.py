@@ -1,0 +1,75 @@
+"""The way from a data set to the game: keyed order, and the only place where uint8 becomes [-1, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosum import randomness
+from zerosum.data.spec import Dataset
+
+
+def scale(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """uint8 0 .. 255 to -1 .. 1 in steps of 2/255 (`sample.to_uint8` is its inverse); points pass unchanged."""
+    tensor = torch.from_numpy(values)
+    if device.type != "mps":  # which has no float64
+        tensor = tensor.to(device, non_blocking=True)
+    if tensor.dtype == torch.uint8:
+        return tensor.to(dtype).mul_(2 / 255).sub_(1).to(device)
+    return tensor.to(device, dtype)
+
+
+class Loader:
+    """A `game.Source`: real images, labels, latents and uniform numbers by purpose and global sample index.
+
+    Endless and stateless: sample i of a purpose is item i mod n of pass i div n, each pass in a new keyed order; so a
+    restart needs nothing but the index, and the processes' shares are disjoint because their indices are.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        latent: int,
+        conditional: bool = False,
+        flip: bool = False,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        self.latent_size = latent
+        self.conditional = conditional
+        self.flip = flip and dataset.spec.is_image
+        self.dtype = dtype
+        self.device = device or torch.device("cpu")
+        self._kept: tuple[tuple[str, int, int], np.ndarray | None] | None = None
+
+    def real(self, purpose: str, first: int, count: int) -> Tensor:
+        index = randomness.order(self.seed, purpose, first, count, len(self.dataset))
+        values, labels = self.dataset.gather(index)
+        self._kept = ((purpose, first, count), labels)
+        if self.flip:
+            mirrored = randomness.uniform(self.seed, f"{purpose}/flip", first, count).numpy()[:, 0] < 0.5
+            values[mirrored] = values[mirrored][..., ::-1]
+        return scale(values, self.dtype, self.device)
+
+    def label(self, purpose: str, first: int, count: int) -> Tensor | None:
+        if not self.conditional:
+            return None
+        if self._kept is not None and self._kept[0] == (purpose, first, count):
+            labels = self._kept[1]
+        else:
+            _, labels = self.dataset.gather(
+                randomness.order(self.seed, purpose, first, count, len(self.dataset))
+            )
+        return None if labels is None else torch.from_numpy(labels).to(self.device)
+
+    def latent(self, purpose: str, first: int, count: int) -> Tensor:
+        z = randomness.normal(self.seed, purpose, first, count, self.latent_size)
+        return z.to(self.dtype).to(self.device)
+
+    def uniform(self, purpose: str, first: int, count: int) -> Tensor:
+        return randomness.uniform(self.seed, purpose, first, count)[:, 0].to(self.dtype).to(self.device)

@@ -1,0 +1,86 @@
+"""Many processes play as one: started by torchrun, gloo on CPUs, NCCL on GPUs. Gradients are averaged by hand.
+
+DistributedDataParallel is not used: a turn that has only a penalty, or two forwards with BatchNorm, gives it wrong
+gradients or an error (see docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_writer() -> bool:
+    """Rank 0 alone writes files and talks."""
+    return rank() == 0
+
+
+def start(device: torch.device) -> bool:
+    """Join the group if torchrun started this process (it sets WORLD_SIZE). True if this call joined it."""
+    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return False
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    return True
+
+
+def stop() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+@torch.no_grad()
+def average_gradients(parameters: Sequence[Tensor]) -> None:
+    """Average the gradients over all ranks, in place, in one message. An absent gradient (None) stays None."""
+    if world() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """The sum of a small tensor over all ranks (a new tensor; itself when alone)."""
+    if world() == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total
+
+
+def agree(flag: bool, device: torch.device) -> bool:
+    """True on every rank if it is true on any: so that all stop at the same step."""
+    if world() == 1:
+        return flag
+    return bool(sum_over_ranks(torch.tensor(float(flag), device=device)) > 0)
+
+
+def broadcast(values: Sequence[Tensor]) -> None:
+    """Give every rank the writer's tensors, in place."""
+    if world() > 1:
+        for value in values:
+            dist.broadcast(value, src=0)
+
+
+def barrier() -> None:
+    if world() > 1:
+        dist.barrier()

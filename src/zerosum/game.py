@@ -1,0 +1,316 @@
+"""The game: players, batches and turns. An algorithm says whose turn it is and what that player minimises.
+
+    with turn("D") as minimise:          # D moves: it alone is thawed, everyone else is frozen
+        for b in turn.split(batch):      # the whole batch, or micro-batches where memory is short
+            minimise(loss(p.D(b.image), p.D(p.G(b.z))))
+
+On leaving the block the gradients are averaged over the processes, checked, and the player's optimiser steps. Nothing
+else in the package knows how to do these things.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from zerosum import distributed
+from zerosum.data.spec import Spec
+from zerosum.errors import UserError
+from zerosum.networks import Networks, coupled, stateful, track
+from zerosum.schedule import Schedule
+
+
+def leaf(x: Tensor) -> Tensor:
+    """x as a leaf that requires grad, cut from what made it: the point at which a penalty differentiates."""
+    return x.detach().requires_grad_()
+
+
+class Source(Protocol):
+    """Where a batch's numbers come from, by the global index of its first sample (see `data.loader`)."""
+
+    def real(self, purpose: str, first: int, count: int) -> Tensor: ...
+    def label(self, purpose: str, first: int, count: int) -> Tensor | None: ...
+    def latent(self, purpose: str, first: int, count: int) -> Tensor: ...
+    def uniform(self, purpose: str, first: int, count: int) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The samples first .. first+count-1 of a run: real images, labels and latents, each drawn when first asked for.
+
+    Shapes: image (N, C, H, W) or (N, d) in the run's precision, scaled to [-1, 1] if images; label (N,) int64 or
+    None; z (N, latent). The twins `image2`, `label2`, `z2` are a second, independent draw, for G's turn.
+    """
+
+    source: Source
+    first: int
+    count: int
+    stride: int  # samples from this batch to the next one of the same process: the total batch of all processes
+
+    @cached_property
+    def image(self) -> Tensor:
+        return self.source.real("real", self.first, self.count)
+
+    @cached_property
+    def label(self) -> Tensor | None:
+        return self.source.label("real", self.first, self.count)
+
+    @cached_property
+    def z(self) -> Tensor:
+        return self.source.latent("z", self.first, self.count)
+
+    @cached_property
+    def image2(self) -> Tensor:
+        return self.source.real("real2", self.first, self.count)
+
+    @cached_property
+    def label2(self) -> Tensor | None:
+        return self.source.label("real2", self.first, self.count)
+
+    @cached_property
+    def z2(self) -> Tensor:
+        return self.source.latent("z2", self.first, self.count)
+
+    @cached_property
+    def epsilon(self) -> Tensor:
+        """Uniform numbers in (0, 1), one a sample, (N,)."""
+        return self.source.uniform("epsilon", self.first, self.count)
+
+    def rounds(self, n: int) -> list[Batch]:
+        """This batch and the n-1 that follow: one for each D turn of a step with several."""
+        return [Batch(self.source, self.first + i * self.stride, self.count, self.stride) for i in range(n)]
+
+    def parts(self, n: int) -> list[Batch]:
+        """n equal micro-batches; a count that n does not divide is an error."""
+        if n == 1:
+            return [self]
+        size, rest = divmod(self.count, n)
+        if rest:
+            raise ValueError(f"{self.count} samples do not split into {n} equal micro-batches")
+        return [Batch(self.source, self.first + i * size, size, self.stride) for i in range(n)]
+
+
+class Players:
+    """The networks in the game, by the names that the paper gives them: `p.G`, `p.D`."""
+
+    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+        self.networks = dict(networks)
+
+    def __getattr__(self, name: str) -> nn.Module:
+        try:
+            return self.__dict__["networks"][name]
+        except KeyError:
+            raise AttributeError(f"no player named {name}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.networks)
+
+
+class Minimise(Protocol):
+    """What a turn hands out: the player's loss, one number a sample (or a patch map), is averaged and minimised."""
+
+    def __call__(self, loss: Tensor, share: float | None = None) -> None: ...
+
+
+class Turn(Protocol):
+    """What an algorithm's step receives as `turn`."""
+
+    def __call__(self, *names: str, full_precision: bool = False) -> AbstractContextManager[Minimise]: ...
+    def split(self, batch: Batch) -> Iterator[Batch]: ...
+    def note(self, *, real: Tensor, fake: Tensor) -> None: ...
+
+
+class Algorithm(ABC):
+    """One paper: its networks and its step. Each is a frozen dataclass in a file of its own in `algorithms/`."""
+
+    networks: Networks
+    relative: ClassVar[bool] = False
+    """True if D's logits mean something only against each other (accuracy is then taken at their midpoint)."""
+
+    @property
+    def rounds(self) -> int:
+        """How many batches of real images the D turns of one step draw."""
+        return 1
+
+    @abstractmethod
+    def players(self, spec: Spec) -> dict[str, nn.Module]:
+        """The networks of the game, built for the data, by the paper's names. Names with G use `adam_g`, with D `adam_d`."""
+
+    @abstractmethod
+    def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
+        """One iteration of the paper's algorithm. `seen`: real images that D's turns have drawn before it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adam:
+    """Adam (Kingma and Ba 2015). betas are floats: torch refuses a list of ints."""
+
+    lr: Schedule
+    beta1: float = 0.5
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """An algorithm with everything that its paper settles beside it; a recipe adds the data and the length."""
+
+    algorithm: Algorithm
+    adam_g: Adam
+    adam_d: Adam
+    batch_size: int
+    images: int
+    ema_half_life: Schedule
+
+
+class Engine(Protocol):
+    """The machine's side of a turn (see `zerosum.engine`)."""
+
+    def forward(self, full_precision: bool) -> AbstractContextManager[Any]: ...
+
+
+class Turns:
+    """The referee. Freezes and thaws, clears, averages, guards, steps; keeps the score for the log."""
+
+    def __init__(
+        self,
+        players: Players,
+        optimisers: Mapping[str, torch.optim.Optimizer],
+        engine: Engine,
+        *,
+        micro_batches: int = 1,
+        relative: bool = False,
+    ) -> None:
+        self.players = players
+        self.optimisers = optimisers
+        self.engine = engine
+        self.micro_batches = micro_batches
+        self.relative = relative
+        self.scores: dict[str, Score] = {}
+        self.skipped = 0  # turns skipped for a non-finite gradient, in the whole run
+        self.skipped_in_a_row = 0
+        self._share = 1.0
+        self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
+        self._stateful = {name: stateful(network) for name, network in players.networks.items()}
+        if micro_batches > 1:
+            for name, network in players.networks.items():
+                if coupled(network):
+                    raise UserError(
+                        f"micro_batches={micro_batches}: the samples of a batch influence each other in {name} "
+                        "(BatchNorm or minibatch statistics), so it cannot be split; set micro_batches to 1"
+                    )
+
+    @contextmanager
+    def __call__(self, *names: str, full_precision: bool = False) -> Iterator[Minimise]:
+        for name in self.players:
+            moves = name in names
+            for parameter in self._parameters[name]:
+                parameter.requires_grad = moves
+            track(self._stateful[name], moves)
+        movers = [parameter for name in names for parameter in self._parameters[name]]
+        # A skipped turn must leave no trace: BatchNorm statistics of a non-finite forward would.
+        buffers = [(b, b.clone()) for name in names for m in self._stateful[name] for b in m.buffers()]
+        losses: list[Tensor] = []
+
+        def minimise(loss: Tensor, share: float | None = None) -> None:
+            if loss.dim() == 0:
+                raise ValueError("minimise takes one loss a sample, shape (N,): the turn does the averaging")
+            mean = loss.mean() * (self._share if share is None else share)
+            mean.backward()
+            losses.append(mean.detach())
+
+        try:
+            with self.engine.forward(full_precision):
+                yield minimise
+            if not losses:
+                raise RuntimeError(f"the turn of {', '.join(names)} minimised nothing: call minimise(loss) in it")
+            distributed.average_gradients(movers)
+            gradients = [p.grad for p in movers if p.grad is not None]
+            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            player = "+".join(names)
+            if bool(torch.isfinite(norm)):
+                for name in names:
+                    self.optimisers[name].step()
+                self.skipped_in_a_row = 0
+                self._add(f"loss/{player}", torch.stack(losses).sum())
+                self._add(f"gradient/{player}", norm)
+            else:
+                for buffer, before in buffers:
+                    buffer.copy_(before)
+                self.skipped += 1
+                self.skipped_in_a_row += 1
+        finally:
+            for parameter in movers:
+                parameter.grad = None
+
+    def split(self, batch: Batch) -> Iterator[Batch]:
+        """The batch in the run's micro-batches; `minimise` weighs each by its share while the loop is at it."""
+        parts = batch.parts(self.micro_batches)
+        self._share = 1.0 / len(parts)
+        try:
+            yield from parts
+        finally:
+            self._share = 1.0
+
+    @torch.no_grad()
+    def note(self, *, real: Tensor, fake: Tensor) -> None:
+        """Keep D's accuracy on real and on fake for the log, from its logits (N,)."""
+        threshold = (real.mean() + fake.mean()) / 2 if self.relative else 0.0
+        self._add("accuracy/real", (real > threshold).double().mean())
+        self._add("accuracy/fake", (fake < threshold).double().mean())
+
+    def _add(self, name: str, value: Tensor) -> None:
+        self.scores.setdefault(name, Score()).add(value)
+
+    def read_scores(self) -> dict[str, float]:
+        """Means since the last reading, over all processes; then starts anew."""
+        names = sorted(self.scores)
+        if not names:
+            return {}
+        table = torch.stack([torch.stack((self.scores[n].total, self.scores[n].total.new_tensor(float(self.scores[n].count)))) for n in names])
+        table = distributed.sum_over_ranks(table)
+        self.scores = {}
+        return {name: float(total / count) for name, (total, count) in zip(names, table.tolist(), strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold of the score, exact in JSON."""
+        return {
+            "skipped": self.skipped,
+            "skipped_in_a_row": self.skipped_in_a_row,
+            "scores": {name: [float(score.total), score.count] for name, score in self.scores.items()},
+        }
+
+    def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+        self.skipped = state["skipped"]
+        self.skipped_in_a_row = state["skipped_in_a_row"]
+        self.scores = {
+            name: Score(torch.tensor(total, dtype=torch.float64, device=device), count)
+            for name, (total, count) in state["scores"].items()
+        }
+
+
+class Score:
+    """A running sum on the device, read only when it is logged."""
+
+    def __init__(self, total: Tensor | None = None, count: int = 0) -> None:
+        self._total = total
+        self.count = count
+
+    @property
+    def total(self) -> Tensor:
+        if self._total is None:
+            raise RuntimeError("an empty score has no total")
+        return self._total
+
+    def add(self, value: Tensor) -> None:
+        value = value.double()
+        self._total = value if self._total is None else self._total + value
+        self.count += 1
+

@@ -1,0 +1,89 @@
+"""Adversarial losses: pure functions of the critic's logits. Logits in, one loss a sample out, shape (N,).
+
+Under mixed precision logits come in bf16; every loss is computed in float32 at least.
+
+Symbols (paper -> here): D(x) -> d_real, D(G(z)) -> d_fake (logits, before any sigmoid); sigma -> sigmoid;
+softplus(t) = log(1 + e^t), so -log sigma(t) = softplus(-t), which neither overflows nor saturates.
+Every loss asserts the shape (N,), or equal shapes of two: (N,1) against (N,) would broadcast to (N,N) in silence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import relu, softplus
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+def _full(logits: Tensor) -> Tensor:
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _pair(d_real: Tensor, d_fake: Tensor) -> tuple[Tensor, Tensor]:
+    if d_real.shape != d_fake.shape or d_real.dim() != 1:
+        raise ValueError(
+            f"logits must be (N,) and alike, not {tuple(d_real.shape)} and {tuple(d_fake.shape)}: let the critic "
+            "return one logit a sample"
+        )
+    return _full(d_real), _full(d_fake)
+
+
+def _vector(d_fake: Tensor) -> Tensor:
+    if d_fake.dim() != 1:
+        raise ValueError(f"logits must be (N,), not {tuple(d_fake.shape)}: let the critic return one logit a sample")
+    return _full(d_fake)
+
+
+def discriminator(d_real: Float[Tensor, " n"], d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """-log D(x) - log(1 - D(G(z))): what D minimises (Goodfellow et al. 2014, eq. 1, negated)."""
+    d_real, d_fake = _pair(d_real, d_fake)
+    return softplus(-d_real) + softplus(d_fake)
+
+
+def non_saturating(d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """-log D(G(z)): G's loss with strong gradients early on (Goodfellow et al. 2014, sec. 3)."""
+    d_fake = _vector(d_fake)
+    return softplus(-d_fake)
+
+
+def minimax(d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """log(1 - D(G(z))): G's side of the value function itself (Goodfellow et al. 2014, eq. 1); saturates."""
+    d_fake = _vector(d_fake)
+    return -softplus(d_fake)
+
+
+def wasserstein_critic(d_real: Float[Tensor, " n"], d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """D(G(z)) - D(x): the negated estimate of the Wasserstein distance (Arjovsky et al. 2017; Gulrajani 2017, eq. 3)."""
+    d_real, d_fake = _pair(d_real, d_fake)
+    return d_fake - d_real
+
+
+def wasserstein_generator(d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """-D(G(z)) (Gulrajani et al. 2017, algorithm 1, line 11); also G's hinge loss (Miyato et al. 2018, eq. 17)."""
+    d_fake = _vector(d_fake)
+    return -d_fake
+
+
+def hinge(d_real: Float[Tensor, " n"], d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
+    d_real, d_fake = _pair(d_real, d_fake)
+    return relu(1 - d_real) + relu(1 + d_fake)
+
+
+def relativistic(d_better: Float[Tensor, " n"], d_worse: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """softplus(-(D(a) - D(b))): the relativistic pairing loss (Huang et al. 2024, eq. 2, after Jolicoeur-Martineau 2018).
+
+    D minimises it with (real, fake), G with (fake, real). f(t) = -log(1 + e^-t) in the paper's max-min form.
+    """
+    d_better, d_worse = _pair(d_better, d_worse)
+    return softplus(-(d_better - d_worse))
+
+
+def optimal_logits(p_data: Float[Tensor, " n"], p_g: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """The best D's logits, log p_data(x) - log p_g(x), from the two densities (Goodfellow et al. 2014, prop. 1)."""
+    p_data, p_g = _pair(p_data, p_g)
+    return torch.log(p_data) - torch.log(p_g)

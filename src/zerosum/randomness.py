@@ -1,0 +1,74 @@
+"""Random numbers by address: keyed by (seed, purpose, global sample index), never by rank, batch or history.
+
+Sample number i of a purpose gets the same numbers whoever draws it, in whatever batch, before or after a restart; so
+one process and N ranks play the same game, and nothing about "where the generator was" has to be saved. The source is
+the counter-based generator Philox (Salmon et al. 2011): a key per (seed, purpose), a block of counters per sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+WORDS_PER_COUNTER = 4  # one Philox 4x64 counter gives four 64-bit words
+
+
+@lru_cache(maxsize=256)
+def key(seed: int, purpose: str) -> int:
+    """A 128-bit Philox key for one purpose of one run."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{purpose}".encode(), digest_size=16).digest(), "little")
+
+
+def words(seed: int, purpose: str, first: int, count: int, per_sample: int) -> np.ndarray:
+    """Raw words (count, per_sample) uint64 for the samples first .. first+count-1."""
+    counters = -(-per_sample // WORDS_PER_COUNTER)
+    source = np.random.Philox(key=key(seed, purpose), counter=first * counters)
+    raw = source.random_raw(count * counters * WORDS_PER_COUNTER)
+    return raw.reshape(count, counters * WORDS_PER_COUNTER)[:, :per_sample]
+
+
+def uniform(seed: int, purpose: str, first: int, count: int, per_sample: int = 1) -> Tensor:
+    """Uniform numbers in (0, 1), shape (count, per_sample), float64."""
+    raw = words(seed, purpose, first, count, per_sample)
+    return torch.from_numpy(((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+
+
+def normal(seed: int, purpose: str, first: int, count: int, per_sample: int) -> Tensor:
+    """Standard normal numbers, shape (count, per_sample), float64, by Box and Muller (1958).
+
+    Each 64-bit word gives one pair: its upper 32 bits the radius, its lower 32 bits the angle.
+    """
+    pairs = -(-per_sample // 2)
+    raw = np.ascontiguousarray(words(seed, purpose, first, count, pairs)).view(np.uint32)
+    unit = torch.from_numpy(raw.reshape(count, pairs, 2).astype(np.float64)).add_(0.5).mul_(2.0**-32)
+    radius = unit[..., 0].log_().mul_(-2.0).sqrt_()
+    angle = unit[..., 1].mul_(2 * math.pi)
+    both = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
+    return both.reshape(count, 2 * pairs)[:, :per_sample]
+
+
+@lru_cache(maxsize=8)
+def permutation(seed: int, purpose: str, epoch: int, n: int) -> np.ndarray:
+    """The order in which pass number `epoch` visits a set of n items: (n,) int64, each exactly once."""
+    return np.random.Generator(np.random.Philox(key=key(seed, f"{purpose}/{epoch}"))).permutation(n)
+
+
+def order(seed: int, purpose: str, first: int, count: int, n: int) -> np.ndarray:
+    """Which items the global samples first .. first+count-1 are, (count,) int64: endless passes without repeats."""
+    index = np.arange(first, first + count, dtype=np.int64)
+    epochs, position = index // n, index % n
+    out = np.empty(count, dtype=np.int64)
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        here = epochs == epoch
+        out[here] = permutation(seed, purpose, epoch, n)[position[here]]
+    return out
+
+
+def torch_seed(seed: int, purpose: str, position: int) -> int:
+    """A 63-bit seed for torch's own generator (dropout, initial weights), addressed the same way."""
+    return key(seed, f"{purpose}/{position}") & ((1 << 63) - 1)
