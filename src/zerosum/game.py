@@ -195,7 +195,7 @@ class Turns:
         self.relative = relative
         self.scores: dict[str, Score] = {}
         self.skipped = 0  # turns skipped for a non-finite gradient, in the whole run
-        self.skipped_in_a_row = 0
+        self.skips_in_a_row: dict[str, int] = {}  # by player
         self._share = 1.0
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
@@ -238,14 +238,14 @@ class Turns:
             if bool(torch.isfinite(norm)):
                 for name in names:
                     self.optimisers[name].step()
-                self.skipped_in_a_row = 0
+                self.skips_in_a_row[player] = 0
                 self._add(f"loss/{player}", torch.stack(losses).sum())
                 self._add(f"gradient/{player}", norm)
             else:
                 for buffer, before in buffers:
                     buffer.copy_(before)
                 self.skipped += 1
-                self.skipped_in_a_row += 1
+                self.skips_in_a_row[player] = self.skips_in_a_row.get(player, 0) + 1
         finally:
             for parameter in movers:
                 parameter.grad = None
@@ -283,13 +283,13 @@ class Turns:
         """What a checkpoint must hold of the score, exact in JSON."""
         return {
             "skipped": self.skipped,
-            "skipped_in_a_row": self.skipped_in_a_row,
+            "skips_in_a_row": dict(self.skips_in_a_row),
             "scores": {name: [float(score.total), score.count] for name, score in self.scores.items()},
         }
 
     def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
         self.skipped = state["skipped"]
-        self.skipped_in_a_row = state["skipped_in_a_row"]
+        self.skips_in_a_row = dict(state["skips_in_a_row"])
         self.scores = {
             name: Score(torch.tensor(total, dtype=torch.float64, device=device), count)
             for name, (total, count) in state["scores"].items()

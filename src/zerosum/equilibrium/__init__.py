@@ -1,0 +1,1 @@
+"""Is the game sound: what the trainer watches while it runs."""

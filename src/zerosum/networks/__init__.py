@@ -1,0 +1,10 @@
+"""Pairs of networks: frozen descriptions that build a generator and a critic for a data shape."""
+
+from zerosum.networks.blocks import Networks, coupled, stateful, track
+from zerosum.networks.dcgan import DCGAN
+from zerosum.networks.mlp import MLP
+from zerosum.networks.r3 import R3
+from zerosum.networks.resnet import ResNet
+from zerosum.networks.sndcgan import SNDCGAN
+
+__all__ = ["DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "ResNet", "coupled", "stateful", "track"]

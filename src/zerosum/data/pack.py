@@ -1,0 +1,231 @@
+"""From a stream of images to a set: in memory if it fits, else in a packed file that is made once and then mapped.
+
+A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` if there are labels; and `KEY.json`,
+the header, which is written last and says what the others must be. Each is written under another name, forced to
+the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that could be mistaken for a
+whole pack; since the key says what the bytes must be, it does not matter whose copy wins.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from zerosum.data.cache import cache_folder
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset, map_file
+from zerosum.errors import UserError
+
+VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
+STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some consecutive images of a source: those that could be read, and the names and reasons of the others."""
+
+    values: np.ndarray  # uint8 (b, C, H, W), or (b', C, H, W) from b images of which b - b' are broken
+    kept: np.ndarray  # (b',) int64: their positions in the source
+    read: int  # b
+    skipped: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A set as it will be once all its images have been read."""
+
+    where: str  # for messages
+    count: int  # images at most
+    shape: tuple[int, ...]  # (C, H, W)
+    labels: np.ndarray | None  # (count,) by position in the source
+    class_names: tuple[str, ...]
+    notes: Callable[[], tuple[str, ...]]  # asked when all images have been read
+
+    @property
+    def bytes(self) -> int:
+        return self.count * int(np.prod(self.shape, dtype=np.int64))
+
+
+def key(identity: object, data: Data) -> str:
+    """Names a pack by what its bytes depend on: the source with names, sizes and times, and how it is brought to shape."""
+    settings = [VERSION, data.size, data.channels, data.fit, data.limit, data.split]
+    text = json.dumps([settings, identity], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def fits_in_memory(bytes: int, data: Data) -> bool:
+    return bytes <= data.memory_megabytes << 20
+
+
+def build(
+    plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: Progress | None = None
+) -> ArrayDataset:
+    """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be used."""
+    told = _tell(blocks, plan, progress)
+    if not fits_in_memory(plan.bytes, data):
+        return _pack(plan, told, folder(data), name)
+    values = np.empty((plan.count, *plan.shape), dtype=np.uint8)
+    kept: list[np.ndarray] = []
+    skipped: list[tuple[str, str]] = []
+    n = 0
+    for block in told:
+        values[n : n + len(block.values)] = block.values
+        n += len(block.values)
+        kept.append(block.kept)
+        skipped.extend(block.skipped)
+    _enough(n, skipped, plan)
+    labels = None if plan.labels is None else plan.labels[np.concatenate(kept)]
+    return ArrayDataset(values[:n], labels, plan.class_names, tuple(skipped), plan.notes())
+
+
+def _tell(blocks: Iterable[Block], plan: Plan, progress: Progress | None) -> Iterator[Block]:
+    done = 0
+    for block in blocks:
+        yield block
+        done += block.read
+        if progress is not None:
+            progress(done, plan.count, f"reading {plan.where}")
+
+
+def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
+    if usable < 2:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
+        raise UserError(
+            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
+            f"least 2{f' ({why})' if why else ''}; see `zerosum data check`"
+        )
+
+
+def folder(data: Data) -> Path:
+    return cache_folder(data.cache) / "packed"
+
+
+def find(data: Data, name: str) -> ArrayDataset | None:
+    """The pack `name`, if it is there and whole; a damaged one is as good as none, and is built again."""
+    where = folder(data)
+    try:
+        header = json.loads((where / f"{name}.json").read_bytes())
+        body = header["body"]
+        if header["sha256"] != _digest(body):
+            return None
+        shape = tuple(body["shape"])
+        path = where / f"{name}.u8"
+        if path.stat().st_size != int(np.prod(shape, dtype=np.int64)):
+            return None
+        labels = None
+        if body["labels_sha256"] is not None:
+            raw = (where / f"{name}.labels.npy").read_bytes()
+            if hashlib.sha256(raw).hexdigest() != body["labels_sha256"]:
+                return None
+            labels = np.load(io.BytesIO(raw), allow_pickle=False)
+        skipped = tuple((name, reason) for name, reason in body["skipped"])
+        values = map_file(path, np.uint8, shape)
+        return ArrayDataset(values, labels, tuple(body["class_names"]), skipped, tuple(body["notes"]))
+    except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or overwritten, in whatever way
+        return None
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayDataset:
+    with _explained(where):
+        where.mkdir(parents=True, exist_ok=True)
+        _sweep(where)
+        if shutil.disk_usage(where).free < plan.bytes:
+            raise OSError(errno.ENOSPC, "not enough room", str(where))
+    kept: list[np.ndarray] = []
+    skipped: list[tuple[str, str]] = []
+    n = 0
+    with _explained(where), _whole_file(where / f"{name}.u8") as file:
+        for block in blocks:
+            # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the process
+            file.write(np.ascontiguousarray(block.values).data)
+            n += len(block.values)
+            kept.append(block.kept)
+            skipped.extend(block.skipped)
+        _enough(n, skipped, plan)
+    labels_sha256 = None
+    if plan.labels is not None:
+        packed = io.BytesIO()
+        np.save(packed, plan.labels[np.concatenate(kept)], allow_pickle=False)
+        labels_sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
+        with _explained(where), _whole_file(where / f"{name}.labels.npy") as file:
+            file.write(packed.getvalue())
+    body = {
+        "source": plan.where,
+        "shape": [n, *plan.shape],
+        "labels_sha256": labels_sha256,
+        "class_names": list(plan.class_names),
+        "skipped": [list(pair) for pair in skipped],
+        "notes": list(plan.notes()),
+    }
+    with _explained(where), _whole_file(where / f"{name}.json") as file:
+        file.write(json.dumps({"sha256": _digest(body), "body": body}, indent=1).encode())
+    found = find(Data(source=plan.where, cache=str(where.parent)), name)
+    if found is None:
+        raise UserError(f"data.cache={where.parent}: a packed set was written but cannot be read back; try another disk")
+    return found
+
+
+@contextmanager
+def _whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that gets its name only when it is whole and on the disk; else nothing stays of it."""
+    temporary = path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.replace(temporary, path)
+        except PermissionError:
+            # Windows: another process has mapped a pack of this name, which holds the same bytes
+            if not path.exists() or path.stat().st_size != temporary.stat().st_size:
+                raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name != "nt":
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _sweep(where: Path) -> None:
+    """Remove what killed builders left."""
+    for left in where.glob(".tmp-*"):
+        try:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                left.unlink()
+        except OSError:
+            continue  # another builder was quicker, or Windows keeps a file that is still open
+
+
+@contextmanager
+def _explained(where: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into an error with a remedy."""
+    remedy = "give another place with --data.cache DIR or ZEROSUM_CACHE, or a smaller --data.size or --data.limit"
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk of the packed cache {where} is full: free some space, or {remedy}") from error
+        raise UserError(f"cannot write the packed cache {where} ({error.strerror or error}): {remedy}") from error

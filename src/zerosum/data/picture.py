@@ -1,0 +1,171 @@
+"""One picture: from the bytes of a file to uint8 (C, H, W), upright, of the size and channels asked for.
+
+The one home of decoding and resizing. Every resize is bicubic with antialiasing: the filter grows with the
+reduction, as it must (Parmar et al. 2022, arXiv:2104.11222). With alpha the colours are weighted by it, so that
+invisible pixels do not bleed into visible ones.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from zerosum.data.spec import Fit
+
+SUFFIXES = frozenset(
+    ".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm".split()
+)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # only these decoders may see the bytes
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+ORIENTATION = 0x0112  # EXIF tag; its values 2 .. 8 say how the camera was held
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+COLOUR_TOLERANCE = 4  # grey saved as colour may differ by rounding between its channels
+
+
+class Broken(Exception):
+    """An image that cannot be used; the message is the reason. The set goes on without it."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, upright, with 8 bits in mode L, RGB or RGBA; and what the file held."""
+
+    image: Image.Image
+    format: str
+    mode: str  # PIL's name for how the pixels were stored: P, LA, I;16, CMYK ...
+    bits: int  # per channel, as stored
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.image.height, self.image.width
+
+
+def read(raw: bytes) -> Picture:
+    """Decode a file's bytes (the first frame, if there are several). Raises Broken with the reason."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=FORMATS) as opened:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and opened.width * opened.height > limit:
+                raise Broken(f"{opened.width} x {opened.height} pixels are more than the limit of {limit}")
+            format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
+            opened.load()
+            return Picture(_upright(_eight_bits(opened), _orientation(opened)), format, mode, bits)
+    except Broken:
+        raise
+    except UnidentifiedImageError as error:  # its own text holds a memory address
+        raise Broken("not a readable image of a known format" if raw else "the file is empty") from error
+    except Image.DecompressionBombError as error:
+        raise Broken("more pixels than the limit (a decompression bomb?)") from error
+    except Exception as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
+        raise Broken(str(error).strip() or type(error).__name__) from error
+
+
+def _bits(image: Image.Image, raw: bytes) -> int:
+    if image.format == "PNG":
+        return raw[24]  # in the header chunk, which comes first: width, height, then bits per channel
+    return {"1": 1, "F": 32, "I": 16}.get(image.mode, 16 if image.mode.startswith("I;16") else 8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, struct.error):
+        return 1  # a damaged note about the camera is no reason to lose the picture
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    turn = UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Any of PIL's modes as L, RGB or RGBA."""
+    if image.mode in ("L", "RGB", "P", "1") and "transparency" in image.info:
+        return _without_hidden_colour(image.convert("RGBA"))
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        return _without_hidden_colour(image.convert("RGBA"))
+    if image.mode in ("1", "L"):
+        return image.convert("L")
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bit_grey(np.asarray(image)))
+    return image.convert("RGB")
+
+
+def _without_hidden_colour(image: Image.Image) -> Image.Image:
+    """Fully transparent pixels get one colour, black: what nobody can see is not for a network to learn."""
+    pixels = np.array(image)
+    pixels[pixels[..., 3] == 0] = 0
+    return Image.fromarray(pixels)
+
+
+def _eight_bit_grey(values: np.ndarray) -> np.ndarray:
+    """16-bit greys 0 .. 65535 (or real ones, 0 .. 1) scaled to 0 .. 255 with rounding, never clipped."""
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):  # so written that NaN is refused too
+            raise Broken(f"floating-point pixels from {low} to {high}; only 0 .. 1 has a known meaning")
+        return (values * 255).round().astype(np.uint8)
+    if low < 0 or high > 65535:
+        raise Broken(f"integer pixels from {low} to {high}; only 0 .. 65535 has a known meaning")
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def channels_in_use(image: Image.Image) -> int:
+    """4 if any pixel is transparent, else 3 if any has a colour, else 1."""
+    if image.mode == "L":
+        return 1
+    pixels = np.asarray(image)
+    if image.mode == "RGBA" and (pixels[..., 3] < 255).any():
+        return 4
+    colour = pixels[..., :3].astype(np.int16)
+    return 3 if (colour.max(axis=2) - colour.min(axis=2) > COLOUR_TOLERANCE).any() else 1
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """An L, RGB or RGBA image with 1, 3 or 4 channels; alpha that must go is laid on white."""
+    if image.mode == MODES[channels]:
+        return image
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(MODES[channels])
+
+
+def render(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
+    """Bring an L, RGB or RGBA image to `shape` (C, H, W); the result is uint8 and contiguous."""
+    channels, height, width = shape
+    pixels = np.asarray(resize(to_channels(image, channels), (height, width), fit))
+    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+
+
+def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
+    """Bring an image to `size` (height, width): crop the centre, pad with the edge's colours, or stretch."""
+    height, width = size
+    w, h = image.size
+    if (h, w) == size:
+        return image
+    if fit == "stretch":
+        return image.resize((width, height), Image.Resampling.BICUBIC)
+    if fit == "crop":
+        scale = min(w / width, h / height)
+        left, top = (w - width * scale) / 2, (h - height * scale) / 2
+        box = (max(left, 0.0), max(top, 0.0), min(w - left, float(w)), min(h - top, float(h)))
+        return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+    scale = max(w / width, h / height)
+    inner = (max(round(w / scale), 1), max(round(h / scale), 1))
+    pixels = np.asarray(image.resize(inner, Image.Resampling.BICUBIC))
+    across, down = width - inner[0], height - inner[1]
+    margins = [(down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)]
+    return Image.fromarray(np.pad(pixels, margins[: pixels.ndim], mode="edge"))

@@ -1,0 +1,270 @@
+"""What the networks share: sizes, spectral normalisation, class conditions, and what the game asks of them.
+
+The two questions that the game asks: `coupled` (do the samples of a batch influence each other?) and
+`stateful` with `track` (which layers keep a running state, and may they move it now?).
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.utils import parametrize
+
+from zerosum.data.spec import Spec
+from zerosum.errors import UserError
+from zerosum.networks.init import scaled_
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+SMALLEST = 4  # pixels: below, there is nothing left to halve
+
+
+class Networks(ABC):
+    """A description of a generator and a critic that fit each other; a recipe's `networks`.
+
+    `generator(spec)`: forward(z (n, latent), label (n,) int64 | None) -> (n, *spec.shape); images in [-1, 1].
+    `critic(spec)`: forward(x (n, *spec.shape), label (n,) int64 | None) -> (n,) logits.
+    With `spec.classes` = 0 the label is ignored; above 0 it is required. Weights are drawn from torch's
+    global generator. Raises UserError where the data's shape does not suit the networks.
+    """
+
+    latent: int
+
+    @abstractmethod
+    def generator(self, spec: Spec) -> nn.Module: ...
+
+    @abstractmethod
+    def critic(self, spec: Spec) -> nn.Module: ...
+
+
+# ---- sizes -----------------------------------------------------------------------------------------------
+
+
+def stages_for(shape: tuple[int, ...], stages: int | None = None) -> int:
+    """How many times a network halves an image of `shape` (C, H, W): the largest k with min(H, W) / 2^k >= 4.
+
+    At least 1, so that 4x4 works too; `stages` overrides the rule. Height and width need not be equal, but
+    2^k must divide both. Raises UserError that names the nearest sizes that work.
+    """
+    if len(shape) != 3:
+        raise UserError(f"data: these networks make images, but the data has shape {shape}; use MLP")
+    height, width = shape[1:]
+    if min(height, width) < SMALLEST:
+        raise UserError(
+            f"data.size={height}x{width}: the smallest image is {SMALLEST}x{SMALLEST}; "
+            f"give --data.size {max(height, SMALLEST)} {max(width, SMALLEST)} or use MLP"
+        )
+    if stages is not None and stages < 1:
+        raise UserError(f"networks.stages={stages}: a network halves the image at least once; give 1 or more")
+    k = _stages(height, width, stages)
+    step = 2**k
+    if height % step == 0 and width % step == 0:
+        return k
+
+    up = _round(height, width, stages, upwards=True)
+    down = _round(height, width, stages, upwards=False)
+    near = f"{up[0]}x{up[1]}"
+    if min(down) >= SMALLEST:
+        near += f" and {down[0]}x{down[1]}"
+    fits = _trailing_zeros(math.gcd(height, width))
+    remedy = f"give --data.size {up[0]} {up[1]}" + (f" or --networks.stages {fits}" if fits else "")
+    times = "once" if k == 1 else f"{k} times"
+    verb = "are" if " and " in near else "is"
+    raise UserError(
+        f"data.size={height}x{width}: the network halves the image {times}, so height and width must be "
+        f"multiples of {step}; the nearest {verb} {near}; {remedy}"
+    )
+
+
+def base_size(shape: tuple[int, ...], stages: int) -> tuple[int, int]:
+    """Height and width of an image of `shape` (C, H, W) after `stages` halvings."""
+    return shape[1] >> stages, shape[2] >> stages
+
+
+def _stages(height: int, width: int, stages: int | None) -> int:
+    return stages or max((min(height, width) // SMALLEST).bit_length() - 1, 1)
+
+
+def _round(height: int, width: int, stages: int | None, upwards: bool) -> tuple[int, int]:
+    """The nearest valid size on one side. Rounding can change the number of stages, so until it settles."""
+    while min(height, width) > 0:
+        step = 2 ** _stages(height, width, stages)
+        if height % step == 0 and width % step == 0:
+            break
+        shift = step - 1 if upwards else 0
+        height, width = (height + shift) // step * step, (width + shift) // step * step
+    return height, width
+
+
+def _trailing_zeros(n: int) -> int:
+    return (n & -n).bit_length() - 1
+
+
+def at_least_one(**values: int) -> None:
+    """Refuse counts below 1 by the name of their field."""
+    for name, value in values.items():
+        if value < 1:
+            raise UserError(f"networks.{name}={value}: must be at least 1")
+
+
+# ---- spectral normalisation ------------------------------------------------------------------------------
+
+
+class SpectralNorm(nn.Module):
+    """Divides a weight by its largest singular value (Miyato et al. 2018, arXiv:1802.05957, Algorithm 1).
+
+    A parametrization: forward(weight) -> weight / sigma, with the weight seen as the matrix (out, fan-in) and
+    sigma = u^T W v, where u and v follow the singular vectors by one power iteration per turn of the player:
+    in training mode, the first forward while `due` is True iterates and sets `due` to False; in evaluation
+    mode nothing moves. The game sets `due` through `track`; a loop of your own sets it before every update.
+    Sums instead of matrix products: they keep full precision under autocast.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Float[Tensor, "out ..."], iterations: int = 15) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        self.due = True
+        self.register_buffer("u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0))
+        self.register_buffer("v", torch.zeros_like(matrix[0]))
+        for _ in range(iterations):  # to start near the true sigma: one step a turn would take a while
+            self._iterate(matrix)
+
+    @torch.no_grad()
+    def _iterate(self, matrix: Float[Tensor, "out fan"]) -> None:
+        self.v.copy_(F.normalize((matrix * self.u[:, None]).sum(0), dim=0))
+        self.u.copy_(F.normalize((matrix * self.v).sum(1), dim=0))
+
+    def forward(self, weight: Float[Tensor, "out ..."]) -> Float[Tensor, "out ..."]:
+        matrix = weight.flatten(1)
+        if self.training and self.due:
+            self._iterate(matrix.detach())
+            self.due = False
+        # Copies: the next turn's iteration must not change what this forward's graph has kept.
+        u, v = self.u.clone(), self.v.clone()
+        return weight / (matrix * (u[:, None] * v)).sum()
+
+
+Weighted = TypeVar("Weighted", nn.Linear, nn.Conv2d, nn.Embedding)
+
+
+def spectral(layer: Weighted, on: bool = True) -> Weighted:
+    """The layer with SpectralNorm on its weight (as it is now: initialise first); unchanged if not `on`."""
+    if on:
+        norm = SpectralNorm(layer.weight)
+        parametrize.register_parametrization(layer, "weight", norm)
+        norm.due = True  # registering ran it once
+    return layer
+
+
+# ---- classes ---------------------------------------------------------------------------------------------
+
+
+def required(label: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
+    """The label that a class-conditional network cannot do without."""
+    if label is None:
+        raise UserError("label: this network is class-conditional; give a class index for every sample")
+    return label
+
+
+def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, "n ..."]) -> Float[Tensor, "n k"]:
+    """Rows of the identity, in the dtype of `like`."""
+    return torch.eye(classes, dtype=like.dtype, device=like.device)[label]
+
+
+class BatchNorm(nn.Module):
+    """BatchNorm over images; with classes, each has a scale and a shift of its own.
+
+    Ioffe & Szegedy 2015, arXiv:1502.03167; by class: de Vries et al. 2017, arXiv:1707.00683, as Miyato &
+    Koyama 2018, arXiv:1802.05637, use it.
+    """
+
+    def __init__(self, features: int, classes: int = 0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.norm = nn.BatchNorm2d(features, affine=not classes)
+        if classes:
+            self.scale = nn.Embedding(classes, features)
+            self.shift = nn.Embedding(classes, features)
+            nn.init.ones_(self.scale.weight)
+            nn.init.zeros_(self.shift.weight)
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None
+    ) -> Float[Tensor, "n c h w"]:
+        x = self.norm(x)
+        if not self.classes:
+            return x
+        label = required(label)
+        return x * self.scale(label)[:, :, None, None] + self.shift(label)[:, :, None, None]
+
+
+class Projection(nn.Module):
+    """From features to a logit: linear, plus with classes the inner product of features and class embedding.
+
+    Miyato & Koyama 2018, arXiv:1802.05637, eq. 3: f(x, y) = y^T V phi(x) + psi(phi(x)).
+    """
+
+    def __init__(self, features: int, classes: int = 0, *, normalise: bool = False) -> None:
+        super().__init__()
+        self.classes = classes
+        self.linear = spectral(scaled_(nn.Linear(features, 1)), normalise)
+        if classes:
+            embedding = nn.Embedding(classes, features)
+            nn.init.normal_(embedding.weight, 0.0, 1 / math.sqrt(features))
+            self.embedding = spectral(embedding, normalise)
+
+    def forward(self, features: Float[Tensor, "n c"], label: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+        logit = self.linear(features).squeeze(1)
+        if not self.classes:
+            return logit
+        return logit + (features * self.embedding(required(label))).sum(1)
+
+
+# ---- what the game asks ----------------------------------------------------------------------------------
+
+
+def coupled(network: nn.Module) -> bool:
+    """Whether, in training, the samples of a batch influence each other: with any BatchNorm they do."""
+    return any(isinstance(module, _BatchNorm) for module in network.modules())
+
+
+def stateful(network: nn.Module) -> list[nn.Module]:
+    """The layers that keep a running state: for `track`. Collect once, and again after a deep copy."""
+    found: list[nn.Module] = []
+    for module in network.modules():
+        if isinstance(module, _InstanceNorm) and module.running_mean is not None:
+            module.__dict__.setdefault("moving_momentum", module.momentum)
+            found.append(module)
+        elif isinstance(module, SpectralNorm) or (
+            isinstance(module, _BatchNorm) and module.running_mean is not None
+        ):
+            found.append(module)
+    return found
+
+
+def track(modules: Iterable[nn.Module], on: bool) -> None:
+    """Let these layers (of `stateful`) move their running state in training mode, or keep it still.
+
+    A still BatchNorm normalises by the batch's statistics all the same; a still SpectralNorm uses the u and v
+    that it has. What a network computes does not depend on this, except for the power iteration itself.
+    """
+    for module in modules:
+        if isinstance(module, SpectralNorm):
+            module.due = on
+        elif isinstance(module, _InstanceNorm):
+            # track_running_stats=False would not do here: torch then goes on updating the statistics
+            module.momentum = module.__dict__["moving_momentum"] if on else 0.0
+        elif isinstance(module, _BatchNorm):
+            module.track_running_stats = on

@@ -1,0 +1,133 @@
+"""Feed-forward networks for points and small images (Goodfellow et al. 2014, arXiv:1406.2661).
+
+The paper's pair has rectifiers in G and maxout (Goodfellow et al. 2013, arXiv:1302.4389) in D; dropout in D,
+which the paper also uses, is left out: noise inside a network would have to be keyed like every other draw.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zerosum.data.spec import Spec
+from zerosum.networks.blocks import Networks, at_least_one, one_hot, required, spectral
+from zerosum.networks.init import leaky_gain, scaled_
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+Activation = Literal["relu", "leaky_relu", "tanh", "maxout"]
+
+PIECES = 5  # linear pieces of a maxout unit, as in the paper's code
+GAIN: dict[Activation, float] = {
+    "relu": leaky_gain(0.0),
+    "leaky_relu": leaky_gain(0.2),
+    "tanh": 5 / 3,
+    "maxout": 0.745,  # 1 / sqrt(E[m^2]) for m the largest of 5 standard normals
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP(Networks):
+    """Feed-forward networks (Goodfellow et al. 2014); both get a one-hot class as input too."""
+
+    latent: int = 100
+    """Length of the latent vector z."""
+    width: int = 256
+    """Units of every hidden layer."""
+    depth: int = 3
+    """Hidden layers of each network."""
+    generator_activation: Activation = "relu"
+    """What follows every hidden layer of the generator."""
+    critic_activation: Activation = "leaky_relu"
+    """What follows every hidden layer of the critic (slope 0.2); the paper uses maxout."""
+    spectral: bool = False
+    """Spectral normalisation of every layer of the critic (Miyato et al. 2018)."""
+
+    def __post_init__(self) -> None:
+        at_least_one(latent=self.latent, width=self.width, depth=self.depth)
+
+    def generator(self, spec: Spec) -> nn.Module:
+        """z (n, latent) -> (n, *spec.shape): through tanh for images, unbounded for points."""
+        return _Generator(self, spec)
+
+    def critic(self, spec: Spec) -> nn.Module:
+        """x (n, *spec.shape) -> (n,) logits."""
+        return _Critic(self, spec)
+
+
+class _Generator(nn.Module):
+    def __init__(self, net: MLP, spec: Spec) -> None:
+        super().__init__()
+        self.shape, self.classes, self.bounded = spec.shape, spec.classes, spec.is_image
+        self.layers = _Layers(
+            net.latent + spec.classes, net.width, net.depth, math.prod(spec.shape), net.generator_activation
+        )
+
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, "n ..."]:
+        x = self.layers(_with_class(z, label, self.classes)).unflatten(1, self.shape)
+        return torch.tanh(x) if self.bounded else x
+
+
+class _Critic(nn.Module):
+    def __init__(self, net: MLP, spec: Spec) -> None:
+        super().__init__()
+        self.classes = spec.classes
+        self.layers = _Layers(
+            math.prod(spec.shape) + spec.classes, net.width, net.depth, 1, net.critic_activation, net.spectral
+        )
+
+    def forward(
+        self, x: Float[Tensor, "n ..."], label: Int[Tensor, " n"] | None = None
+    ) -> Float[Tensor, " n"]:
+        return self.layers(_with_class(x.flatten(1), label, self.classes)).squeeze(1)
+
+
+class _Layers(nn.Module):
+    """`depth` hidden layers with an activation each, and a linear one."""
+
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        depth: int,
+        outputs: int,
+        activation: Activation,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        units = width * (PIECES if activation == "maxout" else 1)
+        sizes = [inputs] + [width] * (depth - 1)
+        self.hidden = nn.ModuleList(
+            spectral(scaled_(nn.Linear(size, units), GAIN[activation]), normalise) for size in sizes
+        )
+        self.last = spectral(scaled_(nn.Linear(width, outputs)), normalise)
+
+    def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
+        for layer in self.hidden:
+            x = _activate(layer(x), self.activation)
+        return self.last(x)
+
+
+def _activate(x: Float[Tensor, "n u"], activation: Activation) -> Float[Tensor, "n w"]:
+    if activation == "relu":
+        return F.relu(x)
+    if activation == "leaky_relu":
+        return F.leaky_relu(x, 0.2)
+    if activation == "tanh":
+        return torch.tanh(x)
+    return x.unflatten(1, (-1, PIECES)).amax(2)
+
+
+def _with_class(
+    x: Float[Tensor, "n i"], label: Int[Tensor, " n"] | None, classes: int
+) -> Float[Tensor, "n j"]:
+    return torch.cat([x, one_hot(required(label), classes, x)], 1) if classes else x

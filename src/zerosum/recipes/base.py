@@ -1,0 +1,28 @@
+"""What recipes share: from an algorithm's own settings to a run."""
+
+from __future__ import annotations
+
+from zerosum import algorithms
+from zerosum.data.spec import Data
+from zerosum.run import Run
+
+FRAMES = 60  # sample grids, so frames of the film, of a run
+CHECKPOINTS = 10
+
+
+def from_settings(algorithm: str, data: Data, *, toy: bool = False) -> Run:
+    """An algorithm as its file declares it, on this data."""
+    s = algorithms.settings(algorithm, toy=toy)
+    return Run(
+        data=data, algorithm=s.algorithm, adam_g=s.adam_g, adam_d=s.adam_d, batch_size=s.batch_size, images=s.images,
+        ema_half_life=s.ema_half_life, **cadence(s.images),
+    )  # fmt: skip
+
+
+def cadence(images: int) -> dict[str, int]:
+    """How often to log, draw and save in a run of about so many images."""
+    return {
+        "log_every": max(1, images // 200),
+        "grid_every": max(1, images // FRAMES),
+        "checkpoint_every": max(1, images // CHECKPOINTS),
+    }

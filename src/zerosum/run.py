@@ -1,0 +1,148 @@
+"""A run, complete: data, algorithm, length, seed, cadence. What a recipe returns and `recipe.json` holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import types
+import typing
+from dataclasses import dataclass
+from inspect import isabstract
+from typing import Any
+
+from zerosum import algorithms
+from zerosum.data.spec import Data
+from zerosum.engine import Precision
+from zerosum.errors import UserError
+from zerosum.game import Adam, Algorithm
+from zerosum.networks import Networks
+from zerosum.schedule import Constant, Schedule
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything that decides what a run does. Lengths and cadences are in real images seen."""
+
+    data: Data
+    algorithm: Algorithm
+    adam_g: Adam
+    """The optimiser of every player whose name starts with G."""
+    adam_d: Adam
+    """The optimiser of every player whose name starts with D."""
+    batch_size: int = 64
+    """Real images a D turn sees, over all processes."""
+    images: int | None = None
+    """Stop after this many real images."""
+    minutes: float | None = None
+    """Stop after this many minutes of training, if that comes first."""
+    seed: int = 0
+    """All randomness of the run is keyed by it."""
+    conditional: bool = False
+    """Tell both players the labels (class-conditional)."""
+    precision: Precision = "auto"
+    """fp32, bf16 (mixed; penalties stay in fp32), fp64 (for proofs), or auto."""
+    ema_half_life: Schedule = Constant(10_000)
+    """Half-life, in images, of the average of G's weights that is sampled."""
+    micro_batches: int = 1
+    """Split each batch into this many pieces where memory is short; the result is the same."""
+    log_every: int = 2_000
+    """Images between two lines of the log."""
+    grid_every: int = 10_000
+    """Images between two sample grids: the frames of the film."""
+    checkpoint_every: int = 50_000
+    """Images between two checkpoints."""
+    threads: int | None = None
+    """Processor threads; all cores if not given."""
+
+
+def check(run: Run) -> None:
+    """Raise UserError for values that cannot be."""
+    if run.images is None and run.minutes is None:
+        raise UserError("--images and --minutes are both missing: give one, so that the run can end")
+    for name in ("batch_size", "log_every", "grid_every", "checkpoint_every", "micro_batches"):
+        if getattr(run, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more")
+    if run.images is not None and run.images < 1:
+        raise UserError(f"--images {run.images}: must be 1 or more")
+    if run.minutes is not None and not run.minutes > 0:
+        raise UserError(f"--minutes {run.minutes}: must be above 0")
+    if run.threads is not None and run.threads < 1:
+        raise UserError(f"--threads {run.threads}: must be 1 or more")
+    if run.batch_size % run.micro_batches:
+        raise UserError(
+            f"--micro-batches {run.micro_batches}: must divide --batch-size {run.batch_size}"
+        )
+
+
+# --- JSON ----------------------------------------------------------------------------------------------------------
+
+
+def to_json(value: Any) -> Any:
+    """A frozen dataclass tree as plain JSON values. Algorithms and networks carry their class name as `kind`."""
+    if isinstance(value, Schedule):
+        return str(value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        if isinstance(value, Algorithm | Networks):
+            return {"kind": type(value).__name__, **fields}
+        return fields
+    if isinstance(value, tuple | list):
+        return [to_json(v) for v in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a recipe cannot hold {value!r}: use numbers, text, schedules and frozen dataclasses")
+
+
+def dumps(run: Run) -> str:
+    return json.dumps(to_json(run), indent=1)
+
+
+def from_json(value: dict[str, Any]) -> Run:
+    """The inverse of `to_json`. UserError names a field or a kind that this version does not know."""
+    return _read(Run, value, "recipe")
+
+
+def _leaves(base: type) -> dict[str, type]:
+    found: dict[str, type] = {}
+    for child in base.__subclasses__():
+        if not isabstract(child):
+            found[child.__name__] = child
+        found |= _leaves(child)
+    return found
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    if kind is Schedule:
+        return Schedule.parse(value)
+    origin, options = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in options:
+            return None
+        return _read(next(o for o in options if o is not type(None)), value, where)
+    if origin is tuple:
+        inner = options[:1] * len(value) if options[-1] is Ellipsis else options
+        return tuple(_read(o, v, where) for o, v in zip(inner, value, strict=True))
+    if kind in (Algorithm, Networks):
+        if kind is Algorithm:  # importing the files defines the classes; a user's own are there already
+            for name in algorithms.names():
+                importlib.import_module(f"zerosum.algorithms.{name}")
+        known = _leaves(kind)
+        if value.get("kind") not in known:
+            raise UserError(
+                f"{where}: {value.get('kind')!r} is not known here; if it is your own class, import it first and "
+                f"resume from Python with zerosum.resume(...). Known: {', '.join(sorted(known))}"
+            )
+        kind, value = known[value["kind"]], {k: v for k, v in value.items() if k != "kind"}
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        fields = {f.name for f in dataclasses.fields(kind)}
+        strange = sorted(set(value) - fields)
+        if strange:
+            raise UserError(f"{where}: field {strange[0]!r} is not known to this version of zerosum")
+        return kind(**{name: _read(hints[name], v, f"{where}.{name}") for name, v in value.items()})
+    if origin is typing.Literal or kind in (int, float, str, bool):
+        return float(value) if kind is float else value
+    raise TypeError(f"{where}: fields of type {kind} cannot be read from JSON")

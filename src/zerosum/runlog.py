@@ -1,0 +1,128 @@
+"""The run folder: names of its files, the event log, the state that `zerosum list` shows, and one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from zerosum import atomic
+from zerosum.errors import UserError
+
+RECIPE, EVENTS, STATUS, ENVIRONMENT, LOCK = "recipe.json", "events.jsonl", "status.json", "environment.json", "lock"
+REAL, FILM, LOOP, REPORT = "real.png", "film.mp4", "film.gif", "report.html"
+State = Literal["running", "stopped", "finished", "failed"]
+
+if os.name == "nt":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def grid_path(run: Path, images_seen: int) -> Path:
+    """The sample grid of the fixed latents at a point of the run."""
+    return run / "samples" / f"{images_seen:012d}.png"
+
+
+def grids(run: Path) -> list[Path]:
+    """All sample grids, oldest first."""
+    return sorted(p for p in (run / "samples").glob("*.png") if p.stem.isdigit())
+
+
+class Lock:
+    """Held by the process that writes a run folder; gone with the process, however it ends."""
+
+    def __init__(self, run: Path) -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        self._file = open(run / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held until release
+        try:
+            _lock(self._file)
+        except OSError as error:
+            self._file.close()
+            raise UserError(f"{run}: another process is training here; stop it or choose another --out") from error
+
+    def release(self) -> None:
+        self._file.close()
+
+
+def is_running(run: Path) -> bool:
+    """Whether a live process holds the run's lock."""
+    if not (run / LOCK).exists():
+        return False
+    try:
+        Lock(run).release()
+    except UserError:
+        return True
+    return False
+
+
+class RunLog:
+    """Appends events to `events.jsonl`, one JSON object a line: {"event", "images_seen", ...}.
+
+    Lines are pushed to the disk by `sync`, which the trainer calls before each checkpoint: so every event up to a
+    checkpoint is there if the checkpoint is.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / EVENTS
+        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - open for the length of the run
+
+    def write(self, event: str, images_seen: int, **values: Any) -> None:
+        line = json.dumps({"event": event, "images_seen": images_seen, **values}, allow_nan=False)
+        try:
+            self._file.write(line + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise atomic._explain(error, self.path) from error
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_events(run: Path) -> list[dict[str, Any]]:
+    """All whole lines of the log; a last line cut off by a kill is left out."""
+    try:
+        text = (run / EVENTS).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    events = []
+    for line in text.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # only a killed writer leaves such a line, and only the last
+        if isinstance(event, dict):
+            events.append(event)
+    return events
+
+
+def rewind_events(run: Path, images_seen: int) -> None:
+    """Drop what was logged beyond a checkpoint that the run goes on from, and what only the end of a run logs."""
+    kept = [e for e in read_events(run) if e.get("images_seen", 0) <= images_seen and not e.get("final")]
+    atomic.write_file(run / EVENTS, "".join(json.dumps(e) + "\n" for e in kept).encode())
+
+
+def write_status(run: Path, state: State, images_seen: int, seconds: float, text: str = "") -> None:
+    status = {"state": state, "images_seen": images_seen, "seconds": round(seconds, 3), "text": text}
+    atomic.write_file(run / STATUS, json.dumps(status).encode())
+
+
+def read_status(run: Path) -> dict[str, Any]:
+    """The last written state; "running" without a live process becomes "stopped" (it was killed)."""
+    try:
+        status = json.loads((run / STATUS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        status = {"state": "stopped", "images_seen": 0, "seconds": 0.0, "text": ""}
+    if status["state"] == "running" and not is_running(run):
+        status |= {"state": "stopped", "text": "killed"}
+    return status

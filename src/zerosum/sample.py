@@ -1,0 +1,219 @@
+"""From a trained run to images: the only way back to uint8.
+
+Work is done in chunks of a fixed size, the last one padded, so that sample number i of a seed has the same bytes
+whatever is asked for beside it (the same machine and thread count taken for granted).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zerosum import checkpoint, pictures, randomness
+from zerosum import run as runs
+from zerosum.data.spec import Spec
+from zerosum.errors import UserError
+from zerosum.runlog import RECIPE
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CHUNK = 64
+
+
+def to_uint8(x: Tensor) -> np.ndarray:
+    """[-1, 1] to 0 .. 255, clamped and rounded to nearest: the inverse of `data.loader.scale`."""
+    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+@torch.no_grad()
+def generate(generator: nn.Module, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> Tensor:
+    """G(z) for any number of latents (N, latent), in padded chunks of CHUNK, in eval mode. (N, ...) on the CPU."""
+    if generator.training:
+        raise ValueError("sample from a generator in eval mode: BatchNorm would mix the samples")
+    out = []
+    for start in range(0, len(z), CHUNK):
+        piece = z[start : start + CHUNK]
+        kind = None if label is None else label[start : start + CHUNK]
+        missing = CHUNK - len(piece)
+        if missing:
+            piece = torch.cat((piece, piece.new_zeros(missing, piece.shape[1])))
+            kind = None if kind is None else torch.cat((kind, kind.new_zeros(missing)))
+        out.append(generator(piece, kind)[: CHUNK - missing].cpu())
+        if progress:
+            progress(min(start + CHUNK, len(z)))
+    return torch.cat(out)
+
+
+def picture(x: Tensor, spec: Spec, real: np.ndarray | None = None, columns: int | None = None) -> Image.Image:
+    """Samples as one picture: a grid of images, or a scatter of points (over the real ones, if given)."""
+    if spec.is_image:
+        return pictures.grid(to_uint8(x), columns=columns)
+    return pictures.scatter(x.float().numpy(), real=real)
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Spherical interpolation between latents a and b, (d,) each, at the fractions t (n,): (n, d) (Shoemake 1985).
+
+    Keeps the length that a normal latent has; a straight line would pass through shorter ones that G never saw.
+    """
+    cosine = (a @ b / (a.norm() * b.norm())).clamp(-1, 1)
+    angle = torch.acos(cosine)
+    t = t.to(a.dtype)[:, None]
+    if float(angle.sin()) < 1e-6:  # parallel: the straight line is the arc
+        return (1 - t) * a + t * b
+    return (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Images made by a model: `images` uint8 (N, C, H, W) (or float32 points (N, d)). Shows itself as a grid."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    protocol: dict[str, Any]
+    columns: int | None = None
+
+    def picture(self) -> Image.Image:
+        if self.images.ndim == 4:
+            return pictures.grid(self.images, columns=self.columns)
+        return pictures.scatter(self.images)
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        import io
+
+        buffer = io.BytesIO()
+        self.picture().save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+class Model:
+    """A trained generator with its averaged weights, loaded from a run folder by `load`."""
+
+    def __init__(self, generator: nn.Module, run: runs.Run, spec: Spec, class_names: Sequence[str], images_seen: int) -> None:
+        self.generator = generator.eval()
+        self.run = run
+        self.spec = spec
+        self.class_names = tuple(class_names)
+        self.images_seen = images_seen
+
+    @property
+    def latent(self) -> int:
+        return self.run.algorithm.networks.latent
+
+    def latents(self, n: int, seed: int = 0, truncation: float | None = None) -> Tensor:
+        """Latents (n, latent) by number: the same for a seed, however many are asked for.
+
+        `truncation` t > 0 draws each coordinate from a normal cut off at +-t (Brock et al. 2019, sec. 3.1): fewer
+        surprises, less variety.
+        """
+        if truncation is None:
+            return randomness.normal(seed, "sample", 0, n, self.latent).float()
+        if not truncation > 0:
+            raise UserError(f"--truncation {truncation}: must be above 0 (2 is mild, 0.5 strong)")
+        # Redrawing what falls outside is the same as this inverse of the distribution function, which uses one
+        # number a coordinate and so keeps samples addressable.
+        edge = math.erf(truncation / math.sqrt(2))
+        u = randomness.uniform(seed, "sample/truncated", 0, n, self.latent)
+        return (math.sqrt(2) * torch.erfinv((2 * u - 1) * edge)).float()
+
+    def labels(self, n: int, classes: Sequence[str | int] | None) -> Tensor | None:
+        """Labels (n,) in turn from the given classes (all, if None); None for an unconditional model."""
+        if not self.spec.classes:
+            if classes:
+                raise UserError("--classes: this run was trained without labels; train with --conditional True")
+            return None
+        wanted = range(self.spec.classes) if not classes else [self._class(c) for c in classes]
+        return torch.tensor([wanted[i % len(wanted)] for i in range(n)], dtype=torch.int64)
+
+    def _class(self, name: str | int) -> int:
+        if str(name) in self.class_names:
+            return self.class_names.index(str(name))
+        if str(name).isdigit() and int(name) < self.spec.classes:
+            return int(name)
+        raise UserError(f"--classes {name}: no such class; the classes are {', '.join(self.class_names)}")
+
+    def sample(
+        self,
+        n: int = 64,
+        seed: int = 0,
+        *,
+        classes: Sequence[str | int] | None = None,
+        truncation: float | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Samples:
+        """n images from latents numbered 0 .. n-1 of `seed`. The same seed gives the same bytes."""
+        if n < 1:
+            raise UserError(f"-n {n}: ask for 1 sample or more")
+        label = self.labels(n, classes)
+        x = generate(self.generator, self.latents(n, seed, truncation), label, progress)
+        return self._samples(x, label, {"seed": seed, "truncation": truncation})
+
+    def interpolate(
+        self, steps: int = 8, seed: int = 0, *, stops: int = 2, classes: Sequence[str | int] | None = None
+    ) -> Samples:
+        """A walk from latent 0 of a seed through `stops` - 1 others, `steps` images between two, on the sphere."""
+        if steps < 2 or stops < 2:
+            raise UserError(f"--steps {steps}, --stops {stops}: both must be 2 or more")
+        ends = self.latents(stops, seed)
+        t = torch.linspace(0, 1, steps)
+        z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True))])
+        label = self.labels(1, classes)
+        label = None if label is None else label.expand(len(z)).contiguous()
+        return self._samples(generate(self.generator, z, label), label, {"seed": seed, "stops": stops}, columns=len(z))
+
+    def _samples(self, x: Tensor, label: Tensor | None, extra: dict[str, Any], columns: int | None = None) -> Samples:
+        images = to_uint8(x) if self.spec.is_image else x.float().numpy()
+        protocol = {"images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", **extra}
+        return Samples(images, None if label is None else label.numpy(), protocol, columns)
+
+
+def load(path: str | Path, which: str = "last") -> Model:
+    """Load the averaged generator of a run folder: its last checkpoint, its best, or one by images seen."""
+    path = Path(path)
+    recipe = read_recipe(path)
+    run = runs.from_json(recipe["run"])
+    if which == "last":
+        saved = checkpoint.newest(path, lambda text: print(f"warning: {text}", file=sys.stderr))
+    else:
+        number = checkpoint.best(path) if which == "best" else int(which) if which.isdigit() else None
+        if number is None or number not in checkpoint.numbers(path):
+            have = ", ".join(str(n) for n in checkpoint.numbers(path)) or "none"
+            raise UserError(f"--checkpoint {which}: give last, best or images seen, one of: {have}")
+        try:
+            saved = checkpoint.load(checkpoint.path_of(path, number))
+        except checkpoint.Damaged as damage:
+            raise UserError(f"--checkpoint {which}: {damage}; use another checkpoint") from damage
+    if saved is None:
+        raise UserError(f"{path}: no whole checkpoint to load; train it first with zerosum train --resume {path}")
+    spec = Spec(tuple(recipe["data"]["shape"]), recipe["data"]["classes"])
+    generator = run.algorithm.players(spec)["G"]
+    prefix = "ema/G/"
+    weights = {name[len(prefix) :]: t for name, t in saved.tensors.items() if name.startswith(prefix)}
+    generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
+    generator.load_state_dict(weights)
+    generator.float().eval().requires_grad_(False)
+    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """`recipe.json` of a run folder. UserError if there is none."""
+    try:
+        return json.loads((path / RECIPE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not a run folder (it has no {RECIPE}); zerosum list shows yours") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path / RECIPE} cannot be read: {error}") from error

@@ -1,0 +1,259 @@
+"""A session: start a run or go on with one, hold its folder, listen for Ctrl-C, and leave film and report behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from PIL import Image
+
+from zerosum import atomic, checkpoint, distributed, pictures, sample
+from zerosum import run as runs
+from zerosum.data.spec import Dataset, Spec
+from zerosum.engine import choose_device, resolve_precision
+from zerosum.errors import UserError
+from zerosum.metrics.report import write_report
+from zerosum.run import Run
+from zerosum.runlog import (
+    ENVIRONMENT, FILM, LOOP, REAL, RECIPE, Lock, RunLog, State, grid_path, grids, rewind_events, write_status,
+)  # fmt: skip
+from zerosum.trainer import Training
+from zerosum.view import SilentView, View
+
+FORMAT = 1
+FILM_SECONDS = 8
+
+
+def start(run: Run, dataset: Dataset, out: Path, *, view: View | None = None, device: str = "auto") -> Path:
+    """Train a new run in the folder `out` and return it. UserError if it holds a run already."""
+    if (out / RECIPE).exists():
+        raise UserError(f"--out {out}: holds a run already; go on with --resume {out}, or choose another folder")
+    return _play(run, dataset, out, view or SilentView(), device, fresh=True)
+
+
+def resume(
+    out: Path,
+    dataset: Dataset,
+    *,
+    images: int | None = None,
+    minutes: float | None = None,
+    view: View | None = None,
+    device: str = "auto",
+) -> Path:
+    """Go on with the run in `out` from its newest whole checkpoint, bit for bit; `images`, `minutes` extend it."""
+    run = runs.from_json(sample.read_recipe(out)["run"])
+    if images is not None or minutes is not None:
+        run = replace(run, images=images, minutes=minutes)
+    return _play(run, dataset, out, view or SilentView(), device, fresh=False)
+
+
+def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *, fresh: bool) -> Path:
+    device = choose_device(device_name)
+    joined = distributed.start(device)
+    writer = distributed.is_writer()
+    if not writer:
+        view = SilentView()
+    try:
+        runs.check(run)
+        # What the machine decides is settled here, written to recipe.json, and used again on resume.
+        run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
+        training = Training(run, dataset, device, out, view)
+        lock = _take(out) if writer else None
+        try:
+            if writer:
+                _write_recipe(training, fresh)
+            if not fresh:
+                _go_back(training)
+            if writer:
+                training.log = RunLog(out)
+            _announce(training, fresh)
+            with _status(training), _signals(training):
+                outcome = training.train()
+            if writer:
+                view.finish(_finish(training, outcome))
+        finally:
+            if training.log:
+                training.log.close()
+            if lock:
+                lock.release()
+        return out
+    finally:
+        view.close()
+        if joined:
+            distributed.stop()
+
+
+def _take(out: Path) -> Lock:
+    try:
+        return Lock(out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}; choose another folder") from error
+
+
+def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
+    return {
+        "shape": list(spec.shape),
+        "classes": spec.classes,
+        "class_names": list(dataset.class_names),
+        "count": len(dataset),
+        "fingerprint": dataset.fingerprint,
+    }
+
+
+def _write_recipe(training: Training, fresh: bool) -> None:
+    out, record = training.out, data_record(training.spec, training.dataset)
+    if not fresh:
+        known = sample.read_recipe(out)["data"]
+        if known["fingerprint"] != record["fingerprint"]:
+            training.view.message(
+                f"the data is not what the run began with ({known['count']:,} items then, {record['count']:,} now): "
+                "it goes on, but not as it would have",
+                "warning",
+            )
+            record = known
+    content = {"format": FORMAT, "run": runs.to_json(training.run), "data": record}
+    atomic.write_file(out / RECIPE, json.dumps(content, indent=1).encode())
+    atomic.write_file(out / ENVIRONMENT, json.dumps(environment(training.device), indent=1).encode())
+    if fresh:
+        real = training.probe.real_values
+        image = pictures.grid(real, columns=8) if training.spec.is_image else pictures.scatter(real)
+        pictures.save_png(image, out / REAL, {"content": "real data"})
+
+
+def environment(device: torch.device | None = None) -> dict[str, Any]:
+    """The machine and the versions that a run was made with."""
+    packages = {}
+    for name in ("zerosum", "torch", "torchvision", "numpy", "pillow", "safetensors", "scikit-learn", "av"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
+        "device": str(device or "cpu"),
+        "processes": distributed.world(),
+        "command": " ".join(["zerosum", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("zerosum") else "",
+        "versions": packages,
+    }
+
+
+def _go_back(training: Training) -> None:
+    saved = checkpoint.newest(training.out, lambda text: training.view.message(text, "warning"))
+    if saved is None:
+        raise UserError(f"--resume {training.out}: there is no whole checkpoint; start anew with another --out")
+    training.restore(saved)
+    if distributed.is_writer():
+        checkpoint.remove_above(training.out, saved.images_seen)
+        rewind_events(training.out, saved.images_seen)
+        for path in grids(training.out):
+            number = int(path.stem)
+            if number > saved.images_seen or not training.due(training.run.grid_every, number):
+                path.unlink()
+    distributed.barrier()
+
+
+def _announce(training: Training, fresh: bool) -> None:
+    run, spec = training.run, training.spec
+    sizes = {name: sum(p.numel() for p in m.parameters()) for name, m in training.players.networks.items()}
+    lines = [
+        f"data       {run.data.source}: {len(training.dataset):,} of {' x '.join(map(str, spec.shape))}"
+        + (f", {spec.classes} classes" if spec.classes else ""),
+        f"algorithm  {type(run.algorithm).__name__}, " + ", ".join(f"{n} {s:,} weights" for n, s in sizes.items()),
+        f"machine    {training.device}, {run.precision}, {run.threads} threads, seed {run.seed}",
+        f"folder     {training.out}",
+    ]
+    if not fresh:
+        lines.append(f"going on from {training.seen:,} images")
+    training.view.start(str(training.out), lines, run.images, run.minutes)
+
+
+def _finish(training: Training, outcome: str) -> list[str]:
+    """Film and report from what the folder holds; returns where everything is."""
+    out = training.out
+    frames = grids(out)
+    make_film(out)
+    report = write_report(out)
+    lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
+    if outcome == "stopped":
+        lines.append(f"go on      zerosum train --resume {out}")
+    lines += [f"report     {report}", f"samples    {frames[-1] if frames else grid_path(out, training.seen)}"]
+    if (out / FILM).exists():
+        lines.append(f"film       {out / FILM}, {out / LOOP}")
+    return lines
+
+
+def make_film(out: Path) -> None:
+    """`film.mp4` and `film.gif` of the fixed latents through training, from the sample grids of a run folder."""
+    frames = grids(out)
+    if len(frames) < 2:
+        return
+
+    def captioned() -> Iterator[Image.Image]:
+        for path in frames:
+            with Image.open(path) as image:
+                yield pictures.caption(image, f"{int(path.stem):,} images seen")
+
+    per_second = max(4, min(24, round(len(frames) / FILM_SECONDS)))
+    pictures.film(captioned(), out / FILM, out / LOOP, frames_per_second=per_second)
+
+
+@contextmanager
+def _status(training: Training) -> Iterator[None]:
+    """Keep `status.json` true, however the session ends."""
+    if not distributed.is_writer():
+        yield
+        return
+    state: State = "failed"
+    text = "crashed"
+    write_status(training.out, "running", training.seen, training.seconds)
+    try:
+        yield
+        state, text = ("finished", "") if training.done() else ("stopped", "asked to stop")
+    except UserError as error:
+        text = str(error)
+        raise
+    except KeyboardInterrupt:
+        state, text = "stopped", "interrupted"
+        raise
+    finally:
+        try:
+            write_status(training.out, state, training.seen, training.seconds, text)
+        except UserError:  # the disk is full: the error that ended the run says so already
+            training.view.message(f"{training.out / 'status.json'} could not be written", "warning")
+
+
+@contextmanager
+def _signals(training: Training) -> Iterator[None]:
+    """First Ctrl-C or SIGTERM: stop after this step and save. A second Ctrl-C: at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: object) -> None:
+        if training.stop_requested and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        training.stop_requested = True
+        training.view.message("stopping after this step, then saving (Ctrl-C again stops at once)", "info")
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,280 @@
+"""The loop: housekeeping first, then one step of the algorithm, until done. Mechanics only; the game is elsewhere."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from zerosum import checkpoint, distributed, pictures, randomness, sample
+from zerosum.data.loader import Loader
+from zerosum.data.spec import Dataset, Spec
+from zerosum.ema import EMA
+from zerosum.engine import Engine
+from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
+from zerosum.errors import UserError
+from zerosum.game import Adam, Batch, Players, Turns
+from zerosum.metrics.probe import Probe
+from zerosum.run import Run
+from zerosum.runlog import RunLog, grid_path, write_status
+from zerosum.view import Status, View
+
+VIEW_SECONDS = 0.25
+
+
+class Training:
+    """One run in one folder: everything that moves, built from the recipe and nothing else."""
+
+    def __init__(self, run: Run, dataset: Dataset, device: torch.device, out: Path, view: View) -> None:
+        self.run, self.dataset, self.device, self.out, self.view = run, dataset, device, out, view
+        assert run.precision != "auto"
+        assert run.threads is not None
+        torch.set_num_threads(run.threads)
+        engine = Engine(device, run.precision)
+        if run.conditional and not dataset.spec.classes:
+            raise UserError("--conditional True: this data has no labels; sort it into one folder a class, or leave it off")
+        self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
+        torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
+        modules = {
+            name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()
+        }
+        self.players = Players(modules)
+        self.optimisers = {name: _adam(self._settings_of(name), module) for name, module in modules.items()}
+        self.turns = Turns(
+            self.players, self.optimisers, engine,
+            micro_batches=run.micro_batches, relative=run.algorithm.relative,
+        )  # fmt: skip
+        self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
+        self.loader = Loader(
+            dataset, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional,
+            flip=run.data.flip, dtype=engine.dtype, device=device,
+        )  # fmt: skip
+        world = distributed.world()
+        if run.batch_size % (world * run.micro_batches):
+            raise UserError(
+                f"--batch-size {run.batch_size}: must be a multiple of processes x micro-batches = "
+                f"{world} x {run.micro_batches}"
+            )
+        self.local = run.batch_size // world
+        self.images_per_step = run.batch_size * run.algorithm.rounds
+        self.probe = Probe(self.loader, self.spec)
+        self.watch = Watch()
+        self.seen = 0
+        self.lr_scale = 1.0
+        self.rolled_back = False
+        self.score: float | None = None
+        self.seconds = 0.0
+        self.stop_requested = False
+        self.log: RunLog | None = None  # the writer's, opened by the session
+
+    def _settings_of(self, player: str) -> Adam:
+        return self.run.adam_g if player.startswith("G") else self.run.adam_d
+
+    # --- the loop ----------------------------------------------------------------------------------------------
+
+    def train(self) -> str:
+        """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
+        run = self.run
+        started, seconds_before, last_view = time.perf_counter(), self.seconds, 0.0
+        rate = Rate(self.seen, self.seconds)
+        resumed_here = self.seen if self.seen else -1
+        row: dict[str, float] = {}
+        while True:
+            self.seconds = seconds_before + time.perf_counter() - started
+            done, stop = self.done(), self._stop()
+            if self.seen != resumed_here:  # what a resumed run starts from was logged before it was saved
+                if self.due(run.log_every) and self.turns.scores:
+                    row = self._log_row(rate)
+                self._housekeeping(done, stop)
+            now = time.perf_counter()
+            if now - last_view >= VIEW_SECONDS or done or stop:
+                self.view.update(self._status(row, rate))
+                last_view = now
+            if done or stop:
+                return "finished" if done else "stopped"
+            self.step()
+            if max(self.turns.skips_in_a_row.values(), default=0) >= SKIPS_IN_A_ROW:
+                self._roll_back()
+
+    def step(self) -> None:
+        """One iteration of the algorithm, at the position that `seen` says."""
+        run = self.run
+        for name, optimiser in self.optimisers.items():
+            for group in optimiser.param_groups:
+                group["lr"] = self._settings_of(name).lr(self.seen) * self.lr_scale
+        # Dropout and the like draw from torch's own generator: address it too.
+        torch.manual_seed(randomness.torch_seed(run.seed, f"step/{distributed.rank()}", self.seen))
+        first = self.seen + distributed.rank() * self.local
+        batch = Batch(self.loader, first, self.local, run.batch_size)
+        run.algorithm.step(self.turns, self.players, batch, self.seen)
+        self.seen += self.images_per_step
+        for ema in self.ema.values():
+            ema.update(self.images_per_step, run.ema_half_life(self.seen))
+
+    def due(self, every: int, seen: int | None = None) -> bool:
+        """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
+        seen = self.seen if seen is None else seen
+        return seen == 0 or seen // every > (seen - self.images_per_step) // every
+
+    def done(self) -> bool:
+        enough = self.run.images is not None and self.seen >= self.run.images
+        late = self.run.minutes is not None and self.seconds >= 60 * self.run.minutes
+        return enough or distributed.agree(late, self.device)
+
+    def _stop(self) -> bool:
+        return distributed.agree(self.stop_requested, self.device)
+
+    # --- housekeeping ------------------------------------------------------------------------------------------
+
+    def _housekeeping(self, done: bool, stop: bool) -> None:
+        grid, save = self.due(self.run.grid_every), self.due(self.run.checkpoint_every)
+        self.score = None
+        if distributed.is_writer():
+            if grid or done:
+                self._grid()
+            if grid or save or done:
+                self._probe(final=not (grid or save))
+            if save or done or stop:
+                self.save()
+
+    def _log_row(self, rate: Rate) -> dict[str, float]:
+        row = self.turns.read_scores()
+        row["skipped"] = float(self.turns.skipped)
+        for warning in self.watch.row(row, self.turns.skipped):
+            self._warn(warning)
+        per_second = rate.update(self.seen, self.seconds)
+        if self.log:
+            self.log.write(
+                "progress", self.seen, **row, seconds=round(self.seconds, 3), images_per_second=round(per_second, 1)
+            )
+        return row
+
+    def draw(self) -> Image.Image:
+        """The fixed latents through the averaged generator, as one picture."""
+        z, label, columns = self.probe.fixed
+        x = sample.generate(self.ema["G"].network, z, label)
+        return sample.picture(x, self.spec, real=None if self.spec.is_image else self.probe.real_values, columns=columns)
+
+    def _grid(self) -> None:
+        image = self.draw()
+        pictures.save_png(image, grid_path(self.out, self.seen), {"images_seen": str(self.seen)})
+        self.view.preview(image, self.seen)
+
+    def _probe(self, final: bool) -> None:
+        distance, diversity = self.probe(self.ema["G"].network)
+        self.score = distance
+        if self.log:
+            self.log.write(
+                "probe", self.seen, kernel_distance=distance, diversity=diversity, features=self.probe.features.name,
+                **({"final": True} if final else {}),
+            )  # fmt: skip
+        if not final:
+            for warning in self.watch.probe(diversity):
+                self._warn(warning)
+
+    def _warn(self, text: str) -> None:
+        if self.log:
+            self.log.write("warning", self.seen, text=text)
+        self.view.message(text, "warning")
+
+    def _status(self, row: dict[str, float], rate: Rate) -> Status:
+        run = self.run
+        per_second = rate.latest or rate.overall(self.seen, self.seconds)
+        left = [60 * run.minutes - self.seconds] if run.minutes is not None else []
+        if run.images is not None and per_second:
+            left.append((run.images - self.seen) / per_second)
+        return Status(
+            images_seen=self.seen, images_total=run.images, seconds=self.seconds, minutes_limit=run.minutes,
+            images_per_second=per_second, seconds_left=max(0.0, min(left)) if left else None,
+            accuracy_real=row.get("accuracy/real"), accuracy_fake=row.get("accuracy/fake"),
+            losses={k.removeprefix("loss/"): v for k, v in row.items() if k.startswith("loss/")},
+            skipped=self.turns.skipped, extra={},
+        )  # fmt: skip
+
+    # --- saving and going back ---------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """All that a checkpoint must hold: tensors by name, and plain values."""
+        tensors: dict[str, torch.Tensor] = {}
+        for name, module in self.players.networks.items():
+            tensors |= {f"players/{name}/{k}": v for k, v in module.state_dict().items()}
+        for name, ema in self.ema.items():
+            tensors |= {f"ema/{name}/{k}": v for k, v in ema.network.state_dict().items()}
+        for name, optimiser in self.optimisers.items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam/{name}/{index}/{k}": v for k, v in moments.items()}
+        values = {
+            "seconds": self.seconds, "turns": self.turns.state(), "watch": self.watch.state(),
+            "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "score": self.score,
+        }  # fmt: skip
+        return tensors, values
+
+    def save(self) -> None:
+        if self.log:
+            self.log.sync()
+        checkpoint.save(self.out, self.seen, *self.state())
+        checkpoint.prune(self.out)
+        write_status(self.out, "running", self.seen, self.seconds)
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Become what the checkpoint says, to the last bit."""
+        for name, module in self.players.networks.items():
+            module.load_state_dict(_under(saved.tensors, f"players/{name}/"))
+        for name, ema in self.ema.items():
+            ema.network.load_state_dict(_under(saved.tensors, f"ema/{name}/"))
+        for name, optimiser in self.optimisers.items():
+            moments: dict[int, dict[str, torch.Tensor]] = {}
+            for key, value in _under(saved.tensors, f"adam/{name}/").items():
+                index, moment = key.split("/")
+                moments.setdefault(int(index), {})[moment] = value
+            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+        values = saved.state
+        self.seen, self.seconds = saved.images_seen, values["seconds"]
+        self.turns.load_state(values["turns"], self.device)
+        self.watch = Watch(**values["watch"])
+        self.lr_scale, self.rolled_back = values["lr_scale"], values["rolled_back"]
+
+    def _roll_back(self) -> None:
+        """Updates fail in a row: return to the last good checkpoint with half the learning rate, once; then give up."""
+        where = f"at {self.seen:,} images: gradients of {SKIPS_IN_A_ROW} updates in a row were not finite"
+        if self.rolled_back:
+            raise UserError(
+                f"stopped {where}, again, after half the learning rate. Lower --adam-g.lr and --adam-d.lr further, "
+                "or use --precision fp32; the checkpoints are intact"
+            )
+        saved = checkpoint.newest(self.out, lambda text: self.view.message(text, "warning"))
+        if saved is None:
+            raise UserError(f"stopped {where}, and there is no checkpoint to go back to; lower --adam-g.lr and --adam-d.lr")
+        seconds = self.seconds
+        self.restore(saved)
+        self.seconds, self.rolled_back, self.lr_scale = seconds, True, self.lr_scale / 2
+        self._warn(f"{where[3:]}; back to {self.seen:,} images with half the learning rate")
+
+
+class Rate:
+    """Images a second between two lines of the log."""
+
+    def __init__(self, seen: int, seconds: float) -> None:
+        self.first = self.last = (seen, seconds)
+        self.latest: float | None = None
+
+    def update(self, seen: int, seconds: float) -> float:
+        self.latest = (seen - self.last[0]) / max(seconds - self.last[1], 1e-9)
+        self.last = (seen, seconds)
+        return self.latest
+
+    def overall(self, seen: int, seconds: float) -> float:
+        return (seen - self.first[0]) / max(seconds - self.first[1], 1e-9)
+
+
+def _adam(settings: Adam, module: nn.Module) -> torch.optim.Optimizer:
+    betas = (float(settings.beta1), float(settings.beta2))
+    return torch.optim.Adam(module.parameters(), lr=settings.lr(0), betas=betas, eps=settings.eps, fused=True)
+
+
+def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
