@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from zerosum.errors import UserError
@@ -49,46 +50,83 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _explain(error: OSError, path: Path) -> Exception:
+def explain(error: OSError, path: Path) -> UserError:
+    """What to tell a user whose disk refuses a write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
-            f"the disk is full: {path} could not be written; what was saved before is intact: free some space, "
-            "then go on with --resume"
+            f"{path} could not be written: the disk is full; what was saved before is intact: "
+            "free some space, then go on (a run: with --resume)"
         )
-    return error
+    reason = error.strerror or str(error)
+    return UserError(f"{path} could not be written: {reason}; what was saved before is intact")
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace one file by `data`, or leave it as it was. UserError if the disk is full."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Replace one file by `data`, or leave it as it was. UserError if the disk refuses (it is full, say)."""
     temporary = _temporary(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _write(temporary, data)
         hook("rename", path)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _explain(error, path) from error
+        with suppress(OSError):  # a disk that failed may fail here too; `sweep` comes later
+            temporary.unlink(missing_ok=True)
+        raise explain(error, path) from error
+
+
+def append(path: Path, data: bytes) -> None:
+    """Add `data` to the end of a file, whole or not at all (a kill aside). UserError if the disk refuses."""
+    with open(path, "ab", buffering=0) as file:
+        before = file.seek(0, os.SEEK_END)
+        try:
+            while data:
+                hook("write", path)
+                data = data[file.write(data) :]
+        except OSError as error:
+            with suppress(OSError):  # no half line
+                file.truncate(before)
+            raise explain(error, path) from error
+
+
+def sync(path: Path) -> None:
+    """Force what was appended to the disk. UserError if the disk refuses."""
+    try:
+        with open(path, "rb+") as file:
+            hook("fsync", path)
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise explain(error, path) from error
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder with these files, all or nothing; an older folder of that name is replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder with these files, all or nothing. UserError if the disk refuses.
+
+    FileExistsError if it is there: no system replaces a full folder in one move, so none is ever replaced.
+    """
+    if path.exists():
+        raise FileExistsError(path)
     temporary = _temporary(path)
     try:
-        temporary.mkdir()
+        temporary.mkdir(parents=True)
         for name, data in files.items():
             _write(temporary / name, data)
         _sync_folder(temporary)
-        if path.exists():
-            shutil.rmtree(path)
         hook("rename", path)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        raise _explain(error, path) from error
+        raise explain(error, path) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder at one stroke: a kill in the middle leaves it whole, or nothing under its name."""
+    temporary = _temporary(path)
+    hook("rename", path)
+    os.replace(path, temporary)
+    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:

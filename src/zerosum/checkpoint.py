@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,10 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names start with the prefix, by the rest of their names."""
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+
 
 def folder(run: Path) -> Path:
     return run / "checkpoints"
@@ -56,8 +59,8 @@ def _seal(state: Mapping[str, Any]) -> str:
 
 
 def save(run: Path, images_seen: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint atomically and return its folder. Raises UserError if the disk is full."""
-    data = safetensors.torch.save({name: t.detach().contiguous().cpu() for name, t in tensors.items()})
+    """Write a checkpoint atomically and return its folder. Raises UserError if the disk refuses."""
+    data = safetensors.torch.save(_apart(tensors))
     content: dict[str, Any] = {
         "format": FORMAT,
         "images_seen": images_seen,
@@ -68,6 +71,18 @@ def save(run: Path, images_seen: int, tensors: Mapping[str, Tensor], state: Mapp
     path = path_of(run, images_seen)
     atomic.write_folder(path, {TENSORS: data, STATE: json.dumps(content, indent=1, allow_nan=False).encode()})
     return path
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, each with memory of its own: safetensors refuses what shares memory (tied weights)."""
+    out: dict[str, Tensor] = {}
+    known: set[int] = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu().contiguous()
+        place = tensor.untyped_storage().data_ptr()
+        out[name] = tensor.clone() if place in known else tensor
+        known.add(place)
+    return out
 
 
 def load(path: Path) -> Checkpoint:
@@ -98,15 +113,18 @@ def read_state(path: Path) -> dict[str, Any]:
     return content
 
 
-def newest(run: Path, warn: Callable[[str], None], below: int | None = None) -> Checkpoint | None:
-    """The newest whole checkpoint (at most `below` images); damaged ones are named through `warn` and passed over."""
+def newest(
+    run: Path, warn: Callable[[str], None], accept: Callable[[dict[str, Any]], bool] = lambda state: True
+) -> Checkpoint | None:
+    """The newest whole checkpoint whose state `accept` likes; damaged ones are named by `warn` and passed over."""
     for images_seen in reversed(numbers(run)):
-        if below is not None and images_seen > below:
-            continue
         try:
-            return load(path_of(run, images_seen))
+            found = load(path_of(run, images_seen))
         except Damaged as damage:
             warn(f"{damage}; going back to the checkpoint before it")
+            continue
+        if accept(found.state):
+            return found
     return None
 
 
@@ -129,11 +147,11 @@ def prune(run: Path, keep: int = 2) -> None:
     kept = set(numbers(run)[-keep:]) | {best(run)}
     for images_seen in numbers(run):
         if images_seen not in kept:
-            shutil.rmtree(path_of(run, images_seen), ignore_errors=True)
+            atomic.remove_folder(path_of(run, images_seen))
 
 
 def remove_above(run: Path, images_seen: int) -> None:
     """Remove checkpoints beyond a point that the run has gone back to."""
     for number in numbers(run):
         if number > images_seen:
-            shutil.rmtree(path_of(run, number), ignore_errors=True)
+            atomic.remove_folder(path_of(run, number))

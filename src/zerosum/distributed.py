@@ -7,12 +7,17 @@ gradients or an error (see docs/architecture.md).
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from zerosum.errors import UserError
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -33,6 +38,8 @@ def start(device: torch.device) -> bool:
     if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return False
     backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":  # where objects that NCCL carries are put
+        torch.cuda.set_device(device)
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
     return True
 
@@ -74,11 +81,36 @@ def agree(flag: bool, device: torch.device) -> bool:
     return bool(sum_over_ranks(torch.tensor(float(flag), device=device)) > 0)
 
 
+def gather(value: Tensor) -> list[Tensor]:
+    """A small tensor of every rank, in the order of ranks; of one shape on all."""
+    if world() == 1:
+        return [value]
+    everyone = [torch.empty_like(value) for _ in range(world())]
+    dist.all_gather(everyone, value)
+    return everyone
+
+
 def broadcast(values: Sequence[Tensor]) -> None:
     """Give every rank the writer's tensors, in place."""
     if world() > 1:
         for value in values:
             dist.broadcast(value, src=0)
+
+
+def by_writer(work: Callable[[], T]) -> T:
+    """Let the writer do it and give its result to every rank; its UserError is raised on all of them."""
+    if world() == 1:
+        return work()
+    box: list[Any] = [None, None]
+    if is_writer():
+        try:
+            box[0] = work()
+        except UserError as error:
+            box[1] = str(error)
+    dist.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise UserError(box[1])
+    return box[0]
 
 
 def barrier() -> None:

@@ -27,6 +27,9 @@ from zerosum.networks import Networks, coupled, stateful, track
 from zerosum.schedule import Schedule
 
 
+HUGE = 3e38  # what an infinite loss counts as: JSON has no infinity
+
+
 def leaf(x: Tensor) -> Tensor:
     """x as a leaf that requires grad, cut from what made it: the point at which a penalty differentiates."""
     return x.detach().requires_grad_()
@@ -150,12 +153,17 @@ class Algorithm(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Adam:
-    """Adam (Kingma and Ba 2015). betas are floats: torch refuses a list of ints."""
+    """Adam (Kingma and Ba 2015). The betas are floats: torch refuses a pair of ints."""
 
     lr: Schedule
     beta1: float = 0.5
     beta2: float = 0.999
     eps: float = 1e-8
+
+    def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
+        """For all parameters of a player. The learning rate of each step is set by the trainer."""
+        betas = (float(self.beta1), float(self.beta2))
+        return torch.optim.Adam(network.parameters(), lr=self.lr(0), betas=betas, eps=self.eps, fused=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +231,9 @@ class Turns:
             if loss.dim() == 0:
                 raise ValueError("minimise takes one loss a sample, shape (N,): the turn does the averaging")
             mean = loss.mean() * (self._share if share is None else share)
-            mean.backward()
+            # A backward pass of its own precision: autocast would run the second derivatives of a penalty in bf16.
+            with torch.autocast(mean.device.type, enabled=False):
+                mean.backward()
             losses.append(mean.detach())
 
         try:
@@ -271,29 +281,41 @@ class Turns:
 
     def read_scores(self) -> dict[str, float]:
         """Means since the last reading, over all processes; then starts anew."""
-        names = sorted(self.scores)
-        if not names:
+        if not self.scores:
             return {}
-        table = torch.stack([torch.stack((self.scores[n].total, self.scores[n].total.new_tensor(float(self.scores[n].count)))) for n in names])
-        table = distributed.sum_over_ranks(table)
+        names, table = sorted(self.scores), distributed.sum_over_ranks(self._table())
         self.scores = {}
         return {name: float(total / count) for name, (total, count) in zip(names, table.tolist(), strict=True)}
 
+    def _table(self) -> Tensor:
+        """The scores by name: (names, 2) of total and count."""
+        rows = [self.scores[name] for name in sorted(self.scores)]
+        return torch.stack([torch.stack((s.total, s.total.new_tensor(float(s.count)))) for s in rows])
+
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold of the score, exact in JSON."""
+        """What a checkpoint must hold of the score, exact in JSON; `scores` has [total, count] for each rank.
+
+        All ranks must call it.
+        """
+        tables = [table.tolist() for table in distributed.gather(self._table())] if self.scores else []
         return {
             "skipped": self.skipped,
             "skips_in_a_row": dict(self.skips_in_a_row),
-            "scores": {name: [float(score.total), score.count] for name, score in self.scores.items()},
+            "scores": {name: [table[i] for table in tables] for i, name in enumerate(sorted(self.scores))},
         }
 
     def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
         self.skipped = state["skipped"]
         self.skips_in_a_row = dict(state["skips_in_a_row"])
-        self.scores = {
-            name: Score(torch.tensor(total, dtype=torch.float64, device=device), count)
-            for name, (total, count) in state["scores"].items()
-        }
+        self.scores = {}
+        for name, ranks in state["scores"].items():
+            if len(ranks) == distributed.world():
+                total, count = ranks[distributed.rank()]
+            elif distributed.is_writer():  # another number of processes than before: it takes all
+                total, count = map(sum, zip(*ranks, strict=True))
+            else:
+                total, count = 0.0, 0
+            self.scores[name] = Score(torch.tensor(total, dtype=torch.float64, device=device), int(count))
 
 
 class Score:
@@ -310,7 +332,7 @@ class Score:
         return self._total
 
     def add(self, value: Tensor) -> None:
-        value = value.double()
+        value = value.double().nan_to_num(posinf=HUGE, neginf=-HUGE)  # a loss may overflow in a sound update
         self._total = value if self._total is None else self._total + value
         self.count += 1
 

@@ -7,12 +7,11 @@ Images come in as uint8 arrays (n, C, H, W) with C = 1 grey, 3 colour or 4 colou
 from __future__ import annotations
 
 import functools
+import io
 import itertools
 import math
-import io
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -73,7 +72,11 @@ def grid(
     n, channels, h, w = images.shape
     if columns is None:
         columns = min(n, math.ceil(math.sqrt(n * h / w)))
-    for name, value, least in (("columns", columns, 1), ("padding", padding, 0), ("scale", scale or 1, 1)):
+    for name, value, least in (
+        ("columns", columns, 1),
+        ("padding", padding, 0),
+        ("scale", 1 if scale is None else scale, 1),
+    ):
         if value < least:
             raise UserError(f"{name}={value}: a grid needs {name} of {least} or more")
     rows = -(-n // columns)
@@ -200,24 +203,13 @@ def save_png(image: Image.Image, path: Path, text: dict[str, str] | None = None)
     for key, value in (text or {}).items():
         info.add_text(key, value)
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", pnginfo=info)
+    image.save(buffer, "PNG", pnginfo=info)
     atomic.write_file(path, buffer.getvalue())
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a name beside `path` to write to; a whole file then takes its place, a failed one goes."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def film(
     frames: Iterable[Image.Image],
-    mp4: Path,
+    mp4: Path | None,
     gif: Path | None = None,
     frames_per_second: int = 12,
     hold_last_seconds: float = 1.5,
@@ -227,40 +219,23 @@ def film(
     Frames are taken one at a time, so a generator of any length will do; the first sets the size, alpha lies
     on white, and the last stays for `hold_last_seconds`. Raises UserError if there are no frames.
     """
-    import av  # 0.1 s to import, needed only here
-    from av.video.reformatter import ColorRange, Colorspace
-
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise UserError("frames: there are none; a film needs at least one")
-    even = (first.width + first.width % 2, first.height + first.height % 2)
-    animation = _Gif(frames_per_second, hold_last_seconds) if gif else None
-    encoder = next(name for name in ENCODERS if name in av.codecs_available and av.Codec(name, "w"))
-    options = {"crf": "20", "preset": "veryfast"} if encoder == "libx264" else {}
-    fast = {"movflags": "+faststart"}  # a browser may begin before it has all
-    with replacing(mp4) as temporary, av.open(str(temporary), "w", format="mp4", options=fast) as container:
-        stream = container.add_stream(encoder, rate=frames_per_second, options=options)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *even, "yuv420p"
-        stream.codec_context.thread_count = 2  # fixed: the bytes must not depend on the number of cores
-        stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
-        stream.codec_context.color_range = ColorRange.MPEG
-        if not options:
-            stream.codec_context.bit_rate = 4_000_000
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        makers: dict[Path, _Mp4 | _Gif] = {}
+        if mp4:
+            draft = Path(folder) / "film.mp4"
+            makers[mp4] = _Mp4(draft, first.size, frames_per_second, hold_last_seconds)
+        if gif:
+            makers[gif] = _Gif(frames_per_second, hold_last_seconds)
         for frame in itertools.chain([first], frames):
             flat = _fitted(on_white(frame), first.size)
-            if animation:
-                animation.add(flat)
-            sheet = Image.new("RGB", even, "white")
-            sheet.paste(flat)
-            container.mux(stream.encode(av.VideoFrame.from_image(sheet)))
-        for _ in range(round(frames_per_second * hold_last_seconds)):
-            container.mux(stream.encode(av.VideoFrame.from_image(sheet)))
-        container.mux(stream.encode(None))
-    if animation and gif:
-        with replacing(gif) as temporary:
-            animation.save(temporary)
+            for maker in makers.values():
+                maker.add(flat)
+        for path, maker in makers.items():
+            atomic.write_file(path, maker.encoded())
 
 
 def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -268,6 +243,42 @@ def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == size:
         return image
     return ImageOps.pad(image, size, Image.Resampling.BOX, color="white")
+
+
+class _Mp4:
+    """A film in the making at `path`, for PIL images (L or RGB) of one size; white makes odd sizes even."""
+
+    def __init__(self, path: Path, size: tuple[int, int], frames_per_second: int, hold_last_seconds: float):
+        import av  # 0.1 s to import, needed only here
+        from av.video.reformatter import ColorRange, Colorspace
+
+        self.path, self.hold = path, round(frames_per_second * hold_last_seconds)
+        self.sheet = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
+        self.to_frame = av.VideoFrame.from_image
+        encoder = next(name for name in ENCODERS if name in av.codecs_available and av.Codec(name, "w"))
+        options = {"crf": "20", "preset": "veryfast"} if encoder == "libx264" else {}
+        fast = {"movflags": "+faststart"}  # a browser may begin before it has all
+        self.container = av.open(str(path), "w", format="mp4", options=fast)
+        stream = self.container.add_stream(encoder, rate=frames_per_second, options=options)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = *self.sheet.size, "yuv420p"
+        stream.codec_context.thread_count = 2  # fixed: the bytes must not depend on the number of cores
+        stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
+        stream.codec_context.color_range = ColorRange.MPEG
+        if not options:
+            stream.codec_context.bit_rate = 4_000_000
+        self.stream = stream
+
+    def add(self, image: Image.Image) -> None:
+        self.sheet.paste(image)
+        self.container.mux(self.stream.encode(self.to_frame(self.sheet)))
+
+    def encoded(self) -> bytes:
+        for _ in range(self.hold):
+            self.container.mux(self.stream.encode(self.to_frame(self.sheet)))
+        self.container.mux(self.stream.encode(None))
+        self.container.close()
+        return self.path.read_bytes()
 
 
 class _Gif:
@@ -293,16 +304,17 @@ class _Gif:
         self.newest = self.newest or self.frames[-1:] * (len(self.frames) % 2 == 0)
         self.frames, self.every = self.frames[::2], self.every * 2
 
-    def save(self, path: Path) -> None:
+    def encoded(self) -> bytes:
         self.newest = [_shrunk(image, GIF_WIDTH / image.width) for image in self.newest]
         while True:
             frames = self.frames + self.newest
             step = max(20, round(self.seconds * self.every * 100) * 10)  # GIF counts hundredths of a second
             times = [step] * (len(frames) - 1) + [step + round(self.hold * 100) * 10]
-            frames[0].save(path, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
-            excess = path.stat().st_size / GIF_BYTES
+            out = io.BytesIO()
+            frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+            excess = len(out.getvalue()) / GIF_BYTES
             if excess <= 1 or frames[0].width <= 64:
-                return
+                return out.getvalue()
             while excess > 1 and len(self.frames) >= GIF_FRAMES // 2:  # motion can spare frames
                 self._thin()
                 excess /= 2

@@ -35,7 +35,8 @@ def words(seed: int, purpose: str, first: int, count: int, per_sample: int) -> n
 def uniform(seed: int, purpose: str, first: int, count: int, per_sample: int = 1) -> Tensor:
     """Uniform numbers in (0, 1), shape (count, per_sample), float64."""
     raw = words(seed, purpose, first, count, per_sample)
-    return torch.from_numpy(((raw >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+    # 52 bits: a half added to 53 would be rounded, the largest up to 1.
+    return torch.from_numpy(((raw >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
 
 def normal(seed: int, purpose: str, first: int, count: int, per_sample: int) -> Tensor:

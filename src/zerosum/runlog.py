@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -42,11 +44,17 @@ class Lock:
     def __init__(self, run: Path) -> None:
         run.mkdir(parents=True, exist_ok=True)
         self._file = open(run / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held until release
-        try:
-            _lock(self._file)
-        except OSError as error:
-            self._file.close()
-            raise UserError(f"{run}: another process is training here; stop it or choose another --out") from error
+        for attempt in reversed(range(5)):  # who only looks (`is_running`) holds it for an instant too
+            try:
+                _lock(self._file)
+                return
+            except OSError as error:
+                if attempt == 0:
+                    self._file.close()
+                    raise UserError(
+                        f"{run}: another process is training here; stop it or choose another --out"
+                    ) from error
+            time.sleep(0.02)
 
     def release(self) -> None:
         self._file.close()
@@ -54,17 +62,23 @@ class Lock:
 
 def is_running(run: Path) -> bool:
     """Whether a live process holds the run's lock."""
-    if not (run / LOCK).exists():
+    try:
+        file = open(run / LOCK, encoding="utf-8")  # noqa: SIM115 - closed below; to read, so that any user may look
+    except OSError:
         return False
     try:
-        Lock(run).release()
-    except UserError:
+        _lock(file)
+    except OSError:
         return True
+    finally:
+        file.close()
     return False
 
 
 class RunLog:
     """Appends events to `events.jsonl`, one JSON object a line: {"event", "images_seen", ...}.
+
+    A value that is not finite is left out: JSON has no word for it. UserError if the disk refuses.
 
     Lines are pushed to the disk by `sync`, which the trainer calls before each checkpoint: so every event up to a
     checkpoint is there if the checkpoint is.
@@ -72,21 +86,15 @@ class RunLog:
 
     def __init__(self, run: Path) -> None:
         self.path = run / EVENTS
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - open for the length of the run
+        self.path.touch()
 
     def write(self, event: str, images_seen: int, **values: Any) -> None:
-        line = json.dumps({"event": event, "images_seen": images_seen, **values}, allow_nan=False)
-        try:
-            self._file.write(line + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise atomic._explain(error, self.path) from error
+        known = {k: v for k, v in values.items() if not isinstance(v, float) or math.isfinite(v)}
+        line = json.dumps({"event": event, "images_seen": images_seen, **known}, allow_nan=False)
+        atomic.append(self.path, (line + "\n").encode())
 
     def sync(self) -> None:
-        os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        self._file.close()
+        atomic.sync(self.path)
 
 
 def read_events(run: Path) -> list[dict[str, Any]]:
@@ -106,9 +114,20 @@ def read_events(run: Path) -> list[dict[str, Any]]:
     return events
 
 
-def rewind_events(run: Path, images_seen: int) -> None:
-    """Drop what was logged beyond a checkpoint that the run goes on from, and what only the end of a run logs."""
-    kept = [e for e in read_events(run) if e.get("images_seen", 0) <= images_seen and not e.get("final")]
+def rewind_events(run: Path, images_seen: int, *, ended: bool = False) -> None:
+    """Drop what was logged after the checkpoint at `images_seen`, which the run goes on from.
+
+    So goes what only the end of a run logs ("final"), unless the run has `ended` there, and the word of a
+    roll-back to that very checkpoint ("rolled_back"): it comes after it though it bears the same number, and
+    will come again.
+    """
+
+    def before(event: dict[str, Any]) -> bool:
+        seen = event.get("images_seen", 0)
+        later = seen > images_seen or (seen == images_seen and event.get("rolled_back"))
+        return not later and (ended or not event.get("final"))
+
+    kept = [event for event in read_events(run) if before(event)]
     atomic.write_file(run / EVENTS, "".join(json.dumps(e) + "\n" for e in kept).encode())
 
 
@@ -121,8 +140,8 @@ def read_status(run: Path) -> dict[str, Any]:
     """The last written state; "running" without a live process becomes "stopped" (it was killed)."""
     try:
         status = json.loads((run / STATUS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        status = {"state": "stopped", "images_seen": 0, "seconds": 0.0, "text": ""}
+    except (FileNotFoundError, ValueError):  # not written yet, or by a process that was killed before
+        status = {"state": "running", "images_seen": 0, "seconds": 0.0, "text": ""}
     if status["state"] == "running" and not is_running(run):
         status |= {"state": "stopped", "text": "killed"}
     return status

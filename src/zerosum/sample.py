@@ -201,8 +201,7 @@ def load(path: str | Path, which: str = "last") -> Model:
         raise UserError(f"{path}: no whole checkpoint to load; train it first with zerosum train --resume {path}")
     spec = Spec(tuple(recipe["data"]["shape"]), recipe["data"]["classes"])
     generator = run.algorithm.players(spec)["G"]
-    prefix = "ema/G/"
-    weights = {name[len(prefix) :]: t for name, t in saved.tensors.items() if name.startswith(prefix)}
+    weights = saved.under("ema/G/")
     generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
     generator.load_state_dict(weights)
     generator.float().eval().requires_grad_(False)

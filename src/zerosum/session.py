@@ -8,6 +8,7 @@ import platform
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,19 +28,18 @@ from zerosum.errors import UserError
 from zerosum.metrics.report import write_report
 from zerosum.run import Run
 from zerosum.runlog import (
-    ENVIRONMENT, FILM, LOOP, REAL, RECIPE, Lock, RunLog, State, grid_path, grids, rewind_events, write_status,
+    ENVIRONMENT, FILM, LOOP, REAL, RECIPE, Lock, RunLog, State, grid_path, grids, read_events, write_status,
 )  # fmt: skip
 from zerosum.trainer import Training
 from zerosum.view import SilentView, View
 
 FORMAT = 1
 FILM_SECONDS = 8
+SAME_SECONDS = 0.5
 
 
 def start(run: Run, dataset: Dataset, out: Path, *, view: View | None = None, device: str = "auto") -> Path:
     """Train a new run in the folder `out` and return it. UserError if it holds a run already."""
-    if (out / RECIPE).exists():
-        raise UserError(f"--out {out}: holds a run already; go on with --resume {out}, or choose another folder")
     return _play(run, dataset, out, view or SilentView(), device, fresh=True)
 
 
@@ -52,7 +52,14 @@ def resume(
     view: View | None = None,
     device: str = "auto",
 ) -> Path:
-    """Go on with the run in `out` from its newest whole checkpoint, bit for bit; `images`, `minutes` extend it."""
+    """Go on with the run in `out` from its newest whole checkpoint, bit for bit; `images`, `minutes` extend it.
+
+    However the session before it ended, what the run leaves is what it would have left uninterrupted: every
+    tensor and every value of the last checkpoint, every event, every sample grid; times and rates aside; on the
+    same machine with as many threads and processes. An extended run equals a longer one in the same way: what
+    only its old end made (a grid and a "final" probe, where none was due) goes; that end's checkpoint may stay.
+    UserError if no checkpoint is whole. Under torchrun every process reads `recipe.json`, the writer the rest.
+    """
     run = runs.from_json(sample.read_recipe(out)["run"])
     if images is not None or minutes is not None:
         run = replace(run, images=images, minutes=minutes)
@@ -70,22 +77,26 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
         # What the machine decides is settled here, written to recipe.json, and used again on resume.
         run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
         training = Training(run, dataset, device, out, view)
-        lock = _take(out) if writer else None
+        lock: Lock | None = None
+
+        def take() -> None:
+            nonlocal lock
+            lock = _take(out, fresh)
+            _write_recipe(training, fresh)
+
         try:
-            if writer:
-                _write_recipe(training, fresh)
+            distributed.by_writer(take)
             if not fresh:
                 _go_back(training)
             if writer:
                 training.log = RunLog(out)
             _announce(training, fresh)
-            with _status(training), _signals(training):
+            signals: list[int] = []
+            with _status(training, signals), _signals(training, signals):
                 outcome = training.train()
             if writer:
                 view.finish(_finish(training, outcome))
         finally:
-            if training.log:
-                training.log.close()
             if lock:
                 lock.release()
         return out
@@ -95,11 +106,17 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
             distributed.stop()
 
 
-def _take(out: Path) -> Lock:
+def _take(out: Path, fresh: bool) -> Lock:
     try:
-        return Lock(out)
+        lock = Lock(out)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}; choose another folder") from error
+    if fresh and ((out / RECIPE).exists() or checkpoint.numbers(out)):
+        lock.release()
+        raise UserError(f"--out {out}: holds a run already; go on with --resume {out}, or choose another folder")
+    for folder in (out, out / "samples", checkpoint.folder(out)):
+        atomic.sweep(folder)
+    return lock
 
 
 def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
@@ -126,7 +143,7 @@ def _write_recipe(training: Training, fresh: bool) -> None:
     content = {"format": FORMAT, "run": runs.to_json(training.run), "data": record}
     atomic.write_file(out / RECIPE, json.dumps(content, indent=1).encode())
     atomic.write_file(out / ENVIRONMENT, json.dumps(environment(training.device), indent=1).encode())
-    if fresh:
+    if not (out / REAL).exists():
         real = training.probe.real_values
         image = pictures.grid(real, columns=8) if training.spec.is_image else pictures.scatter(real)
         pictures.save_png(image, out / REAL, {"content": "real data"})
@@ -154,18 +171,16 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
 
 
 def _go_back(training: Training) -> None:
-    saved = checkpoint.newest(training.out, lambda text: training.view.message(text, "warning"))
-    if saved is None:
-        raise UserError(f"--resume {training.out}: there is no whole checkpoint; start anew with another --out")
-    training.restore(saved)
-    if distributed.is_writer():
-        checkpoint.remove_above(training.out, saved.images_seen)
-        rewind_events(training.out, saved.images_seen)
-        for path in grids(training.out):
-            number = int(path.stem)
-            if number > saved.images_seen or not training.due(training.run.grid_every, number):
-                path.unlink()
-    distributed.barrier()
+    if training.go_back():
+        return
+    out = training.out
+
+    def begun() -> bool:
+        return bool(checkpoint.numbers(out)) or any(e["images_seen"] > 0 for e in read_events(out))
+
+    if distributed.by_writer(begun):
+        raise UserError(f"--resume {out}: there is no whole checkpoint; start anew with another --out")
+    training.forget_after(-1)  # it ended before its first checkpoint: from the beginning
 
 
 def _announce(training: Training, fresh: bool) -> None:
@@ -187,8 +202,11 @@ def _finish(training: Training, outcome: str) -> list[str]:
     """Film and report from what the folder holds; returns where everything is."""
     out = training.out
     frames = grids(out)
-    make_film(out)
-    report = write_report(out)
+    try:
+        make_film(out)
+        report = write_report(out)
+    except OSError as error:
+        raise atomic.explain(error, out) from error
     lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
     if outcome == "stopped":
         lines.append(f"go on      zerosum train --resume {out}")
@@ -214,7 +232,7 @@ def make_film(out: Path) -> None:
 
 
 @contextmanager
-def _status(training: Training) -> Iterator[None]:
+def _status(training: Training, signals: list[int]) -> Iterator[None]:
     """Keep `status.json` true, however the session ends."""
     if not distributed.is_writer():
         yield
@@ -224,7 +242,7 @@ def _status(training: Training) -> Iterator[None]:
     write_status(training.out, "running", training.seen, training.seconds)
     try:
         yield
-        state, text = ("finished", "") if training.done() else ("stopped", "asked to stop")
+        state, text = ("finished", "") if training.finished else ("stopped", _asked(signals))
     except UserError as error:
         text = str(error)
         raise
@@ -238,17 +256,29 @@ def _status(training: Training) -> Iterator[None]:
             training.view.message(f"{training.out / 'status.json'} could not be written", "warning")
 
 
+def _asked(signals: list[int]) -> str:
+    """Why a run was stopped, for its status: the command's exit status follows from it."""
+    return f"stopped by {signal.Signals(signals[0]).name}" if signals else "asked to stop"
+
+
 @contextmanager
-def _signals(training: Training) -> Iterator[None]:
+def _signals(training: Training, came: list[int]) -> Iterator[None]:
     """First Ctrl-C or SIGTERM: stop after this step and save. A second Ctrl-C: at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    asked = 0.0
+
     def ask(number: int, frame: object) -> None:
-        if training.stop_requested and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        training.stop_requested = True
+        nonlocal asked
+        if training.stop_requested:
+            # torchrun passes on the Ctrl-C that the terminal gave to all: the same one, a moment later.
+            if number == signal.SIGINT and time.monotonic() - asked > SAME_SECONDS:
+                raise KeyboardInterrupt
+            return
+        training.stop_requested, asked = True, time.monotonic()
+        came.append(number)
         training.view.message("stopping after this step, then saving (Ctrl-C again stops at once)", "info")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}

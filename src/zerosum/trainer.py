@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from zerosum import checkpoint, distributed, pictures, randomness, sample
 from zerosum.data.loader import Loader
@@ -19,9 +19,10 @@ from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
 from zerosum.game import Adam, Batch, Players, Turns
 from zerosum.metrics.probe import Probe
+from zerosum.progress import Progress
 from zerosum.run import Run
-from zerosum.runlog import RunLog, grid_path, write_status
-from zerosum.view import Status, View
+from zerosum.runlog import RunLog, grid_path, grids, rewind_events, write_status
+from zerosum.view import View
 
 VIEW_SECONDS = 0.25
 
@@ -43,7 +44,7 @@ class Training:
             name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()
         }
         self.players = Players(modules)
-        self.optimisers = {name: _adam(self._settings_of(name), module) for name, module in modules.items()}
+        self.optimisers = {name: self._settings_of(name).optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
             self.players, self.optimisers, engine,
             micro_batches=run.micro_batches, relative=run.algorithm.relative,
@@ -68,6 +69,8 @@ class Training:
         self.rolled_back = False
         self.score: float | None = None
         self.seconds = 0.0
+        self.restored_at: int | None = None
+        self.finished = False
         self.stop_requested = False
         self.log: RunLog | None = None  # the writer's, opened by the session
 
@@ -80,25 +83,25 @@ class Training:
         """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
         run = self.run
         started, seconds_before, last_view = time.perf_counter(), self.seconds, 0.0
-        rate = Rate(self.seen, self.seconds)
-        resumed_here = self.seen if self.seen else -1
-        row: dict[str, float] = {}
+        progress = Progress(run.images, run.minutes, self.seen, self.seconds)
         while True:
             self.seconds = seconds_before + time.perf_counter() - started
             done, stop = self.done(), self._stop()
-            if self.seen != resumed_here:  # what a resumed run starts from was logged before it was saved
+            if self.seen != self.restored_at:  # what a checkpoint holds was logged before it was saved
                 if self.due(run.log_every) and self.turns.scores:
-                    row = self._log_row(rate)
+                    self._log_row(progress)
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
-                self.view.update(self._status(row, rate))
+                self.view.update(progress.status(self.seen, self.seconds, self.turns.skipped))
                 last_view = now
             if done or stop:
+                self.finished = done
                 return "finished" if done else "stopped"
             self.step()
             if max(self.turns.skips_in_a_row.values(), default=0) >= SKIPS_IN_A_ROW:
                 self._roll_back()
+                progress = Progress(run.images, run.minutes, self.seen, self.seconds)
 
     def step(self) -> None:
         """One iteration of the algorithm, at the position that `seen` says."""
@@ -138,20 +141,19 @@ class Training:
                 self._grid()
             if grid or save or done:
                 self._probe(final=not (grid or save))
-            if save or done or stop:
-                self.save()
+        if save or done or stop:
+            self.save()
 
-    def _log_row(self, rate: Rate) -> dict[str, float]:
+    def _log_row(self, progress: Progress) -> None:
         row = self.turns.read_scores()
         row["skipped"] = float(self.turns.skipped)
         for warning in self.watch.row(row, self.turns.skipped):
             self._warn(warning)
-        per_second = rate.update(self.seen, self.seconds)
+        per_second = progress.row(row, self.seen, self.seconds)
         if self.log:
             self.log.write(
                 "progress", self.seen, **row, seconds=round(self.seconds, 3), images_per_second=round(per_second, 1)
             )
-        return row
 
     def draw(self) -> Image.Image:
         """The fixed latents through the averaged generator, as one picture."""
@@ -176,24 +178,10 @@ class Training:
             for warning in self.watch.probe(diversity):
                 self._warn(warning)
 
-    def _warn(self, text: str) -> None:
+    def _warn(self, text: str, **more: Any) -> None:
         if self.log:
-            self.log.write("warning", self.seen, text=text)
+            self.log.write("warning", self.seen, text=text, **more)
         self.view.message(text, "warning")
-
-    def _status(self, row: dict[str, float], rate: Rate) -> Status:
-        run = self.run
-        per_second = rate.latest or rate.overall(self.seen, self.seconds)
-        left = [60 * run.minutes - self.seconds] if run.minutes is not None else []
-        if run.images is not None and per_second:
-            left.append((run.images - self.seen) / per_second)
-        return Status(
-            images_seen=self.seen, images_total=run.images, seconds=self.seconds, minutes_limit=run.minutes,
-            images_per_second=per_second, seconds_left=max(0.0, min(left)) if left else None,
-            accuracy_real=row.get("accuracy/real"), accuracy_fake=row.get("accuracy/fake"),
-            losses={k.removeprefix("loss/"): v for k, v in row.items() if k.startswith("loss/")},
-            skipped=self.turns.skipped, extra={},
-        )  # fmt: skip
 
     # --- saving and going back ---------------------------------------------------------------------------------
 
@@ -214,67 +202,75 @@ class Training:
         return tensors, values
 
     def save(self) -> None:
-        if self.log:
-            self.log.sync()
-        checkpoint.save(self.out, self.seen, *self.state())
-        checkpoint.prune(self.out)
-        write_status(self.out, "running", self.seen, self.seconds)
+        """Write a checkpoint. All ranks must call it."""
+        state = self.state()
+        if distributed.is_writer():
+            if self.log:
+                self.log.sync()
+            checkpoint.save(self.out, self.seen, *state)
+            checkpoint.prune(self.out)
+            write_status(self.out, "running", self.seen, self.seconds)
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Become what the checkpoint says, to the last bit."""
         for name, module in self.players.networks.items():
-            module.load_state_dict(_under(saved.tensors, f"players/{name}/"))
+            module.load_state_dict(saved.under(f"players/{name}/"))
         for name, ema in self.ema.items():
-            ema.network.load_state_dict(_under(saved.tensors, f"ema/{name}/"))
+            ema.network.load_state_dict(saved.under(f"ema/{name}/"))
         for name, optimiser in self.optimisers.items():
             moments: dict[int, dict[str, torch.Tensor]] = {}
-            for key, value in _under(saved.tensors, f"adam/{name}/").items():
+            for key, value in saved.under(f"adam/{name}/").items():
                 index, moment = key.split("/")
                 moments.setdefault(int(index), {})[moment] = value
             optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
         values = saved.state
         self.seen, self.seconds = saved.images_seen, values["seconds"]
+        self.restored_at = saved.images_seen
         self.turns.load_state(values["turns"], self.device)
         self.watch = Watch(**values["watch"])
         self.lr_scale, self.rolled_back = values["lr_scale"], values["rolled_back"]
 
+    def go_back(self, accept: Callable[[dict[str, Any]], bool] = lambda state: True) -> bool:
+        """Become the newest whole checkpoint whose state `accept` likes, and forget what came after it.
+
+        False if there is none. All ranks must call it; the writer alone reads and writes.
+        """
+
+        def warn(text: str) -> None:
+            self.view.message(text, "warning")
+
+        saved = distributed.by_writer(lambda: checkpoint.newest(self.out, warn, accept))
+        if saved is None:
+            return False
+        self.restore(saved)
+        self.forget_after(self.seen, ended=self.done())
+        return True
+
+    def forget_after(self, images_seen: int, *, ended: bool = False) -> None:
+        """Remove what was made later and, unless the run has `ended` here, what only its end makes."""
+        if not distributed.is_writer():
+            return
+        checkpoint.remove_above(self.out, images_seen)
+        rewind_events(self.out, images_seen, ended=ended)
+        for path in grids(self.out):
+            number = int(path.stem)
+            if number > images_seen or not (ended or self.due(self.run.grid_every, number)):
+                path.unlink()
+
     def _roll_back(self) -> None:
         """Updates fail in a row: return to the last good checkpoint with half the learning rate, once; then give up."""
-        where = f"at {self.seen:,} images: gradients of {SKIPS_IN_A_ROW} updates in a row were not finite"
+        where = f"{self.seen:,} images: gradients of {SKIPS_IN_A_ROW} updates in a row were not finite"
         if self.rolled_back:
             raise UserError(
-                f"stopped {where}, again, after half the learning rate. Lower --adam-g.lr and --adam-d.lr further, "
+                f"stopped at {where}, again, after half the learning rate. Lower --adam-g.lr and --adam-d.lr further, "
                 "or use --precision fp32; the checkpoints are intact"
             )
-        saved = checkpoint.newest(self.out, lambda text: self.view.message(text, "warning"))
-        if saved is None:
-            raise UserError(f"stopped {where}, and there is no checkpoint to go back to; lower --adam-g.lr and --adam-d.lr")
-        seconds = self.seconds
-        self.restore(saved)
-        self.seconds, self.rolled_back, self.lr_scale = seconds, True, self.lr_scale / 2
-        self._warn(f"{where[3:]}; back to {self.seen:,} images with half the learning rate")
-
-
-class Rate:
-    """Images a second between two lines of the log."""
-
-    def __init__(self, seen: int, seconds: float) -> None:
-        self.first = self.last = (seen, seconds)
-        self.latest: float | None = None
-
-    def update(self, seen: int, seconds: float) -> float:
-        self.latest = (seen - self.last[0]) / max(seconds - self.last[1], 1e-9)
-        self.last = (seen, seconds)
-        return self.latest
-
-    def overall(self, seen: int, seconds: float) -> float:
-        return (seen - self.first[0]) / max(seconds - self.first[1], 1e-9)
-
-
-def _adam(settings: Adam, module: nn.Module) -> torch.optim.Optimizer:
-    betas = (float(settings.beta1), float(settings.beta2))
-    return torch.optim.Adam(module.parameters(), lr=settings.lr(0), betas=betas, eps=settings.eps, fused=True)
-
-
-def _under(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+        seconds, skipped = self.seconds, self.turns.skipped
+        if not self.go_back(lambda state: not any(state["turns"]["skips_in_a_row"].values())):
+            raise UserError(
+                f"stopped at {where}, and there is no checkpoint to go back to; lower --adam-g.lr and --adam-d.lr"
+            )
+        self.seconds, self.turns.skipped, self.watch.skipped = seconds, skipped, skipped
+        self.rolled_back, self.lr_scale = True, self.lr_scale / 2
+        # Nothing is saved here: a run killed before its next checkpoint plays this again, to the same end.
+        self._warn(f"{where}; back to {self.seen:,} images with half the learning rate", rolled_back=True)

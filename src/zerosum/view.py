@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any, Literal, Protocol, TextIO, cast
+from typing import IO, Any, Literal, Protocol, TextIO
 
 from PIL import Image
 from rich.color import ColorSystem
@@ -97,7 +97,7 @@ def clock(seconds: float) -> str:
 
 def _seen(status: Status) -> str:
     total = f" of {status.images_total:,}" if status.images_total else ""
-    percent = "" if status.fraction is None else f" ({int(status.fraction * 100)} %)"
+    percent = "" if status.fraction is None else f" ({_percent(int(status.fraction * 100) / 100)})"
     return f"{status.images_seen:,}{total} images{percent}"
 
 
@@ -116,6 +116,10 @@ def _accuracies(status: Status) -> list[tuple[str, float]]:
     return [(name, value) for name, value in both if value is not None]
 
 
+def _percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
 def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
 
@@ -129,17 +133,34 @@ def _clean(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text)
 
 
-def _send(stream: TextIO | None, text: str) -> bool:
-    """Write what the stream's encoding can say; False if nobody is there any more: no reason to end a run."""
-    if stream is None:
-        return False
-    encoding = stream.encoding or "utf-8"
-    try:
-        stream.write(text.encode(encoding, "replace").decode(encoding))
-        stream.flush()
-    except (OSError, ValueError):  # closed pipe, lost terminal, full disk under a log; closed file
-        return False
-    return True
+class _Out:
+    """A stream whose loss does not end a run, and that may be written to from a signal handler.
+
+    A handler can run in the middle of a write, where Python's streams refuse another: it waits its turn here.
+    """
+
+    def __init__(self, stream: IO[str], encoding: str | None):
+        self.stream: IO[str] | None = stream
+        self.encoding = encoding or "utf-8"
+        self.waiting: list[str] = []
+        self.busy = False
+
+    def write(self, text: str) -> None:
+        """Write and flush what the stream's encoding can say of the text."""
+        self.waiting.append(text.encode(self.encoding, "replace").decode(self.encoding))
+        if self.busy:
+            return
+        self.busy = True
+        try:
+            while self.waiting and self.stream:
+                self.stream.write(self.waiting.pop(0))
+                self.stream.flush()
+        except (OSError, ValueError):  # closed pipe, lost terminal, full disk under a log; closed file
+            self.stream = None
+        finally:
+            self.busy = False
+            if self.stream is None:
+                self.waiting.clear()
 
 
 class SilentView:
@@ -168,7 +189,7 @@ class PlainView:
     """Lines for a pipe or a file, without control characters; the run survives its reader."""
 
     def __init__(self, stream: TextIO):
-        self.stream: TextIO | None = stream
+        self.out = _Out(stream, stream.encoding)
         self.shown: Status | None = None
 
     def start(self, title: str, lines: list[str], images_total: int | None, minutes: float | None) -> None:
@@ -182,7 +203,7 @@ class PlainView:
         self.shown = status
         parts = [_seen(status), _pace(status)]
         if accuracies := _accuracies(status):
-            parts.append("D right on " + ", ".join(f"{name} {value:.0%}" for name, value in accuracies))
+            parts.append("D right on " + ", ".join(f"{name} {_percent(value)}" for name, value in accuracies))
         if status.numbers:
             parts.append(", ".join(f"{name} {_number(value)}" for name, value in status.numbers.items()))
         self._write("; ".join(parts))
@@ -200,8 +221,7 @@ class PlainView:
         pass
 
     def _write(self, *lines: str) -> None:
-        if not _send(self.stream, "".join(f"{_clean(line)}\n" for line in lines)):
-            self.stream = None
+        self.out.write("".join(f"{_clean(line)}\n" for line in lines))
 
 
 @dataclass(frozen=True)
@@ -233,9 +253,7 @@ class TerminalView:
 
     def __init__(self, console: Console):
         self.console = console
-        self.stream: TextIO | None = cast(
-            TextIO, console.file
-        )  # fixed: sys.stderr leads here while the view is open
+        self.out = _Out(console.file, console.encoding)  # fixed now: later sys.stderr leads here
         unicode = (console.encoding or "").lower().startswith("utf")
         self.glyphs = _UNICODE if unicode else _ASCII
         self.colour: pictures.Colour = "none"
@@ -258,7 +276,7 @@ class TerminalView:
     def start(self, title: str, lines: list[str], images_total: int | None, minutes: float | None) -> None:
         with self.lock:
             self.open = True
-            self._write("\x1b[?25l")  # hide the cursor
+            self.out.write("\x1b[?25l")  # hide the cursor
             for name in ("stdout", "stderr"):
                 stream = getattr(sys, name)
                 if stream.isatty():  # other people's warnings would tear the picture: lift them above it
@@ -287,7 +305,8 @@ class TerminalView:
         self._say(Text(_clean(_said(text, level)), style))
 
     def finish(self, lines: list[str]) -> None:
-        self._draw()
+        if self.open:
+            self._draw()
         self.close()
         self._say(*(Text(_clean(line)) for line in lines))
 
@@ -300,7 +319,7 @@ class TerminalView:
                 setattr(sys, name, stream)
             self.streams = []
             self.drawn = []  # what stands stays
-            self._write("\x1b[0m\x1b[?25h")
+            self.out.write("\x1b[0m\x1b[?25h")
 
     def _say(self, *lines: Text) -> None:
         """Print lines above the part that stays in place."""
@@ -308,8 +327,8 @@ class TerminalView:
             self.above.extend(lines)
             back = f"\x1b[{len(self.drawn)}A\r\x1b[J" if self.drawn else ""
             self.drawn = []
-            self._write(back + self._wrapped(*lines))
-            if self.status and self.open:
+            self.out.write(back + self._wrapped(*lines))
+            if self.open:
                 self._draw()
 
     def _draw(self) -> None:
@@ -319,7 +338,7 @@ class TerminalView:
             if self.console.size != self.size:  # the terminal may have folded lines anyhow: begin afresh
                 self.size, self.drawn = self.console.size, []
                 out = ["\x1b[2J\x1b[H", self._wrapped(*self.above)]
-            lines = self._lines()
+            lines = self._lines()[: self.size.height - 1]
             if self.drawn:
                 out.append(f"\x1b[{len(self.drawn)}A\r")
             for i, line in enumerate(lines):
@@ -328,7 +347,7 @@ class TerminalView:
             if len(lines) < len(self.drawn):
                 out.append("\x1b[J")
             self.drawn = lines
-            self._write("".join(out))
+            self.out.write("".join(out))
             cost = time.thread_time() - began
             self.next_draw = time.monotonic() + max(REDRAW_SECONDS, cost / SHARE)
 
@@ -339,12 +358,13 @@ class TerminalView:
         width = STATS_WIDTH if beside else columns
         texts = [] if self.status is None else self._stats(self.status, width)
         if self.sample is None:
-            return [self._ansi(text, width) for text in texts[:rows]]
+            return [self._ansi(text, width) for text in texts]
         room = (columns - width - 3, rows - 1) if beside else (columns, rows - len(texts) - 2)
         if room[1] < 4 or room[0] < 16:
-            return [self._ansi(text, width) for text in texts[:rows]]
+            return [self._ansi(text, width) for text in texts]
         if room != self.art_room:
-            image = pictures.fewer(self.sample[0], room[0], room[1] * (1 if self.colour == "none" else 2))
+            per_row = 1 if self.colour == "none" else 2  # plain characters: drawn twice as large, to be read
+            image = pictures.fewer(self.sample[0], room[0] * per_row // 2, room[1] * per_row)
             self.art = [
                 self._ansi(line, room[0]) for line in pictures.terminal(image, room[0], room[1], self.colour)
             ]
@@ -379,7 +399,7 @@ class TerminalView:
                 Text.assemble(
                     (f" D on {name} ", "bold"),
                     *self._bar(value, bar, colour, bar // 2),
-                    f" {value:4.0%}  ",
+                    f" {_percent(value):>5}  ",
                     (self._spark(self.history.get(name, []), spark), colour),
                 )
             )
@@ -419,10 +439,6 @@ class TerminalView:
         return "".join(
             s.style.render(s.text, color_system=self.system) if s.style else s.text for s in segments
         )
-
-    def _write(self, text: str) -> None:
-        if not _send(self.stream, text):
-            self.stream = None
 
 
 class _Lifted(io.TextIOBase):
@@ -512,13 +528,14 @@ class NotebookView:
 
 
 def _meter(name: str, value: float, colour: str, mark: bool) -> str:
-    box, share = "position:absolute;top:0;bottom:0", f"{min(1.0, max(0.0, value)):.1%}"
+    box, shown = "position:absolute;top:0;bottom:0", f"{name} {_percent(value)}"
     middle = f'<span style="{box};left:50%;border-left:2px solid"></span>' if mark else ""
+    share = f"{min(1.0, max(0.0, value)):.1%}"
+    bar = f'<span style="{box};left:0;width:{share};background:{colour}"></span>{middle}'
+    frame = "position:relative;display:inline-block;width:20em;height:.7em;background:#8884"
     return (
         f'<span style="display:inline-block;width:6em">{name}</span>'
-        f'<span role="img" aria-label="{name} {value:.0%}" style="position:relative;display:inline-block;'
-        'width:20em;height:.7em;background:#8884">'
-        f'<span style="{box};left:0;width:{share};background:{colour}"></span>{middle}</span> {value:.0%}'
+        f'<span role="img" aria-label="{shown}" style="{frame}">{bar}</span> {_percent(value)}'
     )
 
 

@@ -44,8 +44,8 @@ def test_the_error_names_the_nearest_sizes_and_both_remedies() -> None:
     with pytest.raises(UserError) as caught:
         stages_for((3, 92, 112))
     assert str(caught.value) == (
-        "data.size=92x112: the network halves the image 4 times, so height and width must be multiples of 16; "
-        "the nearest are 96x112 and 80x112; give --data.size 96 112 or --networks.stages 2"
+        "data.size=92x112: the network halves the image 4 times, so height and width must be "
+        "multiples of 16; the nearest are 96x112 and 80x112; give --data.size 96 112 or --networks.stages 2"
     )
 
 

@@ -76,10 +76,9 @@ def test_the_class_counts_if_there_are_classes_and_is_ignored_if_not(name: str) 
     x, z = torch.rand(4, 1, 8, 8), torch.randn(4, 8)
     one, two = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
     for player, value in zip(build(name, (1, 8, 8), 3), (z, x), strict=True):
-        nn.init.normal_(next(p for n, p in player.named_parameters() if p.dim() > 1))  # nothing is zero
         for n, p in player.named_parameters():
-            if "narrow" in n or "scale" in n or "shift" in n:
-                nn.init.normal_(p)  # start at zero or equal for all classes
+            if n.endswith(("scale.weight", "shift.weight")):
+                nn.init.normal_(p)  # they start equal for all classes
         player.eval()
         assert not torch.allclose(player(value, one), player(value, two))
         with pytest.raises(UserError, match="label"):
@@ -227,7 +226,9 @@ def test_other_precisions(name: str, dtype: torch.dtype) -> None:
             with torch.autocast("cpu", dtype):
                 other = player(value)
             other.float().sum().backward()
-            torch.testing.assert_close(other.float(), expected, rtol=0.1, atol=0.1 * float(expected.std()))
+            torch.testing.assert_close(
+                other.float(), expected, rtol=0.1, atol=0.1 * float(expected.detach().std())
+            )
 
 
 @pytest.mark.parametrize("name", ["mlp", "dcgan", "sndcgan", "resnet", "r3"])
@@ -265,7 +266,7 @@ def test_default_sizes_and_scales(net: Networks, millions: tuple[float, float]) 
     generator, critic = net.generator(spec), net.critic(spec)
     assert (round(parameters(generator) / 1e6, 3), round(parameters(critic) / 1e6, 3)) == millions
     with torch.no_grad():
-        fake = generator(torch.randn(16, net.latent))
+        fake = generator(torch.randn(8, net.latent))
         assert 0.05 < fake.std() < 1.5
         assert (fake.abs() > 0.99).float().mean() < 0.3, "hardly any pixel starts saturated"
         assert critic(fake).abs().max() < 5
@@ -274,20 +275,20 @@ def test_default_sizes_and_scales(net: Networks, millions: tuple[float, float]) 
 @pytest.mark.parametrize("net", [SNDCGAN(width=4), ResNet(width=4), R3(width=8), DCGAN(width=4)])
 def test_sizes_that_do_not_fit_are_refused_by_both_players(net: Networks) -> None:
     for build_player in (net.generator, net.critic):
-        with pytest.raises(UserError, match="data.size=92x112"):
+        with pytest.raises(UserError, match=r"data.size=92x112"):
             build_player(Spec((3, 92, 112)))
         with pytest.raises(UserError, match="MLP"):
             build_player(Spec((2,)))
 
 
 def test_values_that_make_no_network_are_refused() -> None:
-    with pytest.raises(UserError, match="networks.width=0"):
+    with pytest.raises(UserError, match=r"networks.width=0"):
         MLP(width=0)
-    with pytest.raises(UserError, match="networks.latent=-1"):
+    with pytest.raises(UserError, match=r"networks.latent=-1"):
         DCGAN(latent=-1)
-    with pytest.raises(UserError, match="networks.group_width=16: must divide networks.width x"):
+    with pytest.raises(UserError, match=r"networks.group_width=16: must divide networks.width x"):
         R3(width=12)
-    with pytest.raises(UserError, match="networks.widest=16: must be at least networks.width=32"):
+    with pytest.raises(UserError, match=r"networks.widest=16: must be at least networks.width=32"):
         R3(widest=16)
 
 

@@ -62,7 +62,7 @@ def read(raw: bytes) -> Picture:
                 raise Broken(f"{opened.width} x {opened.height} pixels are more than the limit of {limit}")
             format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
             opened.load()
-            return Picture(_upright(_eight_bits(opened), _orientation(opened)), format, mode, bits)
+            return Picture(_upright(eight_bits(opened), _orientation(opened)), format, mode, bits)
     except Broken:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
@@ -91,7 +91,7 @@ def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def eight_bits(image: Image.Image) -> Image.Image:
     """Any of PIL's modes as L, RGB or RGBA."""
     if image.mode in ("L", "RGB", "P", "1") and "transparency" in image.info:
         return _without_hidden_colour(image.convert("RGBA"))
@@ -141,6 +141,11 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "RGBA":
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(MODES[channels])
+
+
+def from_pixels(values: np.ndarray) -> Image.Image:
+    """An L, RGB or RGBA image from uint8 (C, H, W)."""
+    return Image.fromarray(values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0)))
 
 
 def render(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:

@@ -178,7 +178,7 @@ def required(label: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
     return label
 
 
-def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, "n ..."]) -> Float[Tensor, "n k"]:
+def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, "..."]) -> Float[Tensor, "n k"]:
     """Rows of the identity, in the dtype of `like`."""
     return torch.eye(classes, dtype=like.dtype, device=like.device)[label]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from zerosum import algorithms
 from zerosum.data.spec import Data
 from zerosum.run import Run
 
+ROWS = 200  # lines of the log of a run
 FRAMES = 60  # sample grids, so frames of the film, of a run
 CHECKPOINTS = 10
 
@@ -13,16 +16,18 @@ CHECKPOINTS = 10
 def from_settings(algorithm: str, data: Data, *, toy: bool = False) -> Run:
     """An algorithm as its file declares it, on this data."""
     s = algorithms.settings(algorithm, toy=toy)
-    return Run(
+    run = Run(
         data=data, algorithm=s.algorithm, adam_g=s.adam_g, adam_d=s.adam_d, batch_size=s.batch_size, images=s.images,
-        ema_half_life=s.ema_half_life, **cadence(s.images),
+        ema_half_life=s.ema_half_life,
     )  # fmt: skip
+    return with_cadence(run, s.images)
 
 
-def cadence(images: int) -> dict[str, int]:
+def with_cadence(run: Run, images: int) -> Run:
     """How often to log, draw and save in a run of about so many images."""
-    return {
-        "log_every": max(1, images // 200),
-        "grid_every": max(1, images // FRAMES),
-        "checkpoint_every": max(1, images // CHECKPOINTS),
-    }
+    return replace(
+        run,
+        log_every=max(1, images // ROWS),
+        grid_every=max(1, images // FRAMES),
+        checkpoint_every=max(1, images // CHECKPOINTS),
+    )

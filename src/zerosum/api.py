@@ -1,0 +1,219 @@
+"""Training from Python and from the command line: the one way from a wish to a run folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from zerosum import data as data_sets
+from zerosum import distributed, recipes, sample, session
+from zerosum import run as runs
+from zerosum.data.spec import Data, Dataset
+from zerosum.engine import choose_device
+from zerosum.errors import UserError
+from zerosum.run import Run
+from zerosum.sample import Model
+from zerosum.view import SilentView, View, choose_view, progress_bar
+
+FROM_PYTHON = "(from Python)"
+"""The source of data that were handed over in Python: no name by which another process could open them again."""
+
+RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be trained, and where."""
+
+    run: Run
+    dataset: Dataset
+    out: Path
+
+
+def train(
+    run: Run | str | Path = "digits",
+    *,
+    data: Any = None,
+    algorithm: str | None = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    seed: int | None = None,
+    out: str | Path | None = None,
+    view: View | None = None,
+    device: str = "auto",
+) -> Model:
+    """Train, and return the generator. The call that `zerosum train` makes.
+
+    `run` is a complete `Run`, or the name or path of data for which a recipe is picked. `data`, if given, replaces
+    what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), a pair
+    (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/ if not given), `view` what
+    to show (what suits the place, if not given; `SilentView()` for nothing). Raises UserError.
+    """
+    wanted = {"images": images, "minutes": minutes, "seed": seed}
+
+    def plan() -> Plan:
+        if isinstance(run, Run):
+            if algorithm is not None:
+                raise UserError(f"algorithm={algorithm}: the run has an algorithm; give a name of data to have one picked")
+            chosen, dataset = run, None if data is None else as_dataset(data)
+        else:
+            dataset = None if data is None else as_dataset(data)
+            source = str(run) if data is None else FROM_PYTHON
+            choice = pick(
+                Data(source=source), algorithm=algorithm, images=images, minutes=minutes, device=device, dataset=dataset
+            )
+            chosen, dataset = choice.run, choice.dataset
+        chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
+        if data is not None:
+            chosen = replace(chosen, data=replace(chosen.data, source=FROM_PYTHON))
+        return Plan(chosen, dataset or open_data(chosen.data), Path(out) if out is not None else reserve(chosen))
+
+    given = None if data is None else lambda: as_dataset(data)
+    return sample.load(play(plan, device=device, view=view, dataset=given))
+
+
+def resume(
+    path: str | Path,
+    *,
+    data: Any = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    view: View | None = None,
+    device: str = "auto",
+) -> Model:
+    """Go on with the run in a folder, bit for bit, and return its generator; `images` and `minutes` extend it.
+
+    `data` is needed, and only needed, if the run was trained on data from Python. Raises UserError.
+    """
+    return sample.load(play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device))
+
+
+def play(
+    plan: Callable[[], Plan],
+    *,
+    device: str = "auto",
+    view: View | None = None,
+    dataset: Callable[[], Dataset] | None = None,
+) -> Path:
+    """Train what `plan` says. Of several processes one plans, alone; `dataset` opens the data of the others."""
+    # Before they join: a plan may try the recipe out, which joined processes would do together.
+    mine = plan() if _is_first() else None
+    with _together(device):
+        shared = distributed.by_writer(lambda: (runs.to_json(mine.run), str(mine.out)) if mine else None)
+        if mine is None:
+            assert shared is not None
+            run = runs.from_json(shared[0])
+            mine = Plan(run, dataset() if dataset else open_data(run.data), Path(shared[1]))
+        try:
+            return session.start(mine.run, mine.dataset, mine.out, view=_view(view), device=device)
+        finally:
+            if distributed.is_writer() and mine.out.is_dir() and not any(mine.out.iterdir()):
+                mine.out.rmdir()  # reserved, but the run could not begin
+
+
+def play_on(
+    path: Path,
+    *,
+    data: Any = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    view: View | None = None,
+    device: str = "auto",
+) -> Path:
+    """Go on with the run in `path`."""
+    run = runs.from_json(sample.read_recipe(path)["run"])
+    if data is None and run.data.source == FROM_PYTHON:
+        raise UserError(
+            f"--resume {path}: its data were handed over in Python; go on there: zerosum.resume({str(path)!r}, data=...)"
+        )
+
+    def dataset() -> Dataset:
+        return open_data(run.data) if data is None else as_dataset(data)
+
+    mine = dataset() if _is_first() else None  # the first packs what is not packed yet, then the others read
+    with _together(device):
+        distributed.barrier()
+        return session.resume(path, mine or dataset(), images=images, minutes=minutes, view=_view(view), device=device)
+
+
+def _view(view: View | None) -> View:
+    if view is not None:
+        return view
+    return choose_view() if distributed.is_writer() else SilentView()
+
+
+# --- data ----------------------------------------------------------------------------------------------------------
+
+
+def open_data(data: Data) -> Dataset:
+    """The data set that a recipe names, with a progress bar where it takes long. Raises UserError."""
+    with progress_bar(f"reading {data.source}") as tick:
+        return data_sets.open(data, tick)
+
+
+def as_dataset(data: Any) -> Dataset:
+    """What people have at hand as a Dataset: one already, an array, (images, labels), or a torch Dataset."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, np.ndarray):
+        return data_sets.from_arrays(data)
+    if isinstance(data, tuple) and len(data) == 2:
+        return data_sets.from_arrays(*data)
+    if isinstance(data, torch.utils.data.Dataset):
+        return data_sets.from_torch(data)
+    raise UserError(
+        f"data: {type(data).__name__} is not understood; give an array of images, (images, labels), a torch Dataset, or a "
+        "zerosum Dataset"
+    )
+
+
+# --- folders -------------------------------------------------------------------------------------------------------
+
+
+def reserve(run: Run, under: Path = RUNS) -> Path:
+    """Make the next free folder DATA-ALGORITHM-NUMBER and return it: two processes never get the same."""
+    source = run.data.source.rstrip("/\\")
+    name = "array" if source == FROM_PYTHON else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name.split(".")[0])
+    stem = f"{name.strip('-') or 'data'}-{type(run.algorithm).__name__.lower()}"
+    pattern = re.compile(re.escape(stem) + r"-(\d+)")
+    try:
+        under.mkdir(parents=True, exist_ok=True)
+        taken = [int(found[1]) for p in under.iterdir() if (found := pattern.fullmatch(p.name))]
+        number = max(taken, default=0) + 1
+        while True:
+            out = under / f"{stem}-{number:03d}"
+            try:
+                out.mkdir()
+            except FileExistsError:  # somebody was quicker
+                number += 1
+            else:
+                return out
+    except OSError as error:
+        raise UserError(f"{under}: no folder can be made there ({error.strerror}); choose a place with --out DIR") from error
+
+
+# --- processes -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _together(device: str) -> Iterator[None]:
+    """Under torchrun: all processes, joined. Alone: nothing."""
+    joined = distributed.start(choose_device(device))
+    try:
+        yield
+    finally:
+        if joined:
+            distributed.stop()
+
+
+def _is_first() -> bool:
+    """Whether this is the process that will write (torchrun sets RANK), before the processes have joined."""
+    return int(os.environ.get("RANK", "0")) == 0

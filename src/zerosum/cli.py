@@ -1,0 +1,156 @@
+"""The command line: which command, its help, and how errors end. No torch here: help and completion must be quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import io
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from inspect import cleandoc
+from typing import Annotated, Any, Union
+
+import tyro
+
+from zerosum.commands.base import Command
+from zerosum.commands.bench import Bench
+from zerosum.commands.completion import Completion
+from zerosum.commands.data import DataCommand
+from zerosum.commands.doctor import Doctor
+from zerosum.commands.listing import List
+from zerosum.commands.parsing import colour_wanted, nearest, new_registry, options_of, parse, split_off
+from zerosum.commands.report import Report
+from zerosum.commands.sample import Sample
+from zerosum.commands.train import Train
+from zerosum.commands.verify import Verify
+from zerosum.errors import UserError
+
+COMMANDS: dict[str, type[Command]] = {
+    "train": Train,
+    "sample": Sample,
+    "list": List,
+    "report": Report,
+    "data": DataCommand,
+    "verify": Verify,
+    "doctor": Doctor,
+    "bench": Bench,
+    "completion": Completion,
+}
+EXAMPLES = (
+    "zerosum train digits",
+    "zerosum train ./photos --minutes 30",
+    "zerosum sample runs/digits-r3gan-001 -n 64 --out grid.png",
+)
+USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line (`sys.argv`, if not given) and return its exit status.
+
+    0 done; 1 a check that failed, or a defect; 2 the user's mistake; 130 and 143 stopped and saved.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _dispatch(words)
+        sys.stdout.flush()
+        return status
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        return BROKEN_PIPE
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(f"{error.filename or 'the output'} could not be written: the disk is full; free some space")
+
+
+def _fail(message: str) -> int:
+    mark = "\x1b[31merror:\x1b[0m" if colour_wanted(sys.stderr) else "error:"
+    print(f"{mark} {message}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        print(overview(), file=sys.stderr)
+        return USER_ERROR
+    name, *rest = words
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        from zerosum import __version__
+
+        print(f"zerosum {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise UserError(f"{name}: there is no such command{nearest(name, tuple(COMMANDS)) or '; zerosum --help lists them'}")
+    kind = COMMANDS[name]
+    passed_on: list[str] = []
+    if kind is Bench and rest and not rest[0].startswith("-"):
+        rest, passed_on = rest[:1], rest[1:]
+    elif kind is Train:
+        rest, passed_on = split_off(rest, options_of(Train))
+    try:
+        command = parse(kind, rest, prog=f"zerosum {name}", description=description(kind))
+    except SystemExit as end:  # help was asked for, or a value did not fit: said by now
+        return end.code if isinstance(end.code, int) else USER_ERROR
+    if passed_on:
+        command = dataclasses.replace(command, rest=tuple(passed_on))  # type: ignore[type-var]
+    return command.run()
+
+
+def overview() -> str:
+    """The top-level help."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {cleandoc(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: zerosum COMMAND ...",
+            "",
+            "Train, watch, measure and ship generative adversarial networks.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "examples:",
+            *(f"  {example}" for example in EXAMPLES),
+            "",
+            "zerosum COMMAND --help says more; zerosum --version gives the version.",
+        ]
+    )
+
+
+def description(kind: type[Command]) -> str:
+    """What a command's help says above its options."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in cleandoc(kind.__doc__ or "").split("\n\n")]
+    return "\n\n".join([*paragraphs, "\n".join(["examples:", *(f"  {example}" for example in kind.examples)])])
+
+
+def completion(shell: str) -> str:
+    """A script that completes every command and option in bash, zsh or fish."""
+    tree: Any = Union[  # noqa: UP007 - built from a table
+        tuple(
+            Annotated[kind, tyro.conf.subcommand(name, description=cleandoc(kind.__doc__ or "").splitlines()[0])]
+            for name, kind in COMMANDS.items()
+        )
+    ]
+    script = io.StringIO()
+    try:
+        with redirect_stdout(script):
+            tyro.cli(
+                tree, prog="zerosum", args=["--tyro-print-completion", shell], registry=new_registry(),
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed),
+            )  # fmt: skip
+    except SystemExit:
+        pass  # tyro ends the process once it has printed
+    return script.getvalue()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

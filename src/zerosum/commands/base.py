@@ -1,0 +1,36 @@
+"""What a command is: a frozen dataclass whose fields are its options."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import tyro
+
+from zerosum.data.spec import Data
+
+
+class Command(ABC):
+    """The docstring's first line is the command's line in the top-level help; fields are described beneath them."""
+
+    examples: ClassVar[tuple[str, ...]]
+    """Command lines that work, for the end of the help."""
+
+    passes_on: ClassVar[bool] = False
+    """Whether options that are not its own go into `rest` instead of being an error."""
+
+    @abstractmethod
+    def run(self) -> int:
+        """Do it; the exit status. Raises UserError."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(Data):
+    """How the data are read."""  # what the help says above these options; the fields' words are those of `Data`
+
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[DATA]")] = "digits"
+    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path: folder, zip, IDX, npy, npz."""
+
+    def plain(self) -> Data:
+        return Data(**{name: getattr(self, name) for name in Data.__dataclass_fields__})

@@ -1,0 +1,210 @@
+"""`zerosum sample`: from a run to pictures, arrays and films."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command
+from zerosum.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from zerosum.sample import Model, Samples
+
+STRIP_STEPS, FILM_STEPS, FILM_RATE = 8, 48, 24
+NAMED = re.compile(r"\d{6,}\.png")
+RECORD = "samples.json"
+FILMS = (".mp4", ".gif")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Command):
+    """Draw images from a trained run.
+
+    The same seed gives the same bytes, and number i of a seed is the same image however many are asked for. What
+    --out ends in decides what is written: .png one grid, .npz arrays, anything else a folder with one PNG per image;
+    with --interpolate .png is a strip, and .mp4 or .gif a film of the walk.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum sample runs/digits-r3gan-001 -n 64 --seed 7 --out grid.png",
+        "zerosum sample runs/clothes -n 1000 --out clothes/ --classes Dress Coat",
+        "zerosum sample runs/clothes --checkpoint best --truncation 1.5 --out arrays.npz",
+        "zerosum sample runs/digits-r3gan-001 --interpolate --stops 4 --out walk.png --film walk.mp4",
+    )
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 64
+    """How many images."""
+    seed: int = 0
+    """Latents are drawn from it."""
+    out: Path | None = None
+    """A .png, .npz, .mp4, .gif, or a folder; RUN/generated-seedSEED.png if not given."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLASS ...]", help_behavior_hint="(default: all, in turn)")] = ()
+    """Of a class-conditional run: draw these classes, in turn."""
+    truncation: float | None = None
+    """Draw each number of the latent within plus and minus this: fewer surprises, less variety."""
+    interpolate: bool = False
+    """Walk from one latent to the next, on the sphere."""
+    stops: int = 2
+    """Latents that the walk visits."""
+    steps: int | None = None
+    """Images between two stops; 8 in a strip, 48 in a film, if not given."""
+    film: Path | None = None
+    """Besides --out, a film (.mp4 or .gif) of the walk."""
+    checkpoint: str = "last"
+    """last, best (by the distance that the run logs), or a number of images seen."""
+
+    def run(self) -> int:
+        out = self.out or self.path / f"generated-seed{self.seed}.png"
+        self._check(out)
+        from zerosum import sample
+
+        model = sample.load(self.path, self.checkpoint)
+        if self.interpolate:
+            for path in [out] if self.film is None else [out, self.film]:
+                self._walk(model, path)
+        else:
+            self._draw(model, out)
+        return 0
+
+    def _check(self, out: Path) -> None:
+        """Refuse what cannot go together before torch is loaded."""
+        if not self.interpolate:
+            for name, value, default in (("--stops", self.stops, 2), ("--steps", self.steps, None), ("--film", self.film, None)):
+                if value != default:
+                    raise UserError(f"{name} {value}: only goes with --interpolate")
+            if out.suffix.lower() in FILMS:
+                raise UserError(f"--out {out}: films are made of walks; add --interpolate")
+        elif self.truncation is not None:
+            raise UserError(f"--truncation {self.truncation}: does not go with --interpolate; leave it out")
+        elif out.suffix.lower() not in (".png", ".npz", *FILMS):
+            raise UserError(f"--out {out}: with --interpolate give a .png (strip), .mp4, .gif or .npz")
+        if self.film is not None and self.film.suffix.lower() not in FILMS:
+            raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
+        if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
+            raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be 0 or more")
+
+    def _draw(self, model: Model, out: Path) -> None:
+        from zerosum.view import progress_bar
+
+        with progress_bar("drawing") as tick:
+            samples = model.sample(
+                self.number, self.seed, classes=self.classes or None, truncation=self.truncation,
+                progress=lambda done: tick(done, self.number),
+            )  # fmt: skip
+        if out.suffix.lower() == ".png":
+            self._png(samples, out)
+        elif out.suffix.lower() == ".npz":
+            self._npz(samples, out)
+        else:
+            self._folder(samples, out)
+
+    def _walk(self, model: Model, out: Path) -> None:
+        film = out.suffix.lower() in FILMS
+        steps = self.steps or (FILM_STEPS if film else STRIP_STEPS)
+        if self.steps is not None and self.steps < 2:
+            raise UserError(f"--steps {self.steps}: must be 2 or more")
+        samples = model.interpolate(steps, self.seed, stops=self.stops, classes=self.classes or None)
+        if out.suffix.lower() == ".png":
+            self._png(samples, out)
+        elif out.suffix.lower() == ".npz":
+            self._npz(samples, out)
+        else:
+            self._film(samples, out)
+
+    def _png(self, samples: Samples, out: Path) -> None:
+        from zerosum import pictures
+
+        pictures.save_png(samples.picture(), out, self._text(samples))
+        _made(out)
+
+    def _npz(self, samples: Samples, out: Path) -> None:
+        import numpy as np
+
+        from zerosum import atomic
+
+        arrays = {"images": samples.images, "protocol": np.array(json.dumps(self._record(samples)))}
+        if samples.labels is not None:
+            arrays["labels"] = samples.labels
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
+        atomic.write_file(out, buffer.getvalue())
+        _made(out)
+
+    def _folder(self, samples: Samples, out: Path) -> None:
+        from zerosum import atomic, pictures
+        from zerosum.view import progress_bar
+
+        _images_only(samples, out)
+        _clear(out)
+        with progress_bar("writing") as tick:
+            for i, image in enumerate(samples.images):
+                picture = pictures.grid(image[None], padding=0, scale=1)
+                pictures.save_png(picture, out / f"{i:06d}.png", self._text(samples) | {"number": str(i)})
+                tick(i + 1, len(samples))
+        record = self._record(samples)
+        if samples.labels is not None:
+            record["labels"] = samples.labels.tolist()
+        atomic.write_file(out / RECORD, json.dumps(record, indent=1).encode())
+        _made(out)
+
+    def _film(self, samples: Samples, out: Path) -> None:
+        from zerosum import pictures
+
+        _images_only(samples, out)
+
+        def frames() -> Iterator[Image.Image]:
+            return (pictures.grid(image[None], padding=0) for image in samples.images)
+
+        if out.suffix.lower() == ".mp4":
+            out.parent.mkdir(parents=True, exist_ok=True)
+            pictures.film(frames(), out, frames_per_second=FILM_RATE)
+        else:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory() as folder:  # a GIF is made beside a film
+                pictures.film(frames(), Path(folder) / "walk.mp4", out, frames_per_second=FILM_RATE)
+        _made(out)
+
+    def _record(self, samples: Samples) -> dict[str, Any]:
+        return {"zerosum": "generated", "run": self.path.resolve().name, "count": len(samples), **samples.protocol}
+
+    def _text(self, samples: Samples) -> dict[str, str]:
+        """What every PNG says of itself: that it is generated, by what, from which seed."""
+        return {name: str(value) for name, value in self._record(samples).items() if value is not None and name != "count"}
+
+
+def _images_only(samples: Samples, out: Path) -> None:
+    if samples.images.ndim != 4:
+        raise UserError(f"{out}: this run makes points, not images; give --out a name that ends in .png or .npz")
+
+
+def _clear(out: Path) -> None:
+    """Make the folder, or take away what an earlier call left there; nobody else's files are touched."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        here = sorted(out.iterdir())
+        if here and not (out / RECORD).exists():
+            raise UserError(f"--out {out}: holds other files; choose a folder that is new, empty, or made by zerosum sample")
+        for path in here:
+            if NAMED.fullmatch(path.name):
+                path.unlink()
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def _made(path: Path) -> None:
+    print(path)

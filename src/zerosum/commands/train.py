@@ -1,0 +1,140 @@
+"""`zerosum train`: from a few words to a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command, DataOptions
+from zerosum.commands.parsing import options_of
+from zerosum.errors import UserError
+from zerosum.runlog import read_status
+
+if TYPE_CHECKING:
+    from zerosum.recipes import Choice
+
+WITH_RESUME = {"resume", "images", "minutes", "device"}
+STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Command):
+    """Train a GAN on a named set, a folder or a file of images.
+
+    The data alone is enough: a recipe is picked from the images' size, channels and count, and what was picked is
+    said. Every field of that recipe is an option too, such as --algorithm.gamma or --adam-g.lr: --recipe-help lists
+    them with their values. Ctrl-C saves and stops; --resume goes on from there, bit for bit.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum train digits",
+        "zerosum train ./photos --size 64 64 --minutes 30",
+        "zerosum train fashion-mnist --algorithm r3gan --minutes 10 --out runs/clothes",
+        "zerosum train digits --adam-g.lr cosine:3e-4:0:200000 --batch-size 32",
+        "zerosum train ./photos --recipe-help",
+        "zerosum train --resume runs/clothes --minutes 20",
+        "torchrun --nproc-per-node 2 -m zerosum train digits",
+    )
+    passes_on: ClassVar[bool] = True
+
+    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    algorithm: str | None = None
+    """gan, dcgan, wgan-gp, sngan, r3gan; picked from the data if not given."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """The run's folder; runs/DATA-ALGORITHM-NUMBER if not given."""
+    images: int | None = None
+    """Stop after this many real images (with --resume: the new total)."""
+    minutes: float | None = None
+    """Stop after this many minutes of training; with --images, whichever comes first."""
+    seed: int | None = None
+    """All randomness is keyed by it; 0 if not given."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="IMAGES")] = None
+    """Images between two checkpoints."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
+    """Go on with the run in this folder; --images or --minutes make it longer."""
+    recipe_help: bool = False
+    """List every field of the recipe that would be used, with its value, and stop."""
+    rest: tyro.conf.Fixed[tuple[str, ...]] = ()
+
+    def run(self) -> int:
+        if self.resume is not None:
+            return self._resume(self.resume)
+        if self.recipe_help:
+            from zerosum.commands import recipe
+
+            recipe.show(self._choice().run, prog=f"zerosum train {self.data.source}")
+            return 0
+        return self._start()
+
+    def _start(self) -> int:
+        from zerosum import api
+        from zerosum import run as runs
+        from zerosum.commands import recipe
+
+        def plan() -> api.Plan:
+            choice = self._choice()
+            run = recipe.apply(choice.run, self.rest, tuple(options_of(Train)))
+            runs.check(run)
+            for reason in choice.reasons:
+                print(reason, file=sys.stderr)
+            return api.Plan(run, choice.dataset, self.out or api.reserve(run))
+
+        return _status(api.play(plan, device=self.device))
+
+    def _choice(self) -> Choice:
+        """The recipe picked, with this command's own settings in it."""
+        from zerosum import recipes
+        from zerosum.view import progress_bar
+
+        with progress_bar(f"reading {self.data.source}") as tick:
+            choice = recipes.pick(
+                self.data.plain(), algorithm=self.algorithm, images=self.images, minutes=self.minutes,
+                device=self.device, progress=tick,
+            )  # fmt: skip
+        own = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
+        return replace(choice, run=replace(choice.run, **{k: v for k, v in own.items() if v is not None}))
+
+    def _resume(self, path: Path) -> int:
+        set_here = [
+            "--" + f.name.replace("_", "-")
+            for f in dataclasses.fields(self)
+            if f.name not in {"data", "rest", *WITH_RESUME} and getattr(self, f.name) != f.default
+        ]
+        set_here += [
+            "--" + f.name.replace("_", "-") if f.name != "source" else self.data.source
+            for f in dataclasses.fields(self.data)
+            if getattr(self.data, f.name) != f.default
+        ]
+        set_here += [word for word in self.rest if word.startswith("-")]
+        if set_here:
+            raise UserError(
+                f"{set_here[0]}: a run goes on with the recipe that it began with; with --resume only --images, "
+                "--minutes and --device can be given. Train anew to change the rest"
+            )
+        from zerosum import api, sample
+
+        sample.read_recipe(path)
+        before = read_status(path)
+        if before["state"] == "finished" and self.images is None and self.minutes is None:
+            print(
+                f"{path} is finished, at {before['images_seen']:,} images; --images N or --minutes M make it longer",
+                file=sys.stderr,
+            )
+            return 0
+        return _status(api.play_on(path, images=self.images, minutes=self.minutes, device=self.device))
+
+
+def _status(out: Path) -> int:
+    """0 for a run that is done, else what a shell gives a program ended by that signal. Only the writer knows."""
+    if os.environ.get("RANK", "0") != "0":
+        return 0
+    status = read_status(out)
+    return 0 if status["state"] == "finished" else STOPPED_BY.get(status["text"].split()[-1], 130)

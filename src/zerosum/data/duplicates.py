@@ -1,0 +1,111 @@
+"""Images that are in a set twice: exactly, or nearly (saved again, resized, slightly edited).
+
+Near duplicates are found by a difference hash: the image is reduced to 8 x 9 grey cells, and each of 64 bits says
+whether a cell is darker than its right neighbour. Of 5 bands of bits, hashes within 3 bits of each other agree in
+at least 2, so that only images which share two bands need comparing; each pair found is then confirmed on a small
+colour thumbnail, because plain shapes on an empty ground (digits, icons, flags) share hashes without being alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import defaultdict
+
+import numpy as np
+from PIL import Image
+
+from zerosum.data import picture
+
+CELLS = (8, 9)
+THUMBNAIL = (16, 18)  # twice the cells each way
+BITS = 3  # by which the hashes of near duplicates may differ
+BANDS = 5  # of which these bits can touch at most 3
+MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
+ALIKE = 0.1  # root mean square difference of the thumbnails, as a share of their contrast
+NOISE = 2.0  # grey levels: a difference below this is none, however low the contrast
+REACH = 1000  # neighbours compared in one band's bucket: a bound on time where thousands of images look the same
+
+
+def digest(image: Image.Image) -> bytes:
+    """The same for two images exactly if all their pixels are."""
+    head = f"{image.mode} {image.width} {image.height}".encode()
+    return hashlib.blake2b(head + image.tobytes(), digest_size=16).digest()
+
+
+def thumbnail(image: Image.Image) -> np.ndarray:
+    """(16, 18, 3) uint8."""
+    flat = image if image.mode == "L" else picture.to_channels(image, 3)
+    return np.asarray(picture.to_channels(picture.resize(flat, THUMBNAIL, "stretch"), 3))
+
+
+def exact(digests: list[bytes]) -> list[list[int]]:
+    """Groups of two or more equal images, by their indices, in the order of the first of each."""
+    groups: defaultdict[bytes, list[int]] = defaultdict(list)
+    for i, one in enumerate(digests):
+        groups[one].append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def near(thumbnails: np.ndarray) -> np.ndarray:
+    """Near duplicates among thumbnails (n, 16, 18, 3) uint8: pairs (p, 2) int64 of an image and an earlier one like it.
+
+    Each image is named at most once as the later of a pair, so that p counts the images that could go.
+    """
+    hashes = difference_hash(thumbnails)
+    alike = _Alike(thumbnails)
+    earlier = np.full(len(hashes), -1, dtype=np.int64)
+    # neighbouring cells go to different bands: an empty border alone must not fill a bucket
+    bits = np.unpackbits(hashes[:, None].view(np.uint8), axis=1)
+    bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
+    for one, other in itertools.combinations(bands, BANDS - BITS):
+        keys = (one << np.uint32(16)) | other
+        order = np.lexsort((hashes, keys))
+        sorted_hashes = hashes[order]
+        _, sizes = np.unique(keys, return_counts=True)
+        end = np.repeat(np.cumsum(sizes), sizes)
+        here = np.arange(len(order))
+        for step in range(1, REACH + 1):
+            here = here[here + step < end[here]]
+            if len(here) == 0:
+                break
+            close = here[_close(sorted_hashes[here] ^ sorted_hashes[here + step])]
+            pairs = np.sort(np.stack([order[close], order[close + step]], axis=1), axis=1)
+            pairs = alike.of(pairs[earlier[pairs[:, 1]] < 0])
+            earlier[pairs[:, 1]] = pairs[:, 0]
+    later = np.flatnonzero(earlier >= 0)
+    return np.stack([earlier[later], later], axis=1)
+
+
+def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
+    """(n,) uint64 from (n, 16, 18, 3) uint8."""
+    height, width = CELLS
+    cells = thumbnails.reshape(-1, height, 2, width, 2, 3).sum(axis=(2, 4, 5), dtype=np.int32)
+    darker = cells[:, :, :-1] + MARGIN * 12 < cells[:, :, 1:]  # each cell is a sum of 12 values
+    return np.packbits(darker.reshape(len(cells), -1), axis=1).view(np.uint64)[:, 0]
+
+
+def _close(words: np.ndarray) -> np.ndarray:
+    """(n,) bool: no more than BITS bits are set in each uint64 (x & (x - 1) clears the lowest)."""
+    for _ in range(BITS):
+        words = words & (words - np.uint64(1))  # of 0 it makes 0 again
+    return words == 0
+
+
+class _Alike:
+    """Which pairs of thumbnails show the same picture, but for small changes."""
+
+    def __init__(self, thumbnails: np.ndarray) -> None:
+        self.full = thumbnails.reshape(len(thumbnails), -1)
+        # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out cheaply
+        self.coarse = thumbnails.reshape(-1, 4, 4, 3, 6, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
+        self.contrast = np.array([one.std() for one in self.full], dtype=np.float32)
+
+    def of(self, pairs: np.ndarray) -> np.ndarray:
+        """Those of the pairs (p, 2) that are alike."""
+        for values in (self.coarse, self.full):
+            a, b = pairs[:, 0], pairs[:, 1]
+            difference = values[a].astype(np.float32) - values[b]
+            allowed = np.maximum(ALIKE * np.minimum(self.contrast[a], self.contrast[b]), NOISE)
+            pairs = pairs[np.sqrt((difference**2).mean(axis=1)) <= allowed]
+        return pairs

@@ -1,0 +1,216 @@
+"""Image files to a set: survey some, settle one shape, decode all in a pool of threads, in the order of their names."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from zerosum.data import labels, pack, picture
+from zerosum.data.listing import Item, Listing, printable
+from zerosum.data.pack import Block, Progress
+from zerosum.data.picture import Broken, Picture
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset, block_rows
+from zerosum.errors import UserError
+
+SURVEYED = 1024  # images looked at to settle size and channels
+AGREE = 0.9  # share of images that must have the commonest size for it to be taken
+LONGEST = 256  # pixels: the long side is not made larger than this unless asked for
+STEP = 16  # a size that no image has anyway is a multiple of this, which most networks take
+ALPHA_SHARE, COLOUR_SHARE = 0.5, 0.05  # of images that must use alpha, or colour, for the set to have them
+THREADS = min(os.cpu_count() or 1, 16)
+
+T = TypeVar("T")
+
+
+def open_files(listing: Listing, data: Data, progress: Progress | None = None) -> ArrayDataset:
+    """Read the listing's images. Raises UserError if fewer than two can be used."""
+    labelled = label(listing, data)
+    listing = labelled.listing.keep(list(labelled.listing.items[: data.limit]))
+    if not listing.items:
+        raise UserError(f"data.source={data.source}: no image is left after data.split and data.labels")
+    name = pack.key([listing.identity, _listed(listing, labelled.labels)], data)
+    found = pack.find(data, name)
+    if found is not None:
+        return found
+    with _quiet(), ThreadPoolExecutor(THREADS) as pool:
+        shape, chosen = _shape(listing, data, pool, progress)
+        seen: Counter[str] = Counter()
+
+        def notes() -> tuple[str, ...]:
+            return (*labelled.notes, *chosen, *_conversions(seen, shape, data))
+
+        numbers = None if labelled.labels is None else labelled.labels[: len(listing.items)]
+        plan = pack.Plan(listing.where, len(listing.items), shape, numbers, labelled.class_names, notes)
+        return pack.build(plan, _blocks(listing, shape, data, pool, seen), data, name, progress)
+
+
+def label(listing: Listing, data: Data) -> labels.Labelled:
+    """The images of the split asked for, with their classes. Raises UserError if the source holds no image."""
+    if not listing.items:
+        raise UserError(f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}")
+    if data.labels is None:
+        return labels.by_folder(listing, data.split)
+    table = Path(data.labels).expanduser()
+    beside = Path(data.source) / data.labels
+    return labels.by_table(listing, beside if not table.exists() and beside.exists() else table, data.split)
+
+
+def _hint(listing: Listing) -> str:
+    arrays = [name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))]
+    if arrays:
+        return f"; give the path of a file in it instead, such as {arrays[0]}"
+    return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
+
+
+def _listed(listing: Listing, numbers: np.ndarray | None) -> str:
+    digest = hashlib.sha256(b"" if numbers is None else numbers.astype("<i8").tobytes())
+    for item in listing.items:
+        digest.update(f"{item.name}\0{item.bytes}\0{item.stamp}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the decoder's warnings: what matters of them is said by `skipped` and `notes`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def each(
+    listing: Listing, items: Sequence[Item], use: Callable[[Picture], T], pool: ThreadPoolExecutor, step: int
+) -> Iterator[list[T | Broken]]:
+    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be."""
+
+    def one(item: Item) -> T | Broken:
+        try:
+            return use(picture.read(listing.read(item)))
+        except Broken as broken:
+            return broken
+
+    for start in range(0, len(items), step):
+        yield list(pool.map(one, items[start : start + step]))
+
+
+def _blocks(
+    listing: Listing, shape: tuple[int, int, int], data: Data, pool: ThreadPoolExecutor, seen: Counter[str]
+) -> Iterator[Block]:
+    def use(found: Picture) -> tuple[np.ndarray, list[str]]:
+        # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread, below
+        facts = [f"format {found.format}"]
+        if found.size != shape[1:]:
+            facts.append("resized")
+        if found.image.mode == "RGBA" and shape[0] != 4:
+            facts.append("flattened")
+        if found.bits > 8:
+            facts.append("16 bits")
+        return picture.render(found.image, shape, data.fit), facts
+
+    step = min(block_rows(math.prod(shape)), 512)
+    start = 0
+    for results in each(listing, listing.items, use, pool, step):
+        good: list[np.ndarray] = []
+        kept: list[int] = []
+        skipped: list[tuple[str, str]] = []
+        for i, result in enumerate(results, start):
+            if isinstance(result, Broken):
+                skipped.append((printable(listing.items[i].name), str(result)))
+            else:
+                good.append(result[0])
+                kept.append(i)
+                seen.update(result[1])
+        values = np.stack(good) if good else np.empty((0, *shape), np.uint8)
+        start += len(results)
+        yield Block(values, np.array(kept, dtype=np.int64), len(results), tuple(skipped))
+
+
+def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) -> tuple[str, ...]:
+    formats = {name.removeprefix("format "): n for name, n in seen.items() if name.startswith("format ")}
+    total = sum(formats.values())
+    notes = []
+    if len(formats) > 1:
+        listed = ", ".join(f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0])))
+        notes.append(f"mixed formats: {listed}; what compression did to some shows as a difference between them")
+    if seen["resized"]:
+        how = {"crop": "centre cropped", "pad": "padded", "stretch": "stretched"}[data.fit]
+        notes.append(
+            f"{seen['resized']} of {total} images were resized to {shape[1]} x {shape[2]} (H x W), {how} where the "
+            "aspect ratio differs"
+        )
+    if seen["flattened"]:
+        notes.append(f"{seen['flattened']} of {total} images had an alpha channel and were laid on white")
+    if seen["16 bits"]:
+        notes.append(f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8")
+    return tuple(notes)
+
+
+def _shape(
+    listing: Listing, data: Data, pool: ThreadPoolExecutor, progress: Progress | None
+) -> tuple[tuple[int, int, int], tuple[str, ...]]:
+    """(C, H, W) as asked for, or else as an evenly spread sample of the images suggests."""
+    if data.size is not None and data.channels is not None:
+        return (data.channels, *data.size), ()
+    spread = np.linspace(0, len(listing.items) - 1, min(len(listing.items), SURVEYED)).round().astype(int)
+    sample = [listing.items[i] for i in spread]
+    sizes: Counter[tuple[int, int]] = Counter()
+    uses: Counter[int] = Counter()
+    done = 0
+    for results in each(listing, sample, lambda p: (p.size, picture.channels_in_use(p.image)), pool, 64):
+        for result in results:
+            if not isinstance(result, Broken):
+                sizes[result[0]] += 1
+                uses[result[1]] += 1
+        done += len(results)
+        if progress is not None:
+            progress(done, len(sample), f"looking at {listing.where}")
+    if not sizes:  # all of the sample is broken: whatever the others are, they come as they may
+        sizes[(64, 64)], uses[3] = 1, 1
+    size, notes = data.size, ()
+    if size is None:
+        size, notes = choose_size(sizes)
+    return (data.channels or choose_channels(uses), *size), notes
+
+
+def choose_channels(uses: Counter[int]) -> int:
+    """4 if at least half of the images use alpha; else 3 if at least 1 in 20 uses colour (or alpha); else 1."""
+    total = sum(uses.values())
+    if uses[4] >= ALPHA_SHARE * total:
+        return 4
+    return 3 if uses[3] + uses[4] >= COLOUR_SHARE * total else 1
+
+
+def choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], tuple[str, ...]]:
+    """One (height, width) for images of these sizes, and what to say about it.
+
+    The commonest if nine tenths agree; else the median area at the median aspect ratio. At most 256 on the long side.
+    """
+    common = min(sizes, key=lambda size: (-sizes[size], size))
+    agreed = sizes[common] >= AGREE * sum(sizes.values())
+    if agreed and max(common) <= LONGEST:
+        return common, ()
+    all_sizes = np.array(list(_repeated(sizes)), dtype=np.float64)
+    area, aspect = np.median(all_sizes.prod(axis=1)), np.median(all_sizes[:, 1] / all_sizes[:, 0])
+    height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
+    scale = min(1.0, LONGEST / max(height, width))
+    size = (_multiple(height * scale), _multiple(width * scale))
+    why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else f"images of {len(sizes)} sizes"
+    return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --data.size H W",)
+
+
+def _multiple(length: float) -> int:
+    return min(max(STEP * round(length / STEP), STEP), LONGEST)
+
+
+def _repeated(sizes: Counter[tuple[int, int]]) -> Iterable[tuple[int, int]]:
+    return (size for size in sorted(sizes) for _ in range(sizes[size]))

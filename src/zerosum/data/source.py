@@ -1,0 +1,81 @@
+"""What `data.source` means: a name, a folder, or a file of some kind."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from zerosum.data import array_files, files, idx, listing, sets
+from zerosum.data.pack import Progress
+from zerosum.data.picture import SUFFIXES
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
+
+
+def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
+    """Read the set that `data` describes. `progress(done, total, what)` is told how far it is.
+
+    Raises UserError, with a remedy, whenever the source cannot be used as asked.
+    """
+    validate(data)
+    if data.source in sets.named():
+        return sets.open_named(data, progress)
+    path = find(data.source)
+    images = image_listing(path)
+    if images is not None:
+        return files.open_files(images, data, progress)
+    if data.labels is not None:
+        raise UserError(f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out")
+    match path.suffix.lower():
+        case ".npy":
+            return array_files.open_npy(path, data, progress)
+        case ".npz":
+            return array_files.open_npz(path, data, progress)
+    if idx.looks_like_idx(path):
+        return array_files.open_idx(path, data, progress)
+    if path.suffix.lower() in SUFFIXES:
+        raise UserError(f"data.source={data.source} is one image; give the folder that holds it and the others")
+    raise UserError(
+        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an IDX file, a "
+        ".npy or .npz file, or unpack it into a folder"
+    )
+
+
+def validate(data: Data) -> None:
+    """Refuse settings that mean nothing, before anything is read."""
+    if data.size is not None and (len(data.size) != 2 or min(data.size) < 1):
+        raise UserError(f"data.size={data.size}: give height and width, both at least 1")
+    if data.channels not in (None, 1, 3, 4):
+        raise UserError(f"data.channels={data.channels}: give 1 (grey), 3 (colour) or 4 (colour with alpha)")
+    if data.fit not in ("crop", "pad", "stretch"):
+        raise UserError(f"data.fit={data.fit}: give crop, pad or stretch")
+    if data.split not in ("train", "test", "all"):
+        raise UserError(f"data.split={data.split}: give train, test or all")
+    if data.limit is not None and data.limit < 2:
+        raise UserError(f"data.limit={data.limit}: a set needs at least 2 images")
+    if data.memory_megabytes < 0:
+        raise UserError(f"data.memory_megabytes={data.memory_megabytes}: give 0 or more")
+
+
+def find(source: str) -> Path:
+    """The path that `source` is. UserError, with the nearest name or path, if there is nothing there."""
+    path = Path(source).expanduser()
+    if source and path.exists():
+        return path
+    near = difflib.get_close_matches(source.lower(), sets.named(), n=1, cutoff=0.5)
+    if not near and path.parent.is_dir():
+        beside = [entry.name for entry in sorted(path.parent.iterdir())]
+        near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
+    hint = f"did you mean {near[0]}? Otherwise g" if near else "G"
+    raise UserError(
+        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; {hint}ive a "
+        f"path, or one of {', '.join(sets.named())}"
+    )
+
+
+def image_listing(path: Path) -> listing.Listing | None:
+    """The image files at `path` if it is a folder or a zip, else None."""
+    if path.is_dir():
+        return listing.folder(path)
+    return listing.zip_file(path) if path.suffix.lower() == ".zip" else None

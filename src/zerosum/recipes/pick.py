@@ -1,0 +1,124 @@
+"""From data to a sensible run: what was picked, and why, in plain sentences."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from zerosum import data as sources
+from zerosum.data.spec import Data, Dataset, Spec
+from zerosum.engine import choose_device, resolve_precision
+from zerosum.recipes import images as image_recipes
+from zerosum.recipes.base import from_settings, with_cadence
+from zerosum.run import Run
+from zerosum.trainer import Training
+from zerosum.view import SilentView
+
+LONGEST_ON_CPU = 64  # pixels: the largest image that two cores learn in minutes
+FEW = 2_000  # images: below, D can learn them by heart
+DEFAULT_MINUTES = 10.0
+ESTIMATE_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A run, the data it will read, and why it is what it is."""
+
+    run: Run
+    dataset: Dataset
+    reasons: list[str]
+
+
+def pick(
+    data: Data,
+    *,
+    algorithm: str | None = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    progress: Callable[[int, int, str], None] | None = None,
+    dataset: Dataset | None = None,
+) -> Choice:
+    """A complete run for this data. What the caller gives is kept; the rest is chosen from the data's shape and count."""
+    reasons: list[str] = []
+    on_cpu = choose_device(device).type == "cpu"
+    if dataset is None:
+        if data.size is None and on_cpu:
+            data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
+        dataset = sources.open(data, progress)
+    spec = dataset.spec
+    if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
+        run = replace(image_recipes.digits(), data=data)
+        reasons.append("the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick")
+    elif not spec.is_image:
+        run = from_settings(algorithm or "r3gan", data, toy=True)
+        reasons.append(f"{type(run.algorithm).__name__} with small feed-forward networks: the data are points in {spec.shape[0]}-D")
+    else:
+        run, why = _for_images(data, spec, len(dataset), algorithm, on_cpu)
+        reasons += why
+    run = _with_length(run, dataset, images, minutes, device, reasons)
+    return Choice(run, dataset, reasons)
+
+
+def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None, on_cpu: bool) -> tuple[Run, list[str]]:
+    channels, height, width = spec.shape
+    kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[channels]
+    reasons = [f"{count:,} {kind} images of {height}x{width} (height x width)"]
+    if algorithm is None:
+        run = replace(image_recipes.quick(data), data=data)
+        reasons.append(
+            "R3GAN's loss with plain convolutional networks: the steadiest at a few minutes on small machines; "
+            "--algorithm chooses another"
+        )
+    else:
+        run = from_settings(algorithm, data)
+        reasons.append(f"{type(run.algorithm).__name__} as its paper has it: you asked for it")
+    if count < FEW:
+        reasons.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
+    if count < run.batch_size:
+        reasons.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
+    return run, reasons
+
+
+def _with_length(
+    run: Run, dataset: Dataset, images: int | None, minutes: float | None, device: str, reasons: list[str]
+) -> Run:
+    """Set the length as asked, or as the recipe says; fit the cadence of grids and checkpoints to it."""
+    if images is None and minutes is None:
+        images, minutes = run.images, run.minutes
+    if images is None and minutes is None:
+        minutes = DEFAULT_MINUTES
+    run = replace(run, images=images, minutes=minutes)
+    rate = estimate(run, dataset, device)
+    expected = images
+    if minutes is not None:
+        by_clock = max(int(rate * 60 * minutes), 1)
+        expected = by_clock if images is None else min(images, by_clock)
+    assert expected is not None
+    reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
+    return with_cadence(run, expected)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
+    """Real images a second that this run trains at here, from a few steps on networks that are thrown away."""
+    run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        training = Training(run, dataset, choose_device(device), Path(folder), SilentView())
+        training.step()  # the first one also allocates and chooses kernels
+        begin, start = training.seen, time.perf_counter()
+        while True:
+            training.step()
+            elapsed = time.perf_counter() - start
+            if elapsed >= seconds:
+                return (training.seen - begin) / elapsed

@@ -1,0 +1,112 @@
+"""Small data, small networks and short runs for the tests: a step takes milliseconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from zerosum import algorithms
+from zerosum.data.spec import Data, Dataset
+from zerosum.data.store import ArrayDataset
+from zerosum.game import Algorithm, Settings
+from zerosum.networks import Networks, coupled
+from zerosum.run import Run
+from zerosum.trainer import Training
+from zerosum.view import SilentView
+
+ALGORITHMS = (*algorithms.names(), "_template")
+"""Every algorithm, by the name of its file; the template is one too."""
+
+SMALL = {"latent": 6, "width": 8, "widest": 16, "generator_width": 8, "depth": 2}
+
+
+def images(shape: tuple[int, ...] = (1, 8, 8), count: int = 40, classes: int = 3) -> ArrayDataset:
+    """Random images with random labels; labels are there even if a run does not use them."""
+    random = np.random.default_rng([*shape, count])
+    return ArrayDataset(
+        random.integers(0, 256, (count, *shape), dtype=np.uint8),
+        random.integers(0, classes, count) if classes else None,
+        tuple(f"class {i}" for i in range(classes)),
+    )
+
+
+def points(count: int = 40, classes: int = 3) -> ArrayDataset:
+    """Points on a circle, (count, 2) float32, labelled by where."""
+    random = np.random.default_rng(count)
+    label = random.integers(0, classes, count)
+    angle = 2 * math.pi * label / classes
+    values = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * random.standard_normal((count, 2))
+    return ArrayDataset(values.astype(np.float32), label, tuple(f"class {i}" for i in range(classes)))
+
+
+def settings(name: str, *, toy: bool = False) -> Settings:
+    """What an algorithm's file declares (the template's too, which `algorithms.settings` does not offer)."""
+    module = importlib.import_module(f"zerosum.algorithms.{name}")
+    return module.TOY if toy else module.SETTINGS
+
+
+def small(networks: Networks) -> Networks:
+    """The same kind of networks, a few units wide."""
+    fields = {f.name for f in dataclasses.fields(networks)}
+    return replace(networks, **{name: value for name, value in SMALL.items() if name in fields})
+
+
+def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:
+    algorithm = settings(name, toy=toy).algorithm
+    return replace(algorithm, networks=small(algorithm.networks))
+
+
+def run(name: str, *, toy: bool = False, **changes: Any) -> Run:
+    """A short run of an algorithm with its own optimisers and small networks."""
+    s = settings(name, toy=toy)
+    usual: dict[str, Any] = {
+        "data": Data(source="tiny"),
+        "algorithm": small_algorithm(name, toy=toy),
+        "adam_g": s.adam_g,
+        "adam_d": s.adam_d,
+        "batch_size": 8,
+        "images": 1_000,
+        "ema_half_life": s.ema_half_life,
+        "precision": "fp32",
+        "threads": 1,
+    }
+    return Run(**(usual | changes))
+
+
+def training(run: Run, dataset: Dataset, out: Path | str = "unused") -> Training:
+    """A run ready to step, outside any session: nothing is written."""
+    return Training(run, dataset, torch.device("cpu"), Path(out), SilentView())
+
+
+def tensors(training: Training) -> dict[str, torch.Tensor]:
+    """A copy of everything that a checkpoint of the run would hold."""
+    return {name: value.detach().clone() for name, value in training.state()[0].items()}
+
+
+def weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a network's parameters and buffers."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit, names and all."""
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
+    """The largest absolute difference between two sets of tensors."""
+    assert a.keys() == b.keys()
+    return max(float((a[k].double() - b[k].double()).abs().max()) for k in a if a[k].numel())
+
+
+def uncoupled(networks: dict[str, nn.Module]) -> bool:
+    """Whether no network lets the samples of a batch influence each other."""
+    return not any(coupled(network) for network in networks.values())
