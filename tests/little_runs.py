@@ -16,11 +16,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import tiny
@@ -160,6 +162,9 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["pytest", "little_runs_warm"])
+        with pytest.MonkeyPatch.context() as patch:  # the server finds what it is to import there only
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+            forkserver.ensure_running()
         self.folder = folder
         self.started: list[BaseProcess] = []
 
@@ -202,7 +207,7 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     numbers = checkpoint.numbers(one), checkpoint.numbers(other)
     assert numbers[0][-1] == numbers[1][-1]
     a, b = (checkpoint.load(checkpoint.path_of(run, numbers[0][-1])) for run in (one, other))
-    assert list(a.tensors) == list(b.tensors)
+    assert a.tensors.keys() == b.tensors.keys()
     for name, tensor in a.tensors.items():
         assert tensor.dtype == b.tensors[name].dtype, name
         assert tensor.numpy().tobytes() == b.tensors[name].numpy().tobytes(), name

@@ -19,6 +19,7 @@ from zerosum import run as runs
 from zerosum.data.spec import Data, Dataset
 from zerosum.engine import choose_device
 from zerosum.errors import UserError
+from zerosum.recipes import Choice
 from zerosum.run import Run
 from zerosum.sample import Model
 from zerosum.view import SilentView, View, choose_view, progress_bar
@@ -141,7 +142,25 @@ def play_on(
     mine = dataset() if _is_first() else None  # the first packs what is not packed yet, then the others read
     with _together(device):
         distributed.barrier()
-        return session.resume(path, mine or dataset(), images=images, minutes=minutes, view=_view(view), device=device)
+        return session.resume(
+            path, dataset() if mine is None else mine, images=images, minutes=minutes, view=_view(view), device=device
+        )
+
+
+def pick(
+    data: Data,
+    *,
+    algorithm: str | None = None,
+    images: int | None = None,
+    minutes: float | None = None,
+    device: str = "auto",
+    dataset: Dataset | None = None,
+) -> Choice:
+    """A recipe for these data (see `recipes.pick`), with a progress bar while they are read."""
+    with progress_bar(f"reading {data.source}") as tick:
+        return recipes.pick(
+            data, algorithm=algorithm, images=images, minutes=minutes, device=device, progress=tick, dataset=dataset
+        )
 
 
 def _view(view: View | None) -> View:

@@ -57,6 +57,17 @@ class Engine:
     def dtype(self) -> torch.dtype:
         return torch.float64 if self.precision == "fp64" else torch.float32
 
+    def seed(self, number: int) -> None:
+        """Set the generators that dropout and the like draw from.
+
+        Not by `torch.manual_seed`: it visits every kind of device there is, and that takes up to a millisecond.
+        """
+        torch.default_generator.manual_seed(number)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(number)
+        elif self.device.type == "mps":
+            torch.mps.manual_seed(number)
+
     def forward(self, full_precision: bool = False) -> AbstractContextManager[Any]:
         if self.precision == "bf16" and not full_precision:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)

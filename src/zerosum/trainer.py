@@ -35,7 +35,7 @@ class Training:
         assert run.precision != "auto"
         assert run.threads is not None
         torch.set_num_threads(run.threads)
-        engine = Engine(device, run.precision)
+        self.engine = engine = Engine(device, run.precision)
         if run.conditional and not dataset.spec.classes:
             raise UserError("--conditional True: this data has no labels; sort it into one folder a class, or leave it off")
         self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
@@ -110,7 +110,7 @@ class Training:
             for group in optimiser.param_groups:
                 group["lr"] = self._settings_of(name).lr(self.seen) * self.lr_scale
         # Dropout and the like draw from torch's own generator: address it too.
-        torch.manual_seed(randomness.torch_seed(run.seed, f"step/{distributed.rank()}", self.seen))
+        self.engine.seed(randomness.torch_seed(run.seed, f"step/{distributed.rank()}", self.seen))
         first = self.seen + distributed.rank() * self.local
         batch = Batch(self.loader, first, self.local, run.batch_size)
         run.algorithm.step(self.turns, self.players, batch, self.seen)

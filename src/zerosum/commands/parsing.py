@@ -149,10 +149,18 @@ def parse(
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """", or ..." of the names most like a wrong one, for the end of a message; "" if none is."""
-    bare = word.lstrip("-")
-    endings = [name for name in known if name.lstrip("-").split(".")[-1] == bare]
-    found = endings or difflib.get_close_matches(word, known, 3, 0.6)
+    """"; did you mean ...?" with the names most like a wrong one, for the end of a message; "" if none is.
+
+    Dotted names are found by their last part too: --width finds --algorithm.networks.width.
+    """
+
+    def likeness(name: str) -> float:
+        pairs = ((word, name), (word.split(".")[-1].lstrip("-"), name.split(".")[-1].lstrip("-")))
+        return max(difflib.SequenceMatcher(None, a, b).ratio() for a, b in pairs)
+
+    scores = {name: likeness(name) for name in known}
+    best = max(scores.values(), default=0.0)
+    found = [name for name, score in scores.items() if score >= max(0.65, best - 0.05)][:3]
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 

@@ -45,7 +45,7 @@ class Train(Command):
 
     data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     algorithm: str | None = None
-    """gan, dcgan, wgan-gp, sngan, r3gan; picked from the data if not given."""
+    """An algorithm's name, such as r3gan or dcgan; picked from the data if not given."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The run's folder; runs/DATA-ALGORITHM-NUMBER if not given."""
     images: int | None = None
@@ -91,14 +91,11 @@ class Train(Command):
 
     def _choice(self) -> Choice:
         """The recipe picked, with this command's own settings in it."""
-        from zerosum import recipes
-        from zerosum.view import progress_bar
+        from zerosum import api
 
-        with progress_bar(f"reading {self.data.source}") as tick:
-            choice = recipes.pick(
-                self.data.plain(), algorithm=self.algorithm, images=self.images, minutes=self.minutes,
-                device=self.device, progress=tick,
-            )  # fmt: skip
+        choice = api.pick(
+            self.data.plain(), algorithm=self.algorithm, images=self.images, minutes=self.minutes, device=self.device
+        )
         own = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(choice, run=replace(choice.run, **{k: v for k, v in own.items() if v is not None}))
 

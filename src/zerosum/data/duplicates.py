@@ -24,7 +24,7 @@ BANDS = 5  # of which these bits can touch at most 3
 MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
 ALIKE = 0.1  # root mean square difference of the thumbnails, as a share of their contrast
 NOISE = 2.0  # grey levels: a difference below this is none, however low the contrast
-REACH = 1000  # neighbours compared in one band's bucket: a bound on time where thousands of images look the same
+REACH = 64  # neighbours in a bucket that are compared: a bound on the time where thousands share a hash
 
 
 def digest(image: Image.Image) -> bytes:
@@ -60,7 +60,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
     for one, other in itertools.combinations(bands, BANDS - BITS):
         keys = (one << np.uint32(16)) | other
-        order = np.lexsort((hashes, keys))
+        order = np.lexsort((alike.brightness, hashes, keys))
         sorted_hashes = hashes[order]
         _, sizes = np.unique(keys, return_counts=True)
         end = np.repeat(np.cumsum(sizes), sizes)
@@ -99,6 +99,7 @@ class _Alike:
         self.full = thumbnails.reshape(len(thumbnails), -1)
         # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out cheaply
         self.coarse = thumbnails.reshape(-1, 4, 4, 3, 6, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
+        self.brightness = self.coarse.mean(axis=1)
         self.contrast = np.array([one.std() for one in self.full], dtype=np.float32)
 
     def of(self, pairs: np.ndarray) -> np.ndarray:

@@ -389,9 +389,9 @@ def _svg(chart: Chart, lines: list[list[tuple[float, float]]]) -> str:
         "axes.formatter.useoffset": False, "text.parse_math": False,
     }  # fmt: skip
     with matplotlib.rc_context(settings):
-        figure = Figure(figsize=(4.8, 2.3), layout="constrained")
+        figure = Figure(figsize=(4.8, 2.3))
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes((0.1, 0.19, 0.82, 0.78))
         for i, points in enumerate(lines):
             x, y = zip(*points, strict=True)
             colour, style, marker = (
