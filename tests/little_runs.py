@@ -54,20 +54,20 @@ class Slow:
         return self.dataset.gather(index)
 
 
-def recipe(name: str, steps: int = 40, **changes: Any) -> Run:
-    """A tiny run of an algorithm: schedules that move, cadences (in steps: 3, 13 and 9) that do not divide each other.
+def recipe(name: str, steps: int = 24, **changes: Any) -> Run:
+    """A tiny run of an algorithm: schedules that move, cadences (in steps: 2, 9 and 5) that do not divide each other.
 
     It ends where neither a grid nor a checkpoint is due.
     """
     run = tiny.run(name, seed=3)
     step = run.batch_size * run.algorithm.rounds
     usual = {
-        "adam_g": replace(run.adam_g, lr=Linear(1e-3, 1e-4, 20 * step)),
-        "ema_half_life": Linear(0, 20 * step, 30 * step),
+        "adam_g": replace(run.adam_g, lr=Linear(1e-3, 1e-4, 15 * step)),
+        "ema_half_life": Linear(0, 10 * step, 20 * step),
         "images": steps * step,
-        "log_every": 3 * step,
-        "grid_every": 13 * step,
-        "checkpoint_every": 9 * step,
+        "log_every": 2 * step,
+        "grid_every": 9 * step,
+        "checkpoint_every": 5 * step,
     }
     return replace(run, **(usual | changes))
 

@@ -74,7 +74,7 @@ def test_a_length_must_be_positive(make: type, images: int) -> None:
         make(0, 1, images)
 
 
-@pytest.mark.parametrize("text", ["nan", "inf", "linear:0:nan:5", "linear:0:inf:5"])
+@pytest.mark.parametrize("text", ["nan", "inf", "linear:0:nan:5", "linear:0:inf:5", "linear:0:1:1e999"])
 def test_a_value_must_be_finite(text: str) -> None:
     with pytest.raises(ValueError, match="is not a schedule"):
         Schedule.parse(text)

@@ -235,6 +235,17 @@ def test_drawing_is_rare_and_cheap() -> None:
     assert mine < 0.1 * 1.2  # a tenth of a core with Python's sleep and all; some 0.7 % in a real run
 
 
+def test_the_small_curve_covers_the_whole_run_evenly() -> None:
+    watched = Watched()
+    for i in range(1, 1001):
+        watched.view._remember(status(accuracy_real=i / 1000, accuracy_fake=None))
+    past = watched.view.history["real"]
+    assert 16 <= len(past) <= view.HISTORY
+    assert np.allclose(np.diff(past), past[0])
+    assert past[-1] > 0.95
+    assert watched.view._spark(past, 8) == "▁▂▃▄▅▆▇█"
+
+
 def test_no_color_and_poor_encodings() -> None:
     watched = Watched(no_color=True)
     watched.view.start("t", [], 1000, None)

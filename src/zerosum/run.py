@@ -75,6 +75,16 @@ def check(run: Run) -> None:
         raise UserError(
             f"--micro-batches {run.micro_batches}: must divide --batch-size {run.batch_size}"
         )
+    if run.algorithm.rounds < 1:
+        raise UserError(f"--algorithm.critic-steps {run.algorithm.rounds}: must be 1 or more")
+    for player, adam in (("g", run.adam_g), ("d", run.adam_d)):
+        if min(adam.lr.start, adam.lr.end) < 0:
+            raise UserError(f"--adam-{player}.lr {adam.lr}: must be 0 or more")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(adam, name) < 1:
+                raise UserError(f"--adam-{player}.{name} {getattr(adam, name)}: must be at least 0 and below 1")
+        if not adam.eps > 0:
+            raise UserError(f"--adam-{player}.eps {adam.eps}: must be above 0")
 
 
 # --- JSON ----------------------------------------------------------------------------------------------------------
@@ -107,7 +117,8 @@ def from_json(value: dict[str, Any]) -> Run:
 
 def _leaves(base: type) -> dict[str, type]:
     found: dict[str, type] = {}
-    for child in base.__subclasses__():
+    children: list[type] = base.__subclasses__()
+    for child in children:
         if not isabstract(child):
             found[child.__name__] = child
         found |= _leaves(child)
@@ -116,33 +127,59 @@ def _leaves(base: type) -> dict[str, type]:
 
 def _read(kind: Any, value: Any, where: str) -> Any:
     if kind is Schedule:
-        return Schedule.parse(value)
+        try:
+            return Schedule.parse(str(value))
+        except ValueError as error:
+            raise UserError(f"{where}: {error}") from error
     origin, options = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in options:
             return None
         return _read(next(o for o in options if o is not type(None)), value, where)
+    if origin is typing.Literal:
+        if value not in options:
+            raise UserError(f"{where}: {value!r} is not one of {', '.join(map(str, options))}")
+        return value
     if origin is tuple:
-        inner = options[:1] * len(value) if options[-1] is Ellipsis else options
+        inner = options[:1] * len(_of(list, value, where)) if options[-1] is Ellipsis else options
+        if len(_of(list, value, where)) != len(inner):
+            raise UserError(f"{where}: {value!r} must hold {len(inner)} values")
         return tuple(_read(o, v, where) for o, v in zip(inner, value, strict=True))
     if kind in (Algorithm, Networks):
         if kind is Algorithm:  # importing the files defines the classes; a user's own are there already
             for name in algorithms.names():
                 importlib.import_module(f"zerosum.algorithms.{name}")
         known = _leaves(kind)
-        if value.get("kind") not in known:
+        name = _of(dict, value, where).get("kind")
+        if name not in known:
             raise UserError(
-                f"{where}: {value.get('kind')!r} is not known here; if it is your own class, import it first and "
+                f"{where}: {name!r} is not known here; if it is your own class, import it first and "
                 f"resume from Python with zerosum.resume(...). Known: {', '.join(sorted(known))}"
             )
-        kind, value = known[value["kind"]], {k: v for k, v in value.items() if k != "kind"}
+        kind, value = known[name], {k: v for k, v in value.items() if k != "kind"}
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        fields = {f.name for f in dataclasses.fields(kind)}
-        strange = sorted(set(value) - fields)
-        if strange:
-            raise UserError(f"{where}: field {strange[0]!r} is not known to this version of zerosum")
-        return kind(**{name: _read(hints[name], v, f"{where}.{name}") for name, v in value.items()})
-    if origin is typing.Literal or kind in (int, float, str, bool):
-        return float(value) if kind is float else value
+        return _read_fields(kind, value, where)
+    if kind is float:
+        return float(_of((int, float), value, where))
+    if kind in (int, str, bool):
+        return _of(kind, value, where)
     raise TypeError(f"{where}: fields of type {kind} cannot be read from JSON")
+
+
+def _read_fields(kind: Any, value: Any, where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    strange = sorted(set(_of(dict, value, where)) - set(fields))
+    if strange:
+        raise UserError(f"{where}: field {strange[0]!r} is not known to this version of zerosum")
+    for name, field in fields.items():
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{where}: field {name!r} is missing")
+    return kind(**{name: _read(hints[name], v, f"{where}.{name}") for name, v in value.items()})
+
+
+def _of(kind: Any, value: Any, where: str) -> Any:
+    """The value if it is of that JSON type; a bool is no number."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{where}: {json.dumps(value)} is not what belongs there")
+    return value

@@ -41,12 +41,12 @@ class Schedule:
         try:
             parts = text.split(":")
             if len(parts) == 1:
-                return Constant(float(text))
+                return Constant(_finite(text))
             shape, start, end, images = parts
             if shape == "linear":
-                return Linear(float(start), float(end), int(float(images)))
+                return Linear(_finite(start), _finite(end), int(_finite(images)))
             if shape == "cosine":
-                return Cosine(float(start), float(end), int(float(images)))
+                return Cosine(_finite(start), _finite(end), int(_finite(images)))
         except ValueError:
             pass  # the message below says more than Python's own
         raise ValueError(
@@ -67,6 +67,13 @@ def Linear(start: float, end: float, images: int) -> Schedule:
 def Cosine(start: float, end: float, images: int) -> Schedule:
     """Half a cosine over the first `images` images (slow, fast, slow), then `end`."""
     return Schedule(float(start), float(end), _positive(images), "cosine")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 def _positive(images: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import signal
 import sys
 import threading
@@ -165,7 +166,7 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
         "device": str(device or "cpu"),
         "processes": distributed.world(),
-        "command": " ".join(["zerosum", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("zerosum") else "",
+        "command": shlex.join(["zerosum", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("zerosum") else "",
         "versions": packages,
     }
 
@@ -195,7 +196,7 @@ def _announce(training: Training, fresh: bool) -> None:
     ]
     if not fresh:
         lines.append(f"going on from {training.seen:,} images")
-    training.view.start(str(training.out), lines, run.images, run.minutes)
+    training.view.start(f"{type(run.algorithm).__name__} on {run.data.source}", lines, run.images, run.minutes)
 
 
 def _finish(training: Training, outcome: str) -> list[str]:

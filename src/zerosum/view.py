@@ -36,6 +36,7 @@ SHARE = 0.01  # of one core: a view that takes longer to draw draws less often
 PLAIN_SECONDS, PLAIN_STEPS = 10.0, 20  # a line every ten seconds, or every twentieth of the way
 NOTEBOOK_SECONDS = 1.0
 WIDE, STATS_WIDTH = 112, 64  # columns: from here on samples stand beside the numbers, which keep this width
+HISTORY = 64  # points of the small curves
 GUESSING = "50 %: D can only guess"
 
 
@@ -266,6 +267,7 @@ class TerminalView:
         self.art_room = (0, 0)
         self.above: deque[Text] = deque(maxlen=8)
         self.history: dict[str, list[float]] = {}
+        self.draws, self.every = 0, 1  # how often the history is added to
         self.drawn: list[str] = []
         self.size = console.size
         self.next_draw = 0.0
@@ -287,12 +289,19 @@ class TerminalView:
     def update(self, status: Status) -> None:
         self.status = status
         if self.open and time.monotonic() >= self.next_draw:
-            for name, value in _accuracies(status):
-                past = self.history.setdefault(name, [])
-                past.append(value)
-                if len(past) > 64:  # the whole run, ever more coarsely
-                    past[:] = [(a + b) / 2 for a, b in zip(past[::2], past[1::2], strict=False)]
+            self._remember(status)
             self._draw()
+
+    def _remember(self, status: Status) -> None:
+        """D's accuracies over the whole run, evenly spaced, ever more coarsely."""
+        self.draws += 1
+        if self.draws % self.every:
+            return
+        for name, value in _accuracies(status):
+            self.history.setdefault(name, []).append(value)
+        if max(map(len, self.history.values()), default=0) > HISTORY:
+            self.history = {name: past[1::2] for name, past in self.history.items()}
+            self.every *= 2
 
     def preview(self, image: Image.Image, images_seen: int) -> None:
         self.sample, self.art_room = (image, images_seen), (0, 0)
@@ -421,7 +430,11 @@ class TerminalView:
 
     def _spark(self, values: list[float], width: int) -> str:
         steps = self.glyphs.spark
-        values = values if len(values) <= width else [values[i * len(values) // width] for i in range(width)]
+        values = (
+            values
+            if len(values) <= width
+            else [values[(i + 1) * len(values) // width - 1] for i in range(width)]
+        )
         return "".join(steps[min(len(steps) - 1, int(v * len(steps)))] for v in values)
 
     def _wrapped(self, *texts: Text) -> str:

@@ -18,7 +18,6 @@ from PIL import Image
 from zerosum.data import picture
 
 CELLS = (8, 9)
-THUMBNAIL = (16, 18)  # twice the cells each way
 BITS = 3  # by which the hashes of near duplicates may differ
 BANDS = 5  # of which these bits can touch at most 3
 MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
@@ -34,9 +33,9 @@ def digest(image: Image.Image) -> bytes:
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """(16, 18, 3) uint8."""
+    """(8, 9, 3) uint8."""
     flat = image if image.mode == "L" else picture.to_channels(image, 3)
-    return np.asarray(picture.to_channels(picture.resize(flat, THUMBNAIL, "stretch"), 3))
+    return np.asarray(picture.to_channels(picture.resize(flat, CELLS, "stretch"), 3))
 
 
 def exact(digests: list[bytes]) -> list[list[int]]:
@@ -48,7 +47,7 @@ def exact(digests: list[bytes]) -> list[list[int]]:
 
 
 def near(thumbnails: np.ndarray) -> np.ndarray:
-    """Near duplicates among thumbnails (n, 16, 18, 3) uint8: pairs (p, 2) int64 of an image and an earlier one like it.
+    """Near duplicates among thumbnails (n, 8, 9, 3) uint8: pairs (p, 2) int64 of an image and an earlier one like it.
 
     Each image is named at most once as the later of a pair, so that p counts the images that could go.
     """
@@ -58,8 +57,8 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     # neighbouring cells go to different bands: an empty border alone must not fill a bucket
     bits = np.unpackbits(hashes[:, None].view(np.uint8), axis=1)
     bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
-    for one, other in itertools.combinations(bands, BANDS - BITS):
-        keys = (one << np.uint32(16)) | other
+    for first, second in itertools.combinations(range(BANDS), BANDS - BITS):
+        keys = (bands[first] << np.uint32(16)) | bands[second]
         order = np.lexsort((alike.brightness, hashes, keys))
         sorted_hashes = hashes[order]
         _, sizes = np.unique(keys, return_counts=True)
@@ -71,17 +70,20 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
                 break
             close = here[_close(sorted_hashes[here] ^ sorted_hashes[here + step])]
             pairs = np.sort(np.stack([order[close], order[close + step]], axis=1), axis=1)
-            pairs = alike.of(pairs[earlier[pairs[:, 1]] < 0])
+            pairs = pairs[earlier[pairs[:, 1]] < 0]
+            for band in bands[:first] + bands[first + 1 : second]:
+                # a pair that shares a lower band too has been looked at under that one
+                pairs = pairs[band[pairs[:, 0]] != band[pairs[:, 1]]]
+            pairs = alike.of(pairs)
             earlier[pairs[:, 1]] = pairs[:, 0]
     later = np.flatnonzero(earlier >= 0)
     return np.stack([earlier[later], later], axis=1)
 
 
 def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
-    """(n,) uint64 from (n, 16, 18, 3) uint8."""
-    height, width = CELLS
-    cells = thumbnails.reshape(-1, height, 2, width, 2, 3).sum(axis=(2, 4, 5), dtype=np.int32)
-    darker = cells[:, :, :-1] + MARGIN * 12 < cells[:, :, 1:]  # each cell is a sum of 12 values
+    """(n,) uint64 from (n, 8, 9, 3) uint8."""
+    cells = thumbnails.sum(axis=3, dtype=np.int16)
+    darker = cells[:, :, :-1] + 3 * MARGIN < cells[:, :, 1:]
     return np.packbits(darker.reshape(len(cells), -1), axis=1).view(np.uint64)[:, 0]
 
 
@@ -98,9 +100,9 @@ class _Alike:
     def __init__(self, thumbnails: np.ndarray) -> None:
         self.full = thumbnails.reshape(len(thumbnails), -1)
         # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out cheaply
-        self.coarse = thumbnails.reshape(-1, 4, 4, 3, 6, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
+        self.coarse = thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
         self.brightness = self.coarse.mean(axis=1)
-        self.contrast = np.array([one.std() for one in self.full], dtype=np.float32)
+        self.contrast = np.concatenate([part.std(axis=1) for part in np.array_split(self.full, len(self.full) // 4096 + 1)])
 
     def of(self, pairs: np.ndarray) -> np.ndarray:
         """Those of the pairs (p, 2) that are alike."""

@@ -1,0 +1,40 @@
+"""Every recipe is built and stepped once, on random data of the shape that its own data has (design rule 12)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+import tiny
+from zerosum import recipes
+from zerosum.data.store import ArrayDataset
+from zerosum.run import check
+
+DATA: dict[str, ArrayDataset] = {
+    "digits": tiny.images((1, 8, 8), classes=10),
+    "mnist": tiny.images((1, 28, 28), classes=10),
+    "fashion-mnist": tiny.images((1, 28, 28), classes=10),
+    "cifar10": tiny.images((3, 32, 32), classes=10),
+    "ring": tiny.points(classes=8),
+    "grid": tiny.points(classes=25),
+    "moons": tiny.points(classes=2),
+}
+
+
+@pytest.mark.parametrize("name", recipes.ALL)
+def test_it_builds_and_steps(name: str) -> None:
+    recipe = recipes.ALL[name]
+    assert recipe.__doc__, "a recipe says what it reached"
+    run = recipe()
+    check(run)
+    assert run == recipe(), "the same each time"
+    assert run.data.source in DATA, "say here what this recipe's data looks like"
+    data = DATA[run.data.source]
+    small = replace(run, batch_size=4, micro_batches=1, precision="fp32", threads=1)
+    t = tiny.training(small, data)
+    t.step()
+    assert t.turns.skipped == 0
+    assert all(math.isfinite(v) for v in t.turns.read_scores().values())
+    assert t.draw().size[0] > 0

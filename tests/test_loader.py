@@ -1,0 +1,186 @@
+"""The way from a data set to the game: order, scaling, flips, labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tiny
+from zerosum.data.loader import Loader, scale
+from zerosum.data.spec import Dataset
+from zerosum.data.store import ArrayDataset
+from zerosum.randomness import normal, order, uniform
+from zerosum.sample import to_uint8
+
+CPU = torch.device("cpu")
+
+
+def numbered(count: int = 20) -> ArrayDataset:
+    """Item i is an image whose left column is 10 i and whose right column is 10 i + 1; its label is i."""
+    values = np.zeros((count, 1, 2, 2), dtype=np.uint8)
+    values[..., 0] = 10 * np.arange(count)[:, None, None]
+    values[..., 1] = 10 * np.arange(count)[:, None, None] + 1
+    return ArrayDataset(values, np.arange(count), tuple(str(i) for i in range(count)))
+
+
+def loader(dataset: Dataset | None = None, **options: object) -> Loader:
+    chosen = {"seed": 4, "latent": 5, "conditional": True} | options
+    return Loader(dataset or numbered(), **chosen)  # type: ignore[arg-type]
+
+
+def items(x: torch.Tensor) -> list[int]:
+    """Which items of `numbered` these are, flipped or not."""
+    return [int(v) // 10 for v in to_uint8(x)[:, 0, 0, 0]]
+
+
+# ---- scaling -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_all_256_values_come_back(dtype: torch.dtype) -> None:  # trap 8
+    values = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
+    x = scale(values, dtype, CPU)
+    assert x.dtype == dtype
+    assert float(x.min()) == -1
+    assert float(x.max()) == 1
+    assert np.array_equal(to_uint8(x), values)
+    steps = x.flatten().diff()
+    torch.testing.assert_close(steps, torch.full_like(steps, 2 / 255), rtol=0, atol=2e-7)
+    assert np.array_equal(values.ravel(), np.arange(256)), "the source is as it was"
+
+
+def test_values_between_round_to_the_nearest_and_clamp() -> None:
+    x = torch.tensor([-7.0, -1.001, -1 + 0.9 / 255, -1 + 1.1 / 255, 1.0, 5.0])
+    assert to_uint8(x).tolist() == [0, 0, 0, 1, 255, 255]
+
+
+def test_points_pass_unchanged() -> None:
+    values = np.array([[300.0, -0.1]], dtype=np.float32)
+    assert scale(values, torch.float32, CPU).tolist() == values.tolist()
+    assert scale(values, torch.float64, CPU).dtype == torch.float64
+
+
+# ---- order -------------------------------------------------------------------------------------------------------
+
+
+@given(first=st.integers(0, 500), cuts=st.lists(st.integers(1, 9), min_size=1, max_size=4))
+def test_batches_do_not_matter(first: int, cuts: list[int]) -> None:  # trap 21
+    one = loader(flip=True)
+    whole, label = one.real("real", first, sum(cuts)), one.label("real", first, sum(cuts))
+    parts, labels, start = [], [], first
+    for cut in cuts:
+        parts.append(one.real("real", start, cut))
+        labels.append(one.label("real", start, cut))
+        start += cut
+    assert torch.equal(whole, torch.cat(parts))
+    assert label is not None
+    assert torch.equal(label, torch.cat(labels))  # type: ignore[arg-type]
+
+
+def test_a_pass_has_every_item_once_and_the_next_another_order() -> None:
+    one = loader()
+    passes = [items(torch.cat([one.real("real", 20 * epoch + i, 5) for i in range(0, 20, 5)])) for epoch in range(3)]
+    assert all(sorted(p) == list(range(20)) for p in passes)
+    assert passes[0] != passes[1] != passes[2]
+    assert sorted(items(one.real("real", 7, 20))) != list(range(20)), "a batch across two passes may repeat"
+    assert passes[0] == order(4, "real", 0, 20, 20).tolist()
+
+
+def test_both_draws_of_a_step_are_orders_of_their_own() -> None:
+    one = loader()
+    assert items(one.real("real", 0, 20)) != items(one.real("real2", 0, 20))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_small_sets_go_round(count: int) -> None:  # trap 26
+    x = loader(numbered(count)).real("real", 0, 8)
+    assert x.shape == (8, 1, 2, 2)
+    assert set(items(x)) == set(range(count))
+
+
+# ---- labels ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("images_first", [False, True])
+def test_labels_belong_to_their_images(flip: bool, images_first: bool) -> None:
+    one = loader(flip=flip)
+    for first in (0, 13, 100):
+        for purpose in ("real", "real2"):
+            if images_first:
+                x, label = one.real(purpose, first, 11), one.label(purpose, first, 11)
+            else:
+                label, x = one.label(purpose, first, 11), one.real(purpose, first, 11)
+            assert label is not None
+            assert label.dtype == torch.int64
+            assert label.tolist() == items(x)
+
+
+def test_labels_of_another_draw_are_not_mixed_in() -> None:
+    one = loader()
+    x = one.real("real", 0, 6)
+    one.real("real2", 0, 6)
+    one.real("real", 6, 6)
+    label = one.label("real", 0, 6)
+    assert label is not None
+    assert label.tolist() == items(x)
+
+
+def test_no_labels_unless_asked_for_or_where_there_are_none() -> None:
+    assert loader(conditional=False).label("real", 0, 4) is None
+    assert loader(tiny.images(classes=0)).label("real", 0, 4) is None
+
+
+# ---- flips -------------------------------------------------------------------------------------------------------
+
+
+def test_flips_are_keyed_by_the_sample() -> None:
+    one = loader(flip=True)
+    x = to_uint8(one.real("real", 0, 2_000))
+    mirrored = x[:, 0, 0, 0] % 10 == 1
+    assert np.array_equal(mirrored, uniform(4, "real/flip", 0, 2_000).numpy()[:, 0] < 0.5)
+    assert abs(mirrored.mean() - 0.5) < 4 * 0.5 / np.sqrt(2_000)
+    assert np.array_equal(x[..., 0] + x[..., 1], 20 * (x[..., 0] // 10) + 1), "columns change places"
+    other = to_uint8(one.real("real2", 0, 2_000))[:, 0, 0, 0] % 10 == 1
+    assert 0.4 < (other == mirrored).mean() < 0.6
+
+
+def test_an_item_is_flipped_in_one_pass_and_not_in_another() -> None:
+    x = to_uint8(loader(flip=True).real("real", 0, 20 * 40))
+    by_item = {i: {int(v) % 10 for v in x[:, 0, 0, 0] if v // 10 == i} for i in range(20)}
+    assert all(kinds == {0, 1} for kinds in by_item.values())
+
+
+def test_flips_leave_points_and_the_set_alone() -> None:
+    data = numbered()
+    before = data.values.copy()
+    loader(data, flip=True).real("real", 0, 50)
+    assert np.array_equal(data.values, before)
+    points = tiny.points()
+    plain, flipped = loader(points), loader(points, flip=True)
+    assert torch.equal(plain.real("real", 0, 30), flipped.real("real", 0, 30))
+
+
+# ---- numbers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_latents_and_uniform_numbers(dtype: torch.dtype) -> None:
+    one = loader(dtype=dtype)
+    z = one.latent("z", 3, 4)
+    assert z.shape == (4, 5)
+    assert z.dtype == dtype
+    assert torch.equal(z, normal(4, "z", 3, 4, 5).to(dtype))
+    u = one.uniform("epsilon", 3, 4)
+    assert u.shape == (4,)
+    assert u.dtype == dtype
+    assert torch.equal(u, uniform(4, "epsilon", 3, 4)[:, 0].to(dtype))
+    assert not torch.equal(z, loader(dtype=dtype, seed=5).latent("z", 3, 4))
+
+
+def test_precision_changes_the_type_and_not_the_draw() -> None:
+    assert torch.equal(loader().latent("z", 0, 9), loader(dtype=torch.float64).latent("z", 0, 9).float())
+    assert items(loader().real("real", 0, 9)) == items(loader(dtype=torch.float64).real("real", 0, 9))
