@@ -1,4 +1,4 @@
-"""What every test shares: one thread, a cache of its own, checked shapes, and the data that is too big to commit."""
+"""What every test shares: one thread, a cache of its own, checked shapes, and the data too big to commit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 
 from shapes import check_shapes
 
-CHECKED = check_shapes()  # before any test imports the package
+check_shapes()  # before any test imports the package
 
-# Tiny networks gain nothing from threads, and two spinning threads on a busy machine are slower by a hundred times.
+# Tiny networks gain nothing from threads, and two that spin on a busy machine are a hundred times slower.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
 
@@ -41,7 +41,7 @@ def _same_start() -> None:
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
-    """Public data sets for tests that need real files: ZEROSUM_DATA, or ../shared/data; skips if there is none."""
+    """Public data sets for tests that need real files: ZEROSUM_DATA, or ../shared/data; else it skips."""
     named = os.environ.get("ZEROSUM_DATA")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():

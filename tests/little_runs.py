@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from multiprocessing import forkserver
@@ -26,7 +27,7 @@ import pytest
 import torch
 
 import tiny
-from zerosum import algorithms, atomic, checkpoint, session
+from zerosum import algorithms, atomic, checkpoint, pictures, session
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 from zerosum.metrics import probe
@@ -36,6 +37,7 @@ from zerosum.schedule import Linear
 from zerosum.view import Level, SilentView
 
 TIMES = ("seconds", "images_per_second")  # what a resumed run need not repeat
+MAKE_FILM = session.make_film  # `quick_sessions` replaces it
 PATIENCE = 60  # seconds that a process is given before a test calls it stuck
 
 
@@ -129,15 +131,15 @@ class DieAt:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class FullFrom:
-    """An `atomic.hook` that finds the disk full at the n-th operation (a rename needs no room), and ever after."""
+class FullAt:
+    """An `atomic.hook` that finds the disk full at the n-th operation, and from then on if `ever_after`."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, n: int, ever_after: bool = False) -> None:
+        self.n, self.ever_after = n, ever_after
 
     def __call__(self, operation: str, path: Path) -> None:
         self.n -= 1
-        if self.n < 0 and operation != "rename":
+        if self.n == -1 or (self.n < 0 and self.ever_after):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -156,6 +158,21 @@ def _job(function: Callable[..., None], said: Path, args: tuple[Any, ...], named
         os._exit(2)
 
 
+def in_fork(function: Callable[..., None], *args: Any, said: Path) -> tuple[int, str]:
+    """Let a fork of this process (one of `Processes`, not of pytest) do it: its exit code and what it said."""
+    said.unlink(missing_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            _job(function, said, args, {})
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code, said.read_text() if said.exists() else ""
+
+
 class Processes:
     """Starts jobs in processes of their own and ends what is left of them."""
 
@@ -163,7 +180,9 @@ class Processes:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["pytest", "little_runs_warm"])
         with pytest.MonkeyPatch.context() as patch:  # the server finds what it is to import there only
-            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+            patch.setenv(
+                "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+            )
             forkserver.ensure_running()
         self.folder = folder
         self.started: list[BaseProcess] = []
@@ -227,10 +246,13 @@ def leftovers(out: Path) -> list[str]:
 
 
 def quick_sessions() -> None:
-    """Leave out the film and the report, and look at few samples: in this process, for good."""
+    """What takes long and is tested elsewhere is left out or made small: in this process, for good."""
     session.make_film = lambda out: None
     session.write_report = lambda out: out / "report.html"
+    session.environment = lambda device: {}
     probe.SAMPLES = 16
+    pictures.GRID_WIDTH = (1, 1)
+    os.fsync = lambda descriptor: None  # no test pulls the plug
     torch.set_num_threads(1)
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import traceback
+
 import little_runs
 
-little_runs.warm()
+try:
+    little_runs.warm()
+except Exception:  # the tests will fail of it one by one, and say so better than a server that ends
+    traceback.print_exc()

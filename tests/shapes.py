@@ -1,8 +1,8 @@
 """Checks the shapes in zerosum's signatures while the tests run, and only then (design rule 7).
 
-The package imports jaxtyping under `if TYPE_CHECKING`, so that nobody needs it to train. Here the modules that do so
-are compiled with that condition true and with every function checked on each call, by jaxtyping and beartype. (Their own
-import hook would leave the names undefined, and would stop torch.compile from tracing.)
+The package imports jaxtyping under `if TYPE_CHECKING`, so nobody needs it to train. Here the modules that
+do so are compiled with that condition true and with every function checked on each call, by jaxtyping and
+beartype. (Their own import hook would leave the names undefined, and would stop torch.compile from tracing.)
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def modules_with_shapes() -> list[str]:
 
 
 def check_shapes() -> list[str]:
-    """From now on, a module with shapes is imported with its shapes checked. Returns the names of these modules."""
+    """From now on, a module with shapes is imported with its shapes checked. Returns these modules' names."""
     names = modules_with_shapes()
     early = sorted(set(names) & set(sys.modules))
     if early:

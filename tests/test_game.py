@@ -1,4 +1,4 @@
-"""The referee: who moves, what is averaged, what a skipped turn leaves behind; and games whose answer is known."""
+"""The referee: who moves, what is averaged, what a skipped turn leaves; games whose answer is known."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def everything(turns: Turns) -> dict[str, Tensor]:
     return out
 
 
-# ---- batches -----------------------------------------------------------------------------------------------------
+# ---- batches -------------------------------------------------------------------------------------------
 
 
 def test_a_batch_draws_by_address_and_once() -> None:
@@ -86,7 +86,9 @@ def test_a_batch_draws_by_address_and_once() -> None:
     assert torch.equal(b.label, b.label2)
     assert b.epsilon.shape == (4,)
     drawn = [b.image, b.image2, b.z, b.z2]
-    assert not any(torch.equal(x, y) for i, x in enumerate(drawn) for y in drawn[:i]), "the twins are independent"
+    assert not any(torch.equal(x, y) for i, x in enumerate(drawn) for y in drawn[:i]), (
+        "the twins are independent"
+    )
 
 
 def test_parts_and_rounds_cover_without_overlap() -> None:
@@ -95,7 +97,12 @@ def test_parts_and_rounds_cover_without_overlap() -> None:
     assert torch.equal(torch.cat([p.z2 for p in b.parts(2)]), b.z2)
     assert b.parts(1) == [b]
     assert [(r.first, r.count) for r in b.rounds(3)] == [(24, 8), (56, 8), (88, 8)]
-    assert [(p.first, p.count) for r in b.rounds(2) for p in r.parts(2)] == [(24, 4), (28, 4), (56, 4), (60, 4)]
+    assert [(p.first, p.count) for r in b.rounds(2) for p in r.parts(2)] == [
+        (24, 4),
+        (28, 4),
+        (56, 4),
+        (60, 4),
+    ]
     with pytest.raises(ValueError, match="8 samples do not split into 3 equal micro-batches"):
         b.parts(3)
 
@@ -119,7 +126,7 @@ def test_players_by_name() -> None:
     assert torch.equal(copy.deepcopy(players).D[0].weight, d[0].weight)
 
 
-# ---- a turn ------------------------------------------------------------------------------------------------------
+# ---- a turn --------------------------------------------------------------------------------------------
 
 
 def test_a_turn_is_one_step_on_the_mean_loss() -> None:
@@ -176,7 +183,10 @@ def test_two_players_may_share_a_turn() -> None:
 def test_a_turn_must_minimise_something() -> None:
     turns = referee()
     before = everything(turns)
-    with pytest.raises(RuntimeError, match=r"the turn of D minimised nothing: call minimise\(loss\) in it"), turns("D"):
+    with (
+        pytest.raises(RuntimeError, match=r"the turn of D minimised nothing: call minimise\(loss\) in it"),
+        turns("D"),
+    ):
         pass
     assert tiny.equal(everything(turns), before)
 
@@ -200,7 +210,7 @@ def test_an_error_inside_a_turn_leaves_no_trace(precision: str) -> None:
     turns = referee(precision, G=linear(3).float(), D=linear().float())
     before = everything(turns)
     x = batch().image.float()
-    with pytest.raises(ZeroDivisionError), turns("D") as minimise:
+    with pytest.raises(ZeroDivisionError), turns("D") as minimise:  # noqa: PT012
         assert torch.is_autocast_enabled("cpu") == (precision == "bf16")
         minimise(turns.players.D(x))
         raise ZeroDivisionError
@@ -215,7 +225,7 @@ def test_an_error_inside_a_turn_leaves_no_trace(precision: str) -> None:
 
 def test_an_error_between_micro_batches_restores_the_share() -> None:
     turns = referee(micro_batches=2)
-    with pytest.raises(ZeroDivisionError), turns("D") as minimise:
+    with pytest.raises(ZeroDivisionError), turns("D") as minimise:  # noqa: PT012
         for b in turns.split(batch()):
             minimise(turns.players.D(b.image))
             raise ZeroDivisionError
@@ -251,11 +261,13 @@ def test_engines() -> None:
     with pytest.raises(UserError, match="--device tpu: unknown device; give one of auto, cpu, cuda, mps"):
         choose_device("tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="--device cuda: this machine has no such device; give --device cpu"):
+        with pytest.raises(
+            UserError, match="--device cuda: this machine has no such device; give --device cpu"
+        ):
             choose_device("cuda")
 
 
-# ---- the guard ---------------------------------------------------------------------------------------------------
+# ---- the guard -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -298,7 +310,7 @@ def test_all_movers_of_a_turn_skip_together() -> None:
 
 
 def test_an_absent_gradient_stays_absent() -> None:
-    """A parameter that a turn does not use keeps its value and has no Adam state: zeros would move it by momentum."""
+    """What a turn does not use keeps its value and has no Adam state: zeros would move it by momentum."""
     turns = referee(D=linear())
     with turns("D", full_precision=True) as minimise:
         x = leaf(batch().image)
@@ -309,7 +321,7 @@ def test_an_absent_gradient_stays_absent() -> None:
     assert turns.players.D[0].weight in turns.optimisers["D"].state
 
 
-# ---- idle players ------------------------------------------------------------------------------------------------
+# ---- idle players --------------------------------------------------------------------------------------
 
 
 def test_idle_statistics_stay_still_and_moving_ones_move() -> None:
@@ -354,7 +366,7 @@ def test_coupled_networks_refuse_micro_batches() -> None:  # trap 17
     referee(D=d)
 
 
-# ---- the score ---------------------------------------------------------------------------------------------------
+# ---- the score -----------------------------------------------------------------------------------------
 
 
 def test_accuracy_is_about_zero_or_about_the_midpoint() -> None:
@@ -417,7 +429,7 @@ def test_state_survives_json_to_the_last_bit() -> None:
     assert other.read_scores() == turns.read_scores()
 
 
-# ---- Adam --------------------------------------------------------------------------------------------------------
+# ---- Adam ----------------------------------------------------------------------------------------------
 
 
 def test_betas_are_floats() -> None:  # trap 34
@@ -433,7 +445,9 @@ def test_betas_are_floats() -> None:  # trap 34
 
 def test_each_player_has_its_own_optimiser_and_rate() -> None:
     run = replace(
-        tiny.run("gan"), adam_g=Adam(lr=Cosine(1e-2, 0, 80), beta1=0.1), adam_d=Adam(lr=Constant(3e-4), beta2=0.8)
+        tiny.run("gan"),
+        adam_g=Adam(lr=Cosine(1e-2, 0, 80), beta1=0.1),
+        adam_d=Adam(lr=Constant(3e-4), beta2=0.8),
     )
     t = tiny.training(run, tiny.images())
     g, d = t.optimisers["G"].param_groups[0], t.optimisers["D"].param_groups[0]
@@ -467,11 +481,14 @@ class PlainAdam:
             p -= self.lr * corrected[0] / (corrected[1].sqrt() + self.eps)
 
 
-# ---- parity: the papers' loops, written straight down -----------------------------------------------------------
+# ---- parity: the papers' loops, written straight down --------------------------------------------------
 
 
-@pytest.mark.parametrize("networks", [MLP(latent=4, width=16, depth=2), R3(latent=4, width=8, widest=16)], ids=["mlp", "r3"])
-@pytest.mark.parametrize("conditional", [False, True], ids=["plain", "classes"])
+@pytest.mark.parametrize(
+    ("networks", "conditional"),
+    [(MLP(latent=4, width=16, depth=2), False), (R3(latent=4, width=8, widest=16), True)],
+    ids=["mlp", "r3 with classes"],
+)
 def test_r3gan_against_a_straight_loop(networks: MLP | R3, conditional: bool) -> None:
     """Huang et al. 2024, eq. 2 to 4, over 20 steps in float64, with an Adam of its own."""
     base = tiny.run("r3gan")
@@ -495,7 +512,9 @@ def test_r3gan_against_a_straight_loop(networks: MLP | R3, conditional: bool) ->
         r1 = torch.autograd.grad(logits(x, c).sum(), x, create_graph=True)[0].square().sum() / 8
         r2 = torch.autograd.grad(logits(fake, c).sum(), fake, create_graph=True)[0].square().sum() / 8
         loss = torch.log(1 + torch.exp(-(logits(x, c) - logits(fake, c)))).sum() / 8 + gamma / 2 * (r1 + r2)
-        adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters()), materialize_grads=True))
+        adam_d.step(
+            list(d.parameters()), torch.autograd.grad(loss, list(d.parameters()), materialize_grads=True)
+        )
 
         x, c = t.loader.real("real2", first, 8), t.loader.label("real2", first, 8)
         fake = g(t.loader.latent("z2", first, 8), c)
@@ -506,7 +525,7 @@ def test_r3gan_against_a_straight_loop(networks: MLP | R3, conditional: bool) ->
 
 
 def test_wgan_gp_against_a_straight_loop() -> None:
-    """Gulrajani et al. 2017, algorithm 1: five critic turns to one of G, over 6 steps in float64, sample by sample."""
+    """Gulrajani et al. 2017, algorithm 1: five critic turns to one of G, in float64, sample by sample."""
     run = tiny.run("wgan_gp", toy=True, precision="fp64")
     t = tiny.training(run, tiny.points())
     g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
@@ -526,7 +545,8 @@ def test_wgan_gp_against_a_straight_loop() -> None:
                 penalty = ((slope.square().sum() + 1e-12).sqrt() - 1) ** 2
                 loss = loss + (d(fake) - d(x[i : i + 1])).squeeze() + weight * penalty
             adam_d.step(
-                list(d.parameters()), torch.autograd.grad(loss / 8, list(d.parameters()), materialize_grads=True)
+                list(d.parameters()),
+                torch.autograd.grad(loss / 8, list(d.parameters()), materialize_grads=True),
             )
         loss = -d(g(t.loader.latent("z2", 40 * step, 8))).mean()
         adam_g.step(list(g.parameters()), torch.autograd.grad(loss, list(g.parameters())))
@@ -544,7 +564,11 @@ def test_gan_and_dcgan_against_a_straight_loop() -> None:
     entropy = F.binary_cross_entropy_with_logits
     for step in range(10):
         t.step()
-        x, z, z2 = t.loader.real("real", 8 * step, 8), t.loader.latent("z", 8 * step, 8), t.loader.latent("z2", 8 * step, 8)
+        x, z, z2 = (
+            t.loader.real("real", 8 * step, 8),
+            t.loader.latent("z", 8 * step, 8),
+            t.loader.latent("z2", 8 * step, 8),
+        )
         d.zero_grad()
         (entropy(d(x), one) + entropy(d(g(z).detach()), zero)).backward()
         adams[1].step()
@@ -552,7 +576,9 @@ def test_gan_and_dcgan_against_a_straight_loop() -> None:
         entropy(d(g(z2)), one).backward()
         adams[0].step()
     for straight, ours in ((g, t.players.G), (d, t.players.D)):
-        for a, b in zip(straight.parameters(), ours.parameters(), strict=True):  # G's statistics: D's turn moved them here
+        for a, b in zip(
+            straight.parameters(), ours.parameters(), strict=True
+        ):  # G's statistics: D's turn moved them here
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
@@ -586,11 +612,11 @@ def test_sngan_keeps_d_one_lipschitz_while_it_learns() -> None:
     assert float(slopes.max()) < 1.3
 
 
-# ---- a game whose answer is known --------------------------------------------------------------------------------
+# ---- a game whose answer is known ----------------------------------------------------------------------
 
 
 class Quantiles(Numbers):
-    """The N quantiles of a normal distribution in every batch of N, so that a batch mean is nearly the expectation."""
+    """The N quantiles of a normal in every batch of N, so that a batch mean is nearly the expectation."""
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
         return torch.special.ndtri((torch.arange(count, dtype=torch.float64)[:, None] + 0.5) / count)

@@ -36,7 +36,7 @@ def items(x: torch.Tensor) -> list[int]:
     return [int(v) // 10 for v in to_uint8(x)[:, 0, 0, 0]]
 
 
-# ---- scaling -----------------------------------------------------------------------------------------------------
+# ---- scaling -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -63,7 +63,7 @@ def test_points_pass_unchanged() -> None:
     assert scale(values, torch.float64, CPU).dtype == torch.float64
 
 
-# ---- order -------------------------------------------------------------------------------------------------------
+# ---- order ---------------------------------------------------------------------------------------------
 
 
 @given(first=st.integers(0, 500), cuts=st.lists(st.integers(1, 9), min_size=1, max_size=4))
@@ -82,7 +82,9 @@ def test_batches_do_not_matter(first: int, cuts: list[int]) -> None:  # trap 21
 
 def test_a_pass_has_every_item_once_and_the_next_another_order() -> None:
     one = loader()
-    passes = [items(torch.cat([one.real("real", 20 * epoch + i, 5) for i in range(0, 20, 5)])) for epoch in range(3)]
+    passes = [
+        items(torch.cat([one.real("real", 20 * epoch + i, 5) for i in range(0, 20, 5)])) for epoch in range(3)
+    ]
     assert all(sorted(p) == list(range(20)) for p in passes)
     assert passes[0] != passes[1] != passes[2]
     assert sorted(items(one.real("real", 7, 20))) != list(range(20)), "a batch across two passes may repeat"
@@ -101,7 +103,7 @@ def test_small_sets_go_round(count: int) -> None:  # trap 26
     assert set(items(x)) == set(range(count))
 
 
-# ---- labels ------------------------------------------------------------------------------------------------------
+# ---- labels --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -134,7 +136,7 @@ def test_no_labels_unless_asked_for_or_where_there_are_none() -> None:
     assert loader(tiny.images(classes=0)).label("real", 0, 4) is None
 
 
-# ---- flips -------------------------------------------------------------------------------------------------------
+# ---- flips ---------------------------------------------------------------------------------------------
 
 
 def test_flips_are_keyed_by_the_sample() -> None:
@@ -164,7 +166,7 @@ def test_flips_leave_points_and_the_set_alone() -> None:
     assert torch.equal(plain.real("real", 0, 30), flipped.real("real", 0, 30))
 
 
-# ---- numbers -----------------------------------------------------------------------------------------------------
+# ---- numbers -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,4 +1,4 @@
-"""Losses: the papers' formulas, their gradients, their behaviour at the ends, and shapes that cannot be mixed up."""
+"""Losses: the papers' formulas, their gradients, their ends, and shapes that cannot be mixed up."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from hypothesis import strategies as st
 from jaxtyping import TypeCheckError
 from torch import Tensor
 
-from conftest import CHECKED
+from shapes import modules_with_shapes
 from zerosum import losses
 
 Loss = Callable[..., Tensor]
 
-PAIRED: list[Loss] = [losses.discriminator, losses.wasserstein_critic, losses.hinge, losses.relativistic, losses.optimal_logits]
+PAIRED: list[Loss] = [
+    losses.discriminator,
+    losses.wasserstein_critic,
+    losses.hinge,
+    losses.relativistic,
+    losses.optimal_logits,
+]
 SINGLE: list[Loss] = [losses.non_saturating, losses.minimax, losses.wasserstein_generator]
 
 # The papers' formulas as they are printed, for one pair of logits, by Python's own mathematics.
@@ -52,7 +58,9 @@ def name(loss: Loss) -> str:
 def test_the_papers_formula(loss: Loss, real: list[float], fake: list[float]) -> None:
     d_real, d_fake = torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64)
     got = loss(*arguments(loss, d_real, d_fake))
-    assert got.tolist() == pytest.approx([FORMULAS[loss](r, f) for r, f in zip(real, fake, strict=True)], abs=1e-12)
+    assert got.tolist() == pytest.approx(
+        [FORMULAS[loss](r, f) for r, f in zip(real, fake, strict=True)], abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("loss", FORMULAS, ids=name)
@@ -64,7 +72,7 @@ def test_gradients(loss: Loss) -> None:
 
 
 def test_optimal_logits() -> None:
-    """Two Gaussians, N(0, 1) and N(m, 1): log p_data - log p_g = m^2/2 - m x (Goodfellow et al. 2014, prop. 1)."""
+    """N(0, 1) and N(m, 1): log p_data - log p_g = m^2/2 - m x (Goodfellow et al. 2014, prop. 1)."""
     m, x = 1.5, torch.linspace(-3, 4, 50, dtype=torch.float64)
 
     def density(mean: float) -> Tensor:
@@ -76,7 +84,10 @@ def test_optimal_logits() -> None:
 
 
 def test_optimal_logits_are_where_ds_loss_is_least() -> None:
-    p, q = torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64), torch.tensor([0.4, 0.5, 0.01], dtype=torch.float64)
+    p, q = (
+        torch.tensor([0.1, 0.5, 0.7], dtype=torch.float64),
+        torch.tensor([0.4, 0.5, 0.01], dtype=torch.float64),
+    )
     best = losses.optimal_logits(p, q).requires_grad_()
     zero = torch.zeros_like(p)
     value = p * losses.discriminator(best, zero) + q * losses.discriminator(zero, best)
@@ -84,7 +95,7 @@ def test_optimal_logits_are_where_ds_loss_is_least() -> None:
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-15, rtol=0)
 
 
-# ---- at the ends -------------------------------------------------------------------------------------------------
+# ---- at the ends ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -102,7 +113,9 @@ def test_minimax_saturates_as_the_paper_says() -> None:
 
 def test_both_forms_of_gs_loss_push_the_same_way() -> None:
     d_fake = torch.linspace(-5, 5, 11, requires_grad=True)
-    slopes = [torch.autograd.grad(loss(d_fake).sum(), d_fake)[0] for loss in (losses.non_saturating, losses.minimax)]
+    slopes = [
+        torch.autograd.grad(loss(d_fake).sum(), d_fake)[0] for loss in (losses.non_saturating, losses.minimax)
+    ]
     assert bool((slopes[0] < 0).all())
     assert bool((slopes[1] < 0).all())
 
@@ -139,20 +152,25 @@ def test_each_sample_by_itself(loss: Loss) -> None:
 
 def test_the_relativistic_loss_knows_differences_only() -> None:
     a, b = torch.randn(9, dtype=torch.float64), torch.randn(9, dtype=torch.float64)
-    torch.testing.assert_close(losses.relativistic(a + 100, b + 100), losses.relativistic(a, b), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        losses.relativistic(a + 100, b + 100), losses.relativistic(a, b), rtol=1e-10, atol=0
+    )
     torch.testing.assert_close(losses.relativistic(a, b) - losses.relativistic(b, a), b - a)
 
 
-# ---- shapes ------------------------------------------------------------------------------------------------------
+# ---- shapes --------------------------------------------------------------------------------------------
 
 
 def test_shapes_are_checked_in_tests() -> None:
-    assert "zerosum.losses" in CHECKED
-    assert "zerosum.penalties" in CHECKED
-    assert any(module.startswith("zerosum.networks.") for module in CHECKED)
+    checked = modules_with_shapes()
+    assert "zerosum.losses" in checked
+    assert "zerosum.penalties" in checked
+    assert any(module.startswith("zerosum.networks.") for module in checked)
 
 
-@pytest.mark.parametrize("shapes", [((4, 1), (4,)), ((4,), (4, 1)), ((4, 1), (4, 1)), ((4,), (5,)), ((4,), (1,)), ((), ())])
+@pytest.mark.parametrize(
+    "shapes", [((4, 1), (4,)), ((4,), (4, 1)), ((4, 1), (4, 1)), ((4,), (5,)), ((4,), (1,)), ((), ())]
+)
 @pytest.mark.parametrize("loss", PAIRED, ids=name)
 def test_unlike_shapes_are_refused(loss: Loss, shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     real, fake = torch.rand(shapes[0]), torch.rand(shapes[1])
@@ -172,6 +190,10 @@ def test_a_column_of_logits_is_refused(loss: Loss, shape: tuple[int, ...]) -> No
 
 
 def test_every_loss_is_in_these_tests() -> None:
-    public = {f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"}
+    public = {
+        f
+        for n, f in vars(losses).items()
+        if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"
+    }
     assert public == {*PAIRED, *SINGLE}
     assert public - {losses.optimal_logits} == set(FORMULAS)

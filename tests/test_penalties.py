@@ -1,4 +1,4 @@
-"""Gradient penalties: analytic values, slow loops over samples, and full precision where the game is mixed."""
+"""Gradient penalties: analytic values, slow loops over samples, full precision where the game is mixed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def jacobian(d: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
-# ---- zero-centred (R1, R2) ---------------------------------------------------------------------------------------
+# ---- zero-centred (R1, R2) -----------------------------------------------------------------------------
 
 
 def test_a_linear_critic() -> None:
@@ -100,7 +100,7 @@ def test_the_inputs_are_left_as_they_were() -> None:
     assert all(p.grad is None for p in d.parameters())
 
 
-# ---- gradient penalty (WGAN-GP) ----------------------------------------------------------------------------------
+# ---- gradient penalty (WGAN-GP) ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CRITICS)
@@ -113,7 +113,9 @@ def test_gradient_penalty_against_a_jacobian_loop(name: str) -> None:
     for i in range(5):
         between = float(epsilon[i]) * x[i] + (1 - float(epsilon[i])) * fake[i]
         slope = jacobian(d, between[None])[0, 0]
-        assert float(penalty[i].detach()) == pytest.approx((float(slope.norm()) - 1) ** 2, abs=1e-10)  # the guard
+        assert float(penalty[i].detach()) == pytest.approx(
+            (float(slope.norm()) - 1) ** 2, abs=1e-10
+        )  # the guard
 
 
 def test_gradient_penalty_gives_its_gradient_to_d() -> None:
@@ -157,7 +159,7 @@ def test_a_dead_critic_has_a_finite_gradient() -> None:
     assert bool(w.grad.isfinite().all())
 
 
-# ---- mixed precision ---------------------------------------------------------------------------------------------
+# ---- mixed precision -----------------------------------------------------------------------------------
 
 
 def bf16_turns(d: nn.Module) -> Turns:
@@ -216,7 +218,7 @@ def test_what_bf16_would_do_to_a_penalty() -> None:
 
 
 def test_the_class_is_the_real_samples() -> None:
-    """In a conditional WGAN-GP real and fake of a pair have one label, so the sample between them has it too."""
+    """In a conditional WGAN-GP a real and its fake have one label, so the sample between them has it."""
     from tiny import images, run, training
 
     t = training(run("wgan_gp", conditional=True), images())

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
-from zerosum import pictures
+from zerosum import film, pictures
 from zerosum.errors import UserError
+from zerosum.film import save_film
+from zerosum.view import characters
 
 
 def noise(n: int, c: int, h: int, w: int, seed: int = 0) -> np.ndarray:
@@ -142,7 +144,7 @@ def frames(n: int, size: tuple[int, int] = (33, 21)) -> Iterator[Image.Image]:
 
 def test_a_film_decodes_with_every_frame_at_an_even_size(tmp_path: Path) -> None:
     mp4, gif = tmp_path / "a" / "film.mp4", tmp_path / "film.gif"
-    pictures.film(frames(10), mp4, gif, frames_per_second=10, hold_last_seconds=0.5)
+    save_film(frames(10), mp4, gif, frames_per_second=10, hold_last_seconds=0.5)
     with av.open(str(mp4)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -170,14 +172,14 @@ def test_a_film_decodes_with_every_frame_at_an_even_size(tmp_path: Path) -> None
 
 def test_films_are_the_same_bytes_again(tmp_path: Path) -> None:
     for name in "ab":
-        pictures.film(frames(6), tmp_path / f"{name}.mp4", tmp_path / f"{name}.gif")
+        save_film(frames(6), tmp_path / f"{name}.mp4", tmp_path / f"{name}.gif")
     for kind in ("mp4", "gif"):
         assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
 
 
 def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
-    pictures.film([clear, Image.new("L", (10, 10), 0)], None, tmp_path / "x.gif", hold_last_seconds=0)
+    save_film([clear, Image.new("L", (10, 10), 0)], None, tmp_path / "x.gif", hold_last_seconds=0)
     with Image.open(tmp_path / "x.gif") as animation:
         assert animation.convert("RGB").getpixel((3, 3)) == (255, 255, 255)
         animation.seek(1)
@@ -188,25 +190,25 @@ def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:
 def test_a_long_film_is_thinned_and_a_gif_stays_small(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "GIF_BYTES", 60_000)
-    monkeypatch.setattr(pictures, "GIF_FRAMES", 30)
-    count = pictures.GIF_FRAMES * 2 + 7
+    monkeypatch.setattr(film, "GIF_BYTES", 60_000)
+    monkeypatch.setattr(film, "GIF_FRAMES", 30)
+    count = film.GIF_FRAMES * 2 + 7
 
     def many() -> Iterator[Image.Image]:
         for i in range(count):
             yield pictures.grid(noise(4, 3, 32, 32, seed=i % 5) // 2 + i // 2 % 100, scale=1)
 
-    pictures.film(many(), None, tmp_path / "x.gif", frames_per_second=20, hold_last_seconds=1)
+    save_film(many(), None, tmp_path / "x.gif", frames_per_second=20, hold_last_seconds=1)
     assert (tmp_path / "x.gif").stat().st_size <= 60_000
     with Image.open(tmp_path / "x.gif") as animation:
-        assert 7 < animation.n_frames <= pictures.GIF_FRAMES  # type: ignore[attr-defined]
+        assert 7 < animation.n_frames <= film.GIF_FRAMES  # type: ignore[attr-defined]
         seconds = sum(f.info["duration"] for f in ImageSequence.Iterator(animation)) / 1000
     assert seconds == pytest.approx(count / 20 + 1, rel=0.15)  # thinned, not hurried
 
 
 def test_thinning_never_loses_the_last_frame() -> None:
     for count in range(1, 12):
-        gif = pictures._Gif(10, 0)
+        gif = film._Gif(10, 0)
         for i in range(count):
             gif.add(Image.new("L", (4, 4), i))
         for _ in range(3):
@@ -223,17 +225,17 @@ def test_a_film_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise RuntimeError("no more")
 
     with pytest.raises(RuntimeError, match="no more"):
-        pictures.film(broken(), tmp_path / "x.mp4", tmp_path / "x.gif")
+        save_film(broken(), tmp_path / "x.mp4", tmp_path / "x.gif")
     with pytest.raises(UserError, match="frames"):
-        pictures.film([], tmp_path / "x.mp4")
+        save_film([], tmp_path / "x.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("colour", ["truecolor", "256", "none"])
 @pytest.mark.parametrize("size", [(100, 40), (40, 100), (8, 8), (1, 1), (3, 200), (79, 24)])
-def test_terminal_drawing_fits(colour: pictures.Colour, size: tuple[int, int]) -> None:
+def test_terminal_drawing_fits(colour: characters.Colour, size: tuple[int, int]) -> None:
     image = Image.fromarray(noise(1, 3, size[1], size[0])[0].transpose(1, 2, 0))
-    lines = pictures.terminal(image, 79, 20, colour)
+    lines = characters.draw(image, 79, 20, colour)
     assert 1 <= len(lines) <= 20
     widths = {line.cell_len for line in lines}
     assert len(widths) == 1
@@ -243,21 +245,21 @@ def test_terminal_drawing_fits(colour: pictures.Colour, size: tuple[int, int]) -
 
 def test_terminal_halves_carry_the_pixels() -> None:
     image = Image.fromarray(np.array([[[255, 0, 0]], [[0, 0, 255]], [[0, 255, 0]]], np.uint8))
-    first, second = pictures.terminal(image, 1, 2, "truecolor")
+    first, second = characters.draw(image, 1, 2, "truecolor")
     assert first.plain == second.plain == "▀"
     style = first.spans[0].style
     assert style.color.triplet == (255, 0, 0)  # type: ignore[union-attr]
     assert style.bgcolor.triplet == (0, 0, 255)  # type: ignore[union-attr]
     assert second.spans[0].style.bgcolor is None  # type: ignore[union-attr]
-    cubed = pictures.terminal(image, 1, 2, "256")[0].spans[0].style
+    cubed = characters.draw(image, 1, 2, "256")[0].spans[0].style
     assert (cubed.color.number, cubed.bgcolor.number) == (196, 21)  # type: ignore[union-attr]
-    greys = pictures.terminal(Image.new("L", (2, 2), 128), 2, 1, "256")[0].spans[0].style
+    greys = characters.draw(Image.new("L", (2, 2), 128), 2, 1, "256")[0].spans[0].style
     assert greys.color.number == 244  # type: ignore[union-attr]
 
 
 def test_terminal_ramp_goes_from_dark_to_light() -> None:
     ramp = np.repeat(np.linspace(0, 255, 10).astype(np.uint8)[None], 2, 0)
-    assert [str(t) for t in pictures.terminal(Image.fromarray(ramp), 10, 1, "none")] == [pictures.RAMP]
+    assert [str(t) for t in characters.draw(Image.fromarray(ramp), 10, 1, "none")] == [characters.RAMP]
 
 
 @given(st.integers(1, 70), st.integers(4, 30), st.integers(4, 30), st.integers(8, 120), st.integers(8, 120))
@@ -277,7 +279,6 @@ def test_fewer_shows_small_images_pixel_by_pixel() -> None:
 
 
 def test_no_torch_for_pictures() -> None:
-    code = (
-        "import sys, zerosum.pictures, zerosum.view; sys.exit('torch' in sys.modules or 'av' in sys.modules)"
-    )
+    absent = "{'torch', 'av', 'IPython'}.isdisjoint(sys.modules)"
+    code = f"import sys, zerosum.film, zerosum.view; sys.exit(not {absent})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Keyed randomness: independent of who draws, in which batch; the right distribution; and never silently another stream."""
+"""Keyed randomness: whoever draws, in any batch; the right distribution; never silently another stream."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_samples_and_purposes_and_seeds_have_numbers_of_their_own() -> None:
     streams = [flat(0, "z"), flat(0, "z2"), flat(1, "z"), flat(0, "z/flip"), flat(10, "z")]
     correlation = torch.corrcoef(torch.stack(streams)) - torch.eye(len(streams), dtype=torch.float64)
     assert float(correlation.abs().max()) < 4 / math.sqrt(20_000)
-    assert len({key(seed, purpose) for seed in range(50) for purpose in ("z", "z2", "real", "1/z", "")}) == 250
+    assert (
+        len({key(seed, purpose) for seed in range(50) for purpose in ("z", "z2", "real", "1/z", "")}) == 250
+    )
     lagged = torch.corrcoef(torch.stack((streams[0][1:], streams[0][:-1])))
     assert abs(float(lagged[0, 1])) < 4 / math.sqrt(20_000)
 
@@ -93,7 +95,7 @@ def test_extreme_words_give_finite_numbers(monkeypatch: pytest.MonkeyPatch) -> N
     assert bool(x.isfinite().all())
 
 
-# ---- order -------------------------------------------------------------------------------------------------------
+# ---- order ---------------------------------------------------------------------------------------------
 
 
 @given(n=st.integers(1, 200), epoch=st.integers(0, 50))
@@ -123,14 +125,26 @@ def test_order_is_what_its_definition_says(first: int, count: int, n: int) -> No
     assert order(2, "real", first, count, n).tolist() == expected
 
 
-# ---- golden values: changing a stream changes every run that was ever made -----------------------------------------
+# ---- golden values: changing a stream changes every run that was ever made -----------------------------
 
 
 def test_golden_values() -> None:
     assert key(0, "z") == 5351313284441546370829882516621224650
     assert words(0, "z", 0, 2, 5).tolist() == [
-        [15775241058757406022, 8621570859123565594, 12223947014101303594, 2700517643091328071, 1630689693577426094],
-        [1579593503245395771, 8907383523451589707, 9225839091469360824, 11465614880366301934, 15653616500795211698],
+        [
+            15775241058757406022,
+            8621570859123565594,
+            12223947014101303594,
+            2700517643091328071,
+            1630689693577426094,
+        ],
+        [
+            1579593503245395771,
+            8907383523451589707,
+            9225839091469360824,
+            11465614880366301934,
+            15653616500795211698,
+        ],
     ]
     assert uniform(1, "epsilon", 1_000, 2, 1)[:, 0].tolist() == [0.7929227531342732, 0.15518329380474893]
     # The logarithm and the cosine are the processor's: equal up to their last digits.

@@ -29,7 +29,9 @@ def test_a_constant_is_a_float_and_equal_schedules_are_equal() -> None:
 
 
 @given(start=numbers, end=numbers, images=st.integers(1, 10**9), seen=st.integers(0, 2 * 10**9))
-def test_a_schedule_stays_between_its_ends_and_ends_at_the_end(start: float, end: float, images: int, seen: int) -> None:
+def test_a_schedule_stays_between_its_ends_and_ends_at_the_end(
+    start: float, end: float, images: int, seen: int
+) -> None:
     for schedule in (Linear(start, end, images), Cosine(start, end, images)):
         low, high = min(start, end), max(start, end)
         slack = 1e-9 * max(abs(start), abs(end), 1)
@@ -60,10 +62,23 @@ def test_text_forms(text: str, schedule: Schedule) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "fast", "linear", "linear:0:1", "linear:0:1:0", "linear:0:1:-5", "cosine:0:x:9", "step:0:1:9", "1:2:3:4:5"]
+    "text",
+    [
+        "",
+        "fast",
+        "linear",
+        "linear:0:1",
+        "linear:0:1:0",
+        "linear:0:1:-5",
+        "cosine:0:x:9",
+        "step:0:1:9",
+        "1:2:3:4:5",
+    ],
 )
 def test_other_text_is_refused_with_the_forms(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a schedule: give a number, linear:START:END:IMAGES or cosine:"):
+    with pytest.raises(
+        ValueError, match="is not a schedule: give a number, linear:START:END:IMAGES or cosine:"
+    ):
         Schedule.parse(text)
 
 

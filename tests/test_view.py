@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from zerosum import pictures, view
+from zerosum import pictures
 from zerosum.view import (
     NotebookView,
     PlainView,
@@ -22,9 +22,11 @@ from zerosum.view import (
     Status,
     TerminalView,
     View,
+    bar,
     choose_view,
     clock,
     progress_bar,
+    terminal,
 )
 
 
@@ -240,7 +242,7 @@ def test_the_small_curve_covers_the_whole_run_evenly() -> None:
     for i in range(1, 1001):
         watched.view._remember(status(accuracy_real=i / 1000, accuracy_fake=None))
     past = watched.view.history["real"]
-    assert 16 <= len(past) <= view.HISTORY
+    assert 16 <= len(past) <= terminal.HISTORY
     assert np.allclose(np.diff(past), past[0])
     assert past[-1] > 0.95
     assert watched.view._spark(past, 8) == "▁▂▃▄▅▆▇█"
@@ -466,7 +468,7 @@ def test_progress_bar_in_a_terminal_and_in_a_pipe(monkeypatch: pytest.MonkeyPatc
     assert "packing [digits]" in terminal.getvalue()
     assert "100 of 100" in terminal.getvalue()
     now = 0.0
-    monkeypatch.setattr(view, "time", types.SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(bar, "time", types.SimpleNamespace(monotonic=lambda: now))
     pipe = io.StringIO()
     with progress_bar("packing", pipe) as tick:
         for done in range(36):

@@ -43,9 +43,9 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Adam", "Algorithm", "Batch", "Constant", "Cosine", "Data", "Dataset", "Linear", "Model", "Networks", "Players", "Run",
-    "Samples", "Schedule", "SilentView", "Spec", "Sweep", "Turn", "UserError", "View", "__version__", "from_arrays",
-    "from_torch", "leaf", "load", "resume", "sweep", "train",
+    "Adam", "Algorithm", "Batch", "Constant", "Cosine", "Data", "Dataset", "Linear", "Model", "Networks",
+    "Players", "Run", "Samples", "Schedule", "SilentView", "Spec", "Sweep", "Turn", "UserError", "View",
+    "__version__", "from_arrays", "from_torch", "leaf", "load", "resume", "sweep", "train",
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from zerosum.sample import Model
 from zerosum.view import SilentView, View, choose_view, progress_bar
 
 FROM_PYTHON = "(from Python)"
-"""The source of data that were handed over in Python: no name by which another process could open them again."""
+"""The source of data that were handed over in Python: no name by which to open them again."""
 
 RUNS = Path("runs")
 
@@ -53,29 +53,39 @@ def train(
 ) -> Model:
     """Train, and return the generator. The call that `zerosum train` makes.
 
-    `run` is a complete `Run`, or the name or path of data for which a recipe is picked. `data`, if given, replaces
-    what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), a pair
-    (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/ if not given), `view` what
-    to show (what suits the place, if not given; `SilentView()` for nothing). Raises UserError.
+    `run` is a complete `Run`, or the name or path of data for which a recipe is picked. `data`, if given,
+    replaces what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or
+    (N, H, W), a pair (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/
+    if not given), `view` what to show (what suits the place, if not given; `SilentView()` for nothing).
+    Raises UserError.
     """
-    wanted = {"images": images, "minutes": minutes, "seed": seed}
+    wanted: dict[str, Any] = {"images": images, "minutes": minutes, "seed": seed}
 
     def plan() -> Plan:
         if isinstance(run, Run):
             if algorithm is not None:
-                raise UserError(f"algorithm={algorithm}: the run has an algorithm; give a name of data to have one picked")
+                raise UserError(
+                    f"algorithm={algorithm}: the run has an algorithm; give a name of data to have one picked"
+                )
             chosen, dataset = run, None if data is None else as_dataset(data)
         else:
             dataset = None if data is None else as_dataset(data)
             source = str(run) if data is None else FROM_PYTHON
             choice = pick(
-                Data(source=source), algorithm=algorithm, images=images, minutes=minutes, device=device, dataset=dataset
+                Data(source=source),
+                algorithm=algorithm,
+                images=images,
+                minutes=minutes,
+                device=device,
+                dataset=dataset,
             )
             chosen, dataset = choice.run, choice.dataset
         chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
         if data is not None:
             chosen = replace(chosen, data=replace(chosen.data, source=FROM_PYTHON))
-        return Plan(chosen, dataset or open_data(chosen.data), Path(out) if out is not None else reserve(chosen))
+        if dataset is None:
+            dataset = open_data(chosen.data)
+        return Plan(chosen, dataset, reserve(chosen) if out is None else Path(out))
 
     given = None if data is None else lambda: as_dataset(data)
     return sample.load(play(plan, device=device, view=view, dataset=given))
@@ -90,11 +100,13 @@ def resume(
     view: View | None = None,
     device: str = "auto",
 ) -> Model:
-    """Go on with the run in a folder, bit for bit, and return its generator; `images` and `minutes` extend it.
+    """Go on with the run in a folder, bit for bit, and return its generator; `images`, `minutes` extend it.
 
     `data` is needed, and only needed, if the run was trained on data from Python. Raises UserError.
     """
-    return sample.load(play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device))
+    return sample.load(
+        play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device)
+    )
 
 
 def play(
@@ -104,7 +116,7 @@ def play(
     view: View | None = None,
     dataset: Callable[[], Dataset] | None = None,
 ) -> Path:
-    """Train what `plan` says. Of several processes one plans, alone; `dataset` opens the data of the others."""
+    """Train what `plan` says. Of several processes one plans; `dataset` opens the data of the others."""
     # Before they join: a plan may try the recipe out, which joined processes would do together.
     mine = plan() if _is_first() else None
     with _together(device):
@@ -133,7 +145,8 @@ def play_on(
     run = runs.from_json(sample.read_recipe(path)["run"])
     if data is None and run.data.source == FROM_PYTHON:
         raise UserError(
-            f"--resume {path}: its data were handed over in Python; go on there: zerosum.resume({str(path)!r}, data=...)"
+            f"--resume {path}: its data were handed over in Python; go on there with "
+            f"zerosum.resume({str(path)!r}, data=...)"
         )
 
     def dataset() -> Dataset:
@@ -143,7 +156,12 @@ def play_on(
     with _together(device):
         distributed.barrier()
         return session.resume(
-            path, dataset() if mine is None else mine, images=images, minutes=minutes, view=_view(view), device=device
+            path,
+            dataset() if mine is None else mine,
+            images=images,
+            minutes=minutes,
+            view=_view(view),
+            device=device,
         )
 
 
@@ -159,7 +177,13 @@ def pick(
     """A recipe for these data (see `recipes.pick`), with a progress bar while they are read."""
     with progress_bar(f"reading {data.source}") as tick:
         return recipes.pick(
-            data, algorithm=algorithm, images=images, minutes=minutes, device=device, progress=tick, dataset=dataset
+            data,
+            algorithm=algorithm,
+            images=images,
+            minutes=minutes,
+            device=device,
+            progress=tick,
+            dataset=dataset,
         )
 
 
@@ -169,7 +193,7 @@ def _view(view: View | None) -> View:
     return choose_view() if distributed.is_writer() else SilentView()
 
 
-# --- data ----------------------------------------------------------------------------------------------------------
+# --- data --------------------------------------------------------------------------------------------------
 
 
 def open_data(data: Data) -> Dataset:
@@ -189,18 +213,22 @@ def as_dataset(data: Any) -> Dataset:
     if isinstance(data, torch.utils.data.Dataset):
         return data_sets.from_torch(data)
     raise UserError(
-        f"data: {type(data).__name__} is not understood; give an array of images, (images, labels), a torch Dataset, or a "
-        "zerosum Dataset"
+        f"data: {type(data).__name__} is not understood; give an array of images, (images, labels), "
+        "a torch Dataset, or a zerosum Dataset"
     )
 
 
-# --- folders -------------------------------------------------------------------------------------------------------
+# --- folders -----------------------------------------------------------------------------------------------
 
 
 def reserve(run: Run, under: Path = RUNS) -> Path:
     """Make the next free folder DATA-ALGORITHM-NUMBER and return it: two processes never get the same."""
     source = run.data.source.rstrip("/\\")
-    name = "array" if source == FROM_PYTHON else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name.split(".")[0])
+    name = (
+        "array"
+        if source == FROM_PYTHON
+        else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name.split(".")[0])
+    )
     stem = f"{name.strip('-') or 'data'}-{type(run.algorithm).__name__.lower()}"
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
     try:
@@ -216,10 +244,12 @@ def reserve(run: Run, under: Path = RUNS) -> Path:
             else:
                 return out
     except OSError as error:
-        raise UserError(f"{under}: no folder can be made there ({error.strerror}); choose a place with --out DIR") from error
+        raise UserError(
+            f"{under}: no folder can be made there ({error.strerror}); choose a place with --out DIR"
+        ) from error
 
 
-# --- processes -----------------------------------------------------------------------------------------------------
+# --- processes ---------------------------------------------------------------------------------------------
 
 
 @contextmanager

@@ -122,10 +122,16 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at one stroke: a kill in the middle leaves it whole, or nothing under its name."""
+    """Remove a folder at one stroke: a kill in the middle leaves it whole, or nothing under its name.
+
+    UserError if the disk refuses.
+    """
     temporary = _temporary(path)
-    hook("rename", path)
-    os.replace(path, temporary)
+    try:
+        hook("rename", path)
+        os.replace(path, temporary)
+    except OSError as error:
+        raise explain(error, path) from error
     shutil.rmtree(temporary, ignore_errors=True)
 
 

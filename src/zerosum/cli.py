@@ -1,4 +1,7 @@
-"""The command line: which command, its help, and how errors end. No torch here: help and completion must be quick."""
+"""The command line: which command, its help, and how errors end.
+
+No torch here: help and completion must be quick.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ from zerosum.commands.completion import Completion
 from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.listing import List
-from zerosum.commands.parsing import colour_wanted, nearest, new_registry, options_of, parse, split_off
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
 from zerosum.commands.train import Train
 from zerosum.commands.verify import Verify
 from zerosum.errors import UserError
+from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, parse, split_off
 
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
@@ -58,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except UserError as error:
         return _fail(str(error))
+    except SystemExit as end:  # help was asked for, or a value did not fit: said by now
+        return end.code if isinstance(end.code, int) else USER_ERROR
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:  # whoever read our output has had enough
@@ -66,7 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _fail(f"{error.filename or 'the output'} could not be written: the disk is full; free some space")
+        return _fail(
+            f"{error.filename or 'the output'} could not be written: the disk is full; free some space"
+        )
 
 
 def _fail(message: str) -> int:
@@ -89,17 +96,15 @@ def _dispatch(words: list[str]) -> int:
         print(f"zerosum {__version__}")
         return 0
     if name not in COMMANDS:
-        raise UserError(f"{name}: there is no such command{nearest(name, tuple(COMMANDS)) or '; zerosum --help lists them'}")
+        hint = nearest(name, tuple(COMMANDS)) or "; zerosum --help lists them"
+        raise UserError(f"{name}: there is no such command{hint}")
     kind = COMMANDS[name]
     passed_on: list[str] = []
     if kind is Bench and rest and not rest[0].startswith("-"):
         rest, passed_on = rest[:1], rest[1:]
     elif kind is Train:
         rest, passed_on = split_off(rest, options_of(Train))
-    try:
-        command = parse(kind, rest, prog=f"zerosum {name}", description=description(kind))
-    except SystemExit as end:  # help was asked for, or a value did not fit: said by now
-        return end.code if isinstance(end.code, int) else USER_ERROR
+    command = parse(kind, rest, prog=f"zerosum {name}", description=description(kind))
     if passed_on:
         command = dataclasses.replace(command, rest=tuple(passed_on))  # type: ignore[type-var]
     return command.run()
@@ -108,7 +113,10 @@ def _dispatch(words: list[str]) -> int:
 def overview() -> str:
     """The top-level help."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {cleandoc(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
+    lines = [
+        f"  {name:<{width}}  {cleandoc(kind.__doc__ or '').splitlines()[0]}"
+        for name, kind in COMMANDS.items()
+    ]
     return "\n".join(
         [
             "usage: zerosum COMMAND ...",
@@ -129,14 +137,18 @@ def overview() -> str:
 def description(kind: type[Command]) -> str:
     """What a command's help says above its options."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in cleandoc(kind.__doc__ or "").split("\n\n")]
-    return "\n\n".join([*paragraphs, "\n".join(["examples:", *(f"  {example}" for example in kind.examples)])])
+    return "\n\n".join(
+        [*paragraphs, "\n".join(["examples:", *(f"  {example}" for example in kind.examples)])]
+    )
 
 
 def completion(shell: str) -> str:
     """A script that completes every command and option in bash, zsh or fish."""
     tree: Any = Union[  # noqa: UP007 - built from a table
         tuple(
-            Annotated[kind, tyro.conf.subcommand(name, description=cleandoc(kind.__doc__ or "").splitlines()[0])]
+            Annotated[
+                kind, tyro.conf.subcommand(name, description=cleandoc(kind.__doc__ or "").splitlines()[0])
+            ]
             for name, kind in COMMANDS.items()
         )
     ]

@@ -7,8 +7,7 @@ import platform
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -16,16 +15,16 @@ from typing import Literal
 
 import psutil
 
+from zerosum.calibrate import calibrate
 from zerosum.errors import UserError
 
 State = Literal["good", "note", "bad"]
 LOW_MEMORY, LOW_DISK = 2.0, 2.0  # gigabytes that a run of small images should find free
-CALIBRATION_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the examination. "bad" means that nothing will run; "note" that something is slower or missing."""
+    """One line of the examination. "bad": nothing will run; "note": something is slower or missing."""
 
     name: str
     value: str
@@ -42,14 +41,18 @@ def _findings() -> Iterator[Finding]:
     yield Finding("system", f"{platform.system()} {platform.release()} {platform.machine()}")
     python = sys.version_info
     old = python < (3, 11)
-    yield Finding("python", platform.python_version(), "bad" if old else "good", "install Python 3.11 or newer" if old else "")
+    yield Finding(
+        "python",
+        platform.python_version(),
+        "bad" if old else "good",
+        "install Python 3.11 or newer" if old else "",
+    )
     yield from _packages()
     memory = psutil.virtual_memory()
-    free = memory.available / 2**30
-    yield Finding(
-        "memory", f"{free:.1f} GB free of {memory.total / 2**30:.1f}", "note" if free < LOW_MEMORY else "good",
-        "close other programs, or train with a smaller --batch-size" if free < LOW_MEMORY else "",
-    )  # fmt: skip
+    free, total = memory.available / 2**30, memory.total / 2**30
+    low = free < LOW_MEMORY
+    remedy = "close other programs, or train with a smaller --batch-size" if low else ""
+    yield Finding("memory", f"{free:.1f} GB free of {total:.1f}", "note" if low else "good", remedy)
     yield _disk("disk for runs", Path("runs"))
     from zerosum.data.cache import cache_folder
 
@@ -57,7 +60,9 @@ def _findings() -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:  # a broken installation fails in many ways
-        yield Finding("torch", f"cannot be imported: {error}", "bad", "pip install --force-reinstall torch torchvision")
+        yield Finding(
+            "torch", f"cannot be imported: {error}", "bad", "pip install --force-reinstall torch torchvision"
+        )
         return
     yield from _processor(torch.get_num_threads())
     yield from _accelerators()
@@ -88,9 +93,13 @@ def _disk(name: str, folder: Path) -> Finding:
     free = shutil.disk_usage(here).free / 2**30
     text = f"{free:.1f} GB free at {here}"
     if not os.access(here, os.W_OK):
-        return Finding(name, f"{here} cannot be written", "note", "choose another place: --out DIR, ZEROSUM_CACHE=DIR")
+        return Finding(
+            name, f"{here} cannot be written", "note", "choose another place: --out DIR, ZEROSUM_CACHE=DIR"
+        )
     low = free < LOW_DISK
-    return Finding(name, text, "note" if low else "good", "free some space, or choose another disk" if low else "")
+    return Finding(
+        name, text, "note" if low else "good", "free some space, or choose another disk" if low else ""
+    )
 
 
 def _processor(threads: int) -> Iterator[Finding]:
@@ -98,40 +107,18 @@ def _processor(threads: int) -> Iterator[Finding]:
 
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     cores = psutil.cpu_count(logical=False) or usable
-    yield Finding("processor", f"{cores} cores, {usable} usable by this process, {threads} threads by default")
-    fast = has_fast_bf16()
-    yield Finding("bf16", "in hardware" if fast else "emulated: slower than fp32, which is used", "good" if fast else "note")
-    speed = calibrate()
     yield Finding(
-        "speed", f"matrix {speed['matrix_gflops']:.0f} GFLOP/s, convolution {speed['convolution_gflops']:.0f} GFLOP/s (fp32)"
+        "processor", f"{cores} cores, {usable} usable by this process, {threads} threads by default"
     )
-
-
-def calibrate(seconds: float = CALIBRATION_SECONDS) -> dict[str, float]:
-    """The processor's speed in fp32, in 10^9 operations a second: the median of what fits into `seconds`.
-
-    A matrix product 512 x 512 x 512, and a 3x3 convolution of 16 images of 64 channels, 16 x 16.
-    """
-    import torch
-    from torch.nn import functional
-
-    a, b = torch.ones(512, 512), torch.ones(512, 512)
-    x, w = torch.ones(16, 64, 16, 16), torch.ones(64, 64, 3, 3)
-    with torch.no_grad():
-        return {
-            "matrix_gflops": _rate(lambda: a @ b, 2 * 512**3, seconds / 2),
-            "convolution_gflops": _rate(lambda: functional.conv2d(x, w, padding=1), 2 * 16 * 64 * 64 * 9 * 256, seconds / 2),
-        }
-
-
-def _rate(work: Callable[[], object], operations: int, seconds: float) -> float:
-    work()  # the first call sets things up
-    times: list[float] = []
-    while sum(times) < seconds:
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return operations / sorted(times)[len(times) // 2] / 1e9
+    fast = has_fast_bf16()
+    yield Finding(
+        "bf16",
+        "in hardware" if fast else "emulated: slower than fp32, which is used",
+        "good" if fast else "note",
+    )
+    speed = calibrate()
+    rates = (speed["matrix_gflops"], speed["convolution_gflops"])
+    yield Finding("speed", "matrix {:.0f} GFLOP/s, convolution {:.0f} GFLOP/s (fp32)".format(*rates))
 
 
 def _accelerators() -> Iterator[Finding]:
@@ -151,11 +138,13 @@ def _video() -> Finding:
     try:
         import av
 
-        from zerosum.pictures import ENCODERS
+        from zerosum.film import ENCODERS
 
         found = next((name for name in ENCODERS if name in av.codecs_available), None)
     except ImportError as error:
-        return Finding("film encoder", f"cannot be imported: {error}", "bad", "pip install --force-reinstall av")
+        return Finding(
+            "film encoder", f"cannot be imported: {error}", "bad", "pip install --force-reinstall av"
+        )
     if found is None:
         return Finding("film encoder", "none", "bad", "pip install --force-reinstall av")
     return Finding("film encoder", found)

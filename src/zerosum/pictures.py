@@ -1,4 +1,4 @@
-"""Pictures of samples: grids, strips, scatter plots, films, and drawings in the characters of a terminal.
+"""Pictures of samples: grids, strips, scatter plots, captions.
 
 Images come in as uint8 arrays (n, C, H, W) with C = 1 grey, 3 colour or 4 colour with alpha, and leave as
 `PIL.Image`s. No torch here: what a page, a film or a terminal shows must not need it.
@@ -6,33 +6,20 @@ Images come in as uint8 arrays (n, C, H, W) with C = 1 grey, 3 colour or 4 colou
 
 from __future__ import annotations
 
-import functools
 import io
-import itertools
 import math
-import tempfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, PngImagePlugin
-from rich.color import Color
-from rich.style import Style
-from rich.text import Text
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from zerosum import atomic
 from zerosum.errors import UserError
 
-Colour = Literal["truecolor", "256", "none"]
-
 GRID_WIDTH = (480, 900)  # pixels: small images are enlarged until their grid is about this wide
 GRID_GREY = 96  # between the images: seen beside black digits and beside white paper
-GIF_BYTES, GIF_FRAMES, GIF_WIDTH = 3_000_000, 120, 540
-ENCODERS = ("libx264", "h264", "libopenh264", "libvpx-vp9", "mpeg4")  # browsers play all but the last
 GREY, VERMILION = (168, 168, 168), (213, 94, 0)  # told apart by every kind of colour vision
-RAMP = " .:-=+*#%@"
 LEGIBLE = 12  # pixels: a smaller picture of a thing can hardly be named
 CELLS = "zerosum_cells"  # key of PIL's `info` under which a grid remembers its geometry
 
@@ -207,134 +194,6 @@ def save_png(image: Image.Image, path: Path, text: dict[str, str] | None = None)
     atomic.write_file(path, buffer.getvalue())
 
 
-def film(
-    frames: Iterable[Image.Image],
-    mp4: Path | None,
-    gif: Path | None = None,
-    frames_per_second: int = 12,
-    hold_last_seconds: float = 1.5,
-) -> None:
-    """Write frames as H.264 (yuv420p, even sizes) and, if asked, as an endless GIF of at most about 3 MB.
-
-    Frames are taken one at a time, so a generator of any length will do; the first sets the size, alpha lies
-    on white, and the last stays for `hold_last_seconds`. Raises UserError if there are no frames.
-    """
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise UserError("frames: there are none; a film needs at least one")
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        makers: dict[Path, _Mp4 | _Gif] = {}
-        if mp4:
-            draft = Path(folder) / "film.mp4"
-            makers[mp4] = _Mp4(draft, first.size, frames_per_second, hold_last_seconds)
-        if gif:
-            makers[gif] = _Gif(frames_per_second, hold_last_seconds)
-        for frame in itertools.chain([first], frames):
-            flat = _fitted(on_white(frame), first.size)
-            for maker in makers.values():
-                maker.add(flat)
-        for path, maker in makers.items():
-            atomic.write_file(path, maker.encoded())
-
-
-def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Networks that grow change the size of their samples; a film has one size."""
-    if image.size == size:
-        return image
-    return ImageOps.pad(image, size, Image.Resampling.BOX, color="white")
-
-
-class _Mp4:
-    """A film in the making at `path`, for PIL images (L or RGB) of one size; white makes odd sizes even."""
-
-    def __init__(self, path: Path, size: tuple[int, int], frames_per_second: int, hold_last_seconds: float):
-        import av  # 0.1 s to import, needed only here
-        from av.video.reformatter import ColorRange, Colorspace
-
-        self.path, self.hold = path, round(frames_per_second * hold_last_seconds)
-        self.sheet = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
-        self.to_frame = av.VideoFrame.from_image
-        encoder = next(name for name in ENCODERS if name in av.codecs_available and av.Codec(name, "w"))
-        options = {"crf": "20", "preset": "veryfast"} if encoder == "libx264" else {}
-        fast = {"movflags": "+faststart"}  # a browser may begin before it has all
-        self.container = av.open(str(path), "w", format="mp4", options=fast)
-        stream = self.container.add_stream(encoder, rate=frames_per_second, options=options)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *self.sheet.size, "yuv420p"
-        stream.codec_context.thread_count = 2  # fixed: the bytes must not depend on the number of cores
-        stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
-        stream.codec_context.color_range = ColorRange.MPEG
-        if not options:
-            stream.codec_context.bit_rate = 4_000_000
-        self.stream = stream
-
-    def add(self, image: Image.Image) -> None:
-        self.sheet.paste(image)
-        self.container.mux(self.stream.encode(self.to_frame(self.sheet)))
-
-    def encoded(self) -> bytes:
-        for _ in range(self.hold):
-            self.container.mux(self.stream.encode(self.to_frame(self.sheet)))
-        self.container.mux(self.stream.encode(None))
-        self.container.close()
-        return self.path.read_bytes()
-
-
-class _Gif:
-    """Keeps evenly spaced frames of a stream, at most GIF_FRAMES, and writes them within GIF_BYTES."""
-
-    def __init__(self, frames_per_second: int, hold_last_seconds: float):
-        self.seconds, self.hold = 1 / frames_per_second, hold_last_seconds
-        self.frames: list[Image.Image] = []
-        self.newest: list[Image.Image] = []  # the latest frame, unless it is already in `frames`
-        self.every, self.seen = 1, 0
-
-    def add(self, image: Image.Image) -> None:
-        """image: L or RGB."""
-        self.newest = [image]
-        if self.seen % self.every == 0:
-            self.frames.append(_shrunk(image, GIF_WIDTH / image.width))
-            self.newest = []
-            if len(self.frames) > GIF_FRAMES:
-                self._thin()
-        self.seen += 1
-
-    def _thin(self) -> None:
-        self.newest = self.newest or self.frames[-1:] * (len(self.frames) % 2 == 0)
-        self.frames, self.every = self.frames[::2], self.every * 2
-
-    def encoded(self) -> bytes:
-        self.newest = [_shrunk(image, GIF_WIDTH / image.width) for image in self.newest]
-        while True:
-            frames = self.frames + self.newest
-            step = max(20, round(self.seconds * self.every * 100) * 10)  # GIF counts hundredths of a second
-            times = [step] * (len(frames) - 1) + [step + round(self.hold * 100) * 10]
-            out = io.BytesIO()
-            frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
-            excess = len(out.getvalue()) / GIF_BYTES
-            if excess <= 1 or frames[0].width <= 64:
-                return out.getvalue()
-            while excess > 1 and len(self.frames) >= GIF_FRAMES // 2:  # motion can spare frames
-                self._thin()
-                excess /= 2
-            if excess > 1:  # then detail
-                factor = min(0.9, 0.95 / math.sqrt(excess))
-                self.frames = [_shrunk(frame, factor) for frame in self.frames]
-                self.newest = [_shrunk(frame, factor) for frame in self.newest]
-
-
-def _shrunk(image: Image.Image, factor: float) -> Image.Image:
-    """The image by `factor` if that is below 1, in at most 256 greys or colours chosen for it alone."""
-    if factor < 1:
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-        image = (image.convert("RGB") if image.mode == "P" else image).resize(size, Image.Resampling.BOX)
-    if image.mode != "RGB":
-        return image
-    sketch = image.resize((96, 96), Image.Resampling.NEAREST)  # the same palette ten times sooner
-    return image.quantize(palette=sketch.quantize(256, Image.Quantize.MEDIANCUT), dither=Image.Dither.NONE)
-
-
 def on_white(image: Image.Image) -> Image.Image:
     """The image as RGB, or L if it is grey, with what is transparent lying on white."""
     if image.mode in ("L", "RGB"):
@@ -344,49 +203,3 @@ def on_white(image: Image.Image) -> Image.Image:
         sheet = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(sheet, image).convert("RGB")
     return image.convert("RGB")
-
-
-def terminal(image: Image.Image, columns: int, rows: int, colour: Colour = "truecolor") -> list[Text]:
-    """The image as lines of text, at most `columns` x `rows` characters, its shape kept.
-
-    With colour each character is an upper half-block: two square pixels, area-averaged (or, if there is room,
-    each pixel an equal square). With 'none' a character's weight stands for brightness.
-    """
-    image = on_white(image)
-    factor = min(columns / image.width, 2 * rows / image.height)
-    factor = float(int(factor)) if factor >= 1 else factor
-    width, height = max(1, int(image.width * factor)), max(1, int(image.height * factor))
-    image = image.resize((width, height), Image.Resampling.BOX)
-    if colour == "none":
-        grey = np.asarray(image.convert("L").resize((width, -(-height // 2)), Image.Resampling.BOX))
-        return [Text("".join(RAMP[int(v) * len(RAMP) // 256] for v in line)) for line in grey]
-    pixels = np.asarray(image.convert("RGB")).astype(np.int64)
-    codes = _ansi256(pixels) if colour == "256" else pixels @ np.array([65536, 256, 1])
-    below = np.vstack([codes, np.full((height % 2, width), -1)])[1::2]  # -1: nothing there
-    lines = []
-    for upper, lower in zip(codes[::2].tolist(), below.tolist(), strict=True):
-        line = Text(no_wrap=True, end="")
-        for pair, run in itertools.groupby(zip(upper, lower, strict=True)):
-            line.append("▀" * len(list(run)), _style(*pair, colour))
-        lines.append(line)
-    return lines
-
-
-@functools.lru_cache(maxsize=1 << 14)
-def _style(upper: int, lower: int, colour: Colour) -> Style:
-    def of(code: int) -> Color:
-        if colour == "256":
-            return Color.from_ansi(code)
-        return Color.from_rgb(code >> 16, code >> 8 & 255, code & 255)
-
-    return Style(color=of(upper), bgcolor=None if lower < 0 else of(lower))
-
-
-def _ansi256(pixels: np.ndarray) -> np.ndarray:
-    """Codes (h, w) of the nearest of xterm's 216 colours and 24 greys, for pixels (h, w, 3)."""
-    levels = np.array([0, 95, 135, 175, 215, 255])
-    cube = np.abs(pixels[..., None] - levels).argmin(-1)
-    shade = np.clip((pixels.mean(-1) - 8) / 10, 0, 23).round().astype(np.int64)
-    far = ((levels[cube] - pixels) ** 2).sum(-1)
-    grey_far = ((8 + 10 * shade[..., None] - pixels) ** 2).sum(-1)
-    return np.where(grey_far < far, 232 + shade, 16 + cube @ np.array([36, 6, 1]))

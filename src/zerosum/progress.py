@@ -13,12 +13,17 @@ class Progress:
         self._first = self._last = (images_seen, seconds)
         self._rate: float | None = None
         self._row: dict[str, float] = {}
+        self._extra: dict[str, float] = {}
 
     def row(self, row: dict[str, float], images_seen: int, seconds: float) -> float:
         """Take in a row of the log; returns images a second since the one before."""
         self._row, self._rate = row, _rate(self._last, images_seen, seconds)
         self._last = (images_seen, seconds)
         return self._rate
+
+    def probe(self, diversity: float) -> None:
+        """Take in what the probe found."""
+        self._extra = {"diversity": diversity}
 
     def status(self, images_seen: int, seconds: float, skipped: int) -> Status:
         """What to show now; the rest of the run at the present rate, or until the minutes are over."""
@@ -31,7 +36,7 @@ class Progress:
             images_seen=images_seen, images_total=self.images, seconds=seconds, minutes_limit=self.minutes,
             images_per_second=rate, seconds_left=max(0.0, min(left)) if left else None,
             accuracy_real=self._row.get("accuracy/real"), accuracy_fake=self._row.get("accuracy/fake"),
-            losses=losses, skipped=skipped, extra={},
+            losses=losses, skipped=skipped, extra=self._extra,
         )  # fmt: skip
 
 

@@ -211,8 +211,11 @@ def load(path: str | Path, which: str = "last") -> Model:
 def read_recipe(path: Path) -> dict[str, Any]:
     """`recipe.json` of a run folder. UserError if there is none."""
     try:
-        return json.loads((path / RECIPE).read_text(encoding="utf-8"))
+        content = json.loads((path / RECIPE).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not a run folder (it has no {RECIPE}); zerosum list shows yours") from None
     except (ValueError, OSError) as error:
         raise UserError(f"{path / RECIPE} cannot be read: {error}") from error
+    if not isinstance(content, dict) or not {"run", "data"} <= content.keys():
+        raise UserError(f"{path / RECIPE} is not a recipe of zerosum: it has no run or no data in it")
+    return content

@@ -26,6 +26,7 @@ from zerosum import run as runs
 from zerosum.data.spec import Dataset, Spec
 from zerosum.engine import choose_device, resolve_precision
 from zerosum.errors import UserError
+from zerosum.film import save_film
 from zerosum.metrics.report import write_report
 from zerosum.run import Run
 from zerosum.runlog import (
@@ -229,7 +230,7 @@ def make_film(out: Path) -> None:
                 yield pictures.caption(image, f"{int(path.stem):,} images seen")
 
     per_second = max(4, min(24, round(len(frames) / FILM_SECONDS)))
-    pictures.film(captioned(), out / FILM, out / LOOP, frames_per_second=per_second)
+    save_film(captioned(), out / FILM, out / LOOP, frames_per_second=per_second)
 
 
 @contextmanager
@@ -238,23 +239,26 @@ def _status(training: Training, signals: list[int]) -> Iterator[None]:
     if not distributed.is_writer():
         yield
         return
-    state: State = "failed"
-    text = "crashed"
-    write_status(training.out, "running", training.seen, training.seconds)
+
+    def write(state: State, text: str = "") -> None:
+        write_status(training.out, state, training.seen, training.seconds, text)
+
     try:
+        write("running")
         yield
-        state, text = ("finished", "") if training.finished else ("stopped", _asked(signals))
-    except UserError as error:
-        text = str(error)
-        raise
-    except KeyboardInterrupt:
-        state, text = "stopped", "interrupted"
-        raise
-    finally:
+    except BaseException as error:
         try:
-            write_status(training.out, state, training.seen, training.seconds, text)
+            if isinstance(error, KeyboardInterrupt):
+                write("stopped", "interrupted")
+            else:
+                write("failed", str(error) if isinstance(error, UserError) else "crashed")
         except UserError:  # the disk is full: the error that ended the run says so already
             training.view.message(f"{training.out / 'status.json'} could not be written", "warning")
+        raise
+    if training.finished:
+        write("finished")
+    else:
+        write("stopped", _asked(signals))
 
 
 def _asked(signals: list[int]) -> str:

@@ -1,4 +1,4 @@
-"""The same recipe with several seeds: one run says little about a GAN (Lucic et al. 2018, arXiv:1711.10337)."""
+"""The same recipe with several seeds: one run says little (Lucic et al. 2018, arXiv:1711.10337)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,14 @@ from zerosum.view import View
 
 TABLE = "sweep.csv"
 COLUMNS = (
-    "seed", "state", "images_seen", "seconds", "kernel_distance_last", "kernel_distance_best", "diversity_last",
-    "accuracy_real_last", "accuracy_fake_last", "skipped",
+    "seed", "state", "images_seen", "seconds", "kernel_distance_last", "kernel_distance_best",
+    "diversity_last", "accuracy_real_last", "accuracy_fake_last", "skipped",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A table with one row per seed. Prints, and shows itself in a notebook, with mean and standard deviation below."""
+    """A row per seed, then mean and standard deviation. Prints, and shows itself in a notebook."""
 
     rows: tuple[dict[str, Any], ...]
     out: Path
@@ -60,7 +61,9 @@ class Sweep:
     def __str__(self) -> str:
         cells = self.cells()
         widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
-        return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in cells)
+        return "\n".join(
+            "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in cells
+        )
 
     def _repr_html_(self) -> str:
         rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.cells())
@@ -78,8 +81,8 @@ def sweep(
 ) -> Sweep:
     """Train `run` with each seed, in `out`/seed-N, and write `out`/sweep.csv after each.
 
-    Seeds that are finished are not trained again, and one that was stopped goes on: call it again to complete it.
-    UserError if `out` holds runs of another recipe.
+    Seeds that are finished are not trained again, and one that was stopped goes on: call it again to complete
+    the table. UserError if `out` holds runs of another recipe.
     """
     folder = Path(out)
     if len(set(seeds)) != len(seeds) or not seeds:
@@ -90,7 +93,8 @@ def sweep(
     for number, seed in enumerate(seeds):
         one, place = replace(run, seed=seed), folder / f"seed-{seed}"
         if not (place / RECIPE).exists():
-            play(lambda one=one, place=place: Plan(one, dataset, place), device=device, view=view, dataset=lambda: dataset)
+            plan = partial(Plan, one, dataset, place)
+            play(plan, device=device, view=view, dataset=lambda: dataset)
         else:
             _same(one, place)
             if read_status(place)["state"] != "finished":
@@ -106,7 +110,9 @@ def _same(run: Run, place: Path) -> None:
     """UserError if the run there has another recipe. What the machine decided does not count."""
     there = runs.from_json(sample.read_recipe(place)["run"])
     if replace(there, threads=run.threads, precision=run.precision) != run:
-        raise UserError(f"out={place.parent}: {place.name} was trained with another recipe; choose another folder")
+        raise UserError(
+            f"out={place.parent}: {place.name} was trained with another recipe; choose another folder"
+        )
 
 
 def _row(seed: int, place: Path) -> dict[str, Any]:
@@ -116,9 +122,9 @@ def _row(seed: int, place: Path) -> dict[str, Any]:
     probe, last = (probes or [{}])[-1], (progress or [{}])[-1]
     distances = [e["kernel_distance"] for e in probes if "kernel_distance" in e]
     values = (
-        seed, status["state"], status["images_seen"], round(status["seconds"], 1), probe.get("kernel_distance"),
-        min(distances, default=None), probe.get("diversity"), last.get("accuracy/real"), last.get("accuracy/fake"),
-        last.get("skipped"),
+        seed, status["state"], status["images_seen"], round(status["seconds"], 1),
+        probe.get("kernel_distance"), min(distances, default=None), probe.get("diversity"),
+        last.get("accuracy/real"), last.get("accuracy/fake"), last.get("skipped"),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -64,6 +64,7 @@ class Training:
         self.images_per_step = run.batch_size * run.algorithm.rounds
         self.probe = Probe(self.loader, self.spec)
         self.watch = Watch()
+        self.progress = Progress(run.images, run.minutes, 0, 0.0)
         self.seen = 0
         self.lr_scale = 1.0
         self.rolled_back = False
@@ -83,17 +84,17 @@ class Training:
         """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
         run = self.run
         started, seconds_before, last_view = time.perf_counter(), self.seconds, 0.0
-        progress = Progress(run.images, run.minutes, self.seen, self.seconds)
+        self.progress = Progress(run.images, run.minutes, self.seen, self.seconds)
         while True:
             self.seconds = seconds_before + time.perf_counter() - started
             done, stop = self.done(), self._stop()
             if self.seen != self.restored_at:  # what a checkpoint holds was logged before it was saved
                 if self.due(run.log_every) and self.turns.scores:
-                    self._log_row(progress)
+                    self._log_row()
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
-                self.view.update(progress.status(self.seen, self.seconds, self.turns.skipped))
+                self.view.update(self.progress.status(self.seen, self.seconds, self.turns.skipped))
                 last_view = now
             if done or stop:
                 self.finished = done
@@ -101,7 +102,7 @@ class Training:
             self.step()
             if max(self.turns.skips_in_a_row.values(), default=0) >= SKIPS_IN_A_ROW:
                 self._roll_back()
-                progress = Progress(run.images, run.minutes, self.seen, self.seconds)
+                self.progress = Progress(run.images, run.minutes, self.seen, self.seconds)
 
     def step(self) -> None:
         """One iteration of the algorithm, at the position that `seen` says."""
@@ -144,12 +145,12 @@ class Training:
         if save or done or stop:
             self.save()
 
-    def _log_row(self, progress: Progress) -> None:
+    def _log_row(self) -> None:
         row = self.turns.read_scores()
         row["skipped"] = float(self.turns.skipped)
         for warning in self.watch.row(row, self.turns.skipped):
             self._warn(warning)
-        per_second = progress.row(row, self.seen, self.seconds)
+        per_second = self.progress.row(row, self.seen, self.seconds)
         if self.log:
             self.log.write(
                 "progress", self.seen, **row, seconds=round(self.seconds, 3), images_per_second=round(per_second, 1)
@@ -169,6 +170,7 @@ class Training:
     def _probe(self, final: bool) -> None:
         distance, diversity = self.probe(self.ema["G"].network)
         self.score = distance
+        self.progress.probe(diversity)
         if self.log:
             self.log.write(
                 "probe", self.seen, kernel_distance=distance, diversity=diversity, features=self.probe.features.name,

@@ -1,7 +1,7 @@
 """Proof, on a user's own recipe, that a killed and resumed run is the run that was never interrupted.
 
-Two short runs of the recipe, each in processes of its own: one in peace; one that kills itself (SIGKILL) while it writes
-a checkpoint, at the rename, and is then resumed. What both leave must be equal, to the bit.
+Two short runs of the recipe, each in processes of its own: one in peace; one that kills itself (SIGKILL)
+while it writes a checkpoint, at the rename, and is then resumed. What both leave must be equal, to the bit.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def resume(path: Path, images: int | None = None, tell: Callable[[str], None] = 
         tell(f"1 of 3: {run.images:,} images without interruption")
         _child(work, "whole", device)
         if _fingerprint(work / "whole") != recipe["data"]["fingerprint"]:
-            tell("warning: the data are no longer those that the run began with; both runs here use them as they are now")
+            tell("warning: the data are not those that the run began with; both trials use them as they are")
         tell(f"2 of 3: the same, killed while it writes a checkpoint at {kill_at:,} images or later")
         _child(work, "killed", device, kill_at)
         have = checkpoint.numbers(work / "killed")
@@ -92,7 +92,10 @@ def shortened(run: Run, images: int | None) -> Run:
 def compare(a: Path, b: Path) -> tuple[Compared, ...]:
     """Everything that two run folders hold of the training itself."""
     number_a, number_b = checkpoint.numbers(a)[-1], checkpoint.numbers(b)[-1]
-    one, two = checkpoint.load(checkpoint.path_of(a, number_a)), checkpoint.load(checkpoint.path_of(b, number_b))
+    one, two = (
+        checkpoint.load(checkpoint.path_of(a, number_a)),
+        checkpoint.load(checkpoint.path_of(b, number_b)),
+    )
     return (
         _compared("images seen", {"images": number_a}, {"images": number_b}),
         _compared("tensors (sha256)", _hashes(one), _hashes(two)),
@@ -104,7 +107,9 @@ def compare(a: Path, b: Path) -> tuple[Compared, ...]:
 
 def _compared(what: str, one: dict[str, Any], two: dict[str, Any]) -> Compared:
     names = sorted(one.keys() | two.keys())
-    return Compared(what, len(names), tuple(n for n in names if n not in one or n not in two or one[n] != two[n]))
+    return Compared(
+        what, len(names), tuple(n for n in names if n not in one or n not in two or one[n] != two[n])
+    )
 
 
 def _hashes(saved: checkpoint.Checkpoint) -> dict[str, str]:
@@ -121,7 +126,9 @@ def _timeless(values: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}/{key}".lstrip("/")).items()}
+        return {
+            k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}/{key}".lstrip("/")).items()
+        }
     return {name: value}
 
 
@@ -150,11 +157,28 @@ def _device(path: Path) -> str:
 
 
 def _child(work: Path, name: str, device: str, kill_at: int | None = None) -> None:
-    words = [sys.executable, "-m", "zerosum.verify", str(work), name, device, *([] if kill_at is None else [str(kill_at)])]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    words = [
+        sys.executable,
+        "-m",
+        "zerosum.verify",
+        str(work),
+        name,
+        device,
+        *([] if kill_at is None else [str(kill_at)]),
+    ]
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     wanted = 0 if kill_at is None else -KILL
     if done.returncode != wanted and not (os.name == "nt" and kill_at is not None):
-        raise UserError(f"verify: the {name} run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+        raise UserError(
+            f"verify: the {name} run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}"
+        )
 
 
 def _play(work: Path, name: str, device: str, kill_at: int | None) -> None:

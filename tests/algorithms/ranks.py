@@ -1,4 +1,4 @@
-"""One of two processes of `test_battery.two_ranks`: plays every case that it is given and writes what became of it.
+"""One of two processes of `test_battery.two_ranks`: plays every case given to it and writes what became.
 
 Usage, with torchrun's environment variables set: ranks.py FOLDER '[[algorithm, data], ...]'
 """
@@ -38,7 +38,7 @@ def main(out: Path, cases: list[tuple[str, str]]) -> None:
             return real(purpose, first, count)
 
         t.loader.real = spy  # type: ignore[method-assign]
-        for _ in range(4):
+        for _ in range(3):
             t.step()
         safetensors.torch.save_file(tiny.tensors(t), out / f"{name}-{data}-{rank}.safetensors")
         facts = {

@@ -36,7 +36,9 @@ def test_a_short_lead_is_no_win() -> None:
         assert rows(watch, EVEN, 1) == []
 
 
-@pytest.mark.parametrize("scores", [{"accuracy/real": 1.0, "accuracy/fake": 0.5}, {"accuracy/real": WINS, "accuracy/fake": 1.0}])
+@pytest.mark.parametrize(
+    "scores", [{"accuracy/real": 1.0, "accuracy/fake": 0.5}, {"accuracy/real": WINS, "accuracy/fake": 1.0}]
+)
 def test_both_sides_must_be_won(scores: dict[str, float]) -> None:
     assert rows(Watch(), scores, 50) == []
 
@@ -51,9 +53,13 @@ def test_rows_without_accuracies_say_nothing() -> None:
 def test_skipped_updates_are_counted() -> None:
     watch = Watch()
     assert rows(watch, EVEN, 3, skipped=0) == []
-    assert rows(watch, EVEN, 1, skipped=1) == ["1 update skipped for a gradient that was not finite (1 so far)"]
+    assert rows(watch, EVEN, 1, skipped=1) == [
+        "1 update skipped for a gradient that was not finite (1 so far)"
+    ]
     assert rows(watch, EVEN, 5, skipped=1) == []
-    assert rows(watch, EVEN, 1, skipped=4) == ["3 updates skipped for a gradient that was not finite (4 so far)"]
+    assert rows(watch, EVEN, 1, skipped=4) == [
+        "3 updates skipped for a gradient that was not finite (4 so far)"
+    ]
 
 
 def test_two_troubles_in_one_row() -> None:

@@ -41,7 +41,9 @@ class Replay(nn.Module):
         return out
 
 
-@pytest.mark.parametrize("data", [tiny.images((3, 8, 12), 2_000), tiny.points(2_000)], ids=["images", "points"])
+@pytest.mark.parametrize(
+    "data", [tiny.images((3, 8, 12), 2_000), tiny.points(2_000)], ids=["images", "points"]
+)
 def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayDataset) -> None:
     t = tiny.training(tiny.run("gan", toy=not data.spec.is_image), data)
     real = t.loader.real("other", 0, SAMPLES)
@@ -72,7 +74,10 @@ def test_features_depend_on_nothing_but_the_image() -> None:
     assert torch.equal(again(x), whole)
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((1, 8, 8), "RandomConvolutions"), ((4, 5, 7), "RandomConvolutions"), ((2,), "Points")])
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((1, 8, 8), "RandomConvolutions"), ((4, 5, 7), "RandomConvolutions"), ((2,), "Points")],
+)
 def test_features_for_any_data(shape: tuple[int, ...], kind: str) -> None:
     net = features.cheap(Spec(shape))
     assert type(net).__name__ == kind

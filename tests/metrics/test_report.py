@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from zerosum import pictures
-from zerosum.metrics import report
+from zerosum.film import save_film
+from zerosum.metrics import curves, report
 from zerosum.metrics.report import write_report
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -73,7 +74,7 @@ def make_run(run: Path, rows: int = 50, film: bool = True) -> Path:
         pictures.save_png(grid(i), run / "samples" / f"{i * 2000:012d}.png")
     pictures.save_png(grid(9), run / "real.png")
     if film:
-        pictures.film((grid(i) for i in range(3)), run / "film.mp4", run / "film.gif")
+        save_film((grid(i) for i in range(3)), run / "film.mp4", run / "film.gif")
     recipe = {
         "format": 1,
         "run": {
@@ -163,8 +164,8 @@ def test_curves_are_drawn_in_the_colours_of_the_page(whole: tuple[Path, str, Pag
     assert html.count("<svg viewBox=") == 5
     assert "currentColor" in html
     assert "stroke: var(--c0)" in html
-    assert report.INK not in html
-    assert report.RULE not in html
+    assert curves.INK not in html
+    assert curves.RULE not in html
     assert "<metadata" not in html
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
@@ -278,18 +279,18 @@ def test_what_was_undone_is_not_drawn() -> None:
         {"event": "progress", "images_seen": x, "loss/D": y}
         for x, y in ((1, 1.0), (2, 9.0), (3, 9.0), (2, 2.0))
     ]
-    assert report._series(events) == {"loss/D": [(1.0, 1.0), (2.0, 2.0)]}
+    assert curves._series(events) == {"loss/D": [(1.0, 1.0), (2.0, 2.0)]}
 
 
 def test_long_curves_are_thinned_and_smoothed_without_a_shift() -> None:
     points = [(float(i), 2.0 * i) for i in range(10_001)]
-    thin = report._thinned(points)
-    assert len(thin) <= report.POINTS
+    thin = curves._thinned(points)
+    assert len(thin) <= curves.POINTS
     assert all(y == pytest.approx(2 * x) for x, y in thin)
-    smooth = report._smooth(tuple(y for _, y in thin))
+    smooth = curves._smooth(tuple(y for _, y in thin))
     middle = len(thin) // 2
     assert smooth[middle] == pytest.approx(thin[middle][1])
-    assert report._smooth((1.0, 5.0)) == [1.0, 5.0]
+    assert curves._smooth((1.0, 5.0)) == [1.0, 5.0]
 
 
 def test_a_resumed_runs_command_is_not_offered_as_the_one_that_repeats_it() -> None:

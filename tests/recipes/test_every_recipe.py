@@ -1,4 +1,4 @@
-"""Every recipe is built and stepped once, on random data of the shape that its own data has (design rule 12)."""
+"""Every recipe is built and stepped once, on random data of its own data's shape (design rule 12)."""
 
 from __future__ import annotations
 

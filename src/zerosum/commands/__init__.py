@@ -1,1 +1,1 @@
-"""The commands of `zerosum`, one file each. Importing them must stay quick: torch is imported when a command runs."""
+"""The commands of `zerosum`, one file each. Importing them is quick: torch comes when a command runs."""

@@ -12,7 +12,7 @@ from zerosum.data.spec import Data
 
 
 class Command(ABC):
-    """The docstring's first line is the command's line in the top-level help; fields are described beneath them."""
+    """The docstring's first line is the command's line in the top-level help; fields have theirs below."""
 
     examples: ClassVar[tuple[str, ...]]
     """Command lines that work, for the end of the help."""
@@ -27,10 +27,13 @@ class Command(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Data):
-    """How the data are read."""  # what the help says above these options; the fields' words are those of `Data`
+    """How the data are read."""
+
+    # That line is for the help; so are the fields' own, which are those of `Data`.
 
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[DATA]")] = "digits"
-    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path: folder, zip, IDX, npy, npz."""
+    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path (folder, zip, IDX,
+    npy, npz)."""
 
     def plain(self) -> Data:
         return Data(**{name: getattr(self, name) for name in Data.__dataclass_fields__})

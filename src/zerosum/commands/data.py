@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import tyro
 
 from zerosum.commands.base import Command, DataOptions
+
+if TYPE_CHECKING:
+    from zerosum.data import Report
+
+SHOWN = 8  # of a list
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataCommand(Command):
     """Look at data before training on them.
 
-    check: counts, sizes, channels, unreadable files, duplicates, classes, and the memory and time that a run takes here.
+    check: counts, sizes, channels, unreadable files, duplicates, classes, and the memory and the time that a
+    run takes here.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -30,4 +39,76 @@ class DataCommand(Command):
     """Print JSON instead of text."""
 
     def run(self) -> int:
-        raise NotImplementedError
+        from zerosum import api
+        from zerosum import data as data_sets
+        from zerosum.view import progress_bar
+
+        with progress_bar(f"checking {self.data.source}") as tick:
+            report = data_sets.check(self.data.plain(), tick)
+        choice = api.pick(self.data.plain())
+        if self.json:
+            run = {"shape": list(choice.dataset.spec.shape), "reasons": choice.reasons}
+            print(json.dumps(_plain(report.to_dict() | {"run": run}), indent=1))
+        else:
+            print("\n".join(_lines(report, choice.reasons)))
+        return 0
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no word for a number that is not finite."""
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
+    def line(name: str, text: str) -> str:
+        return f"{name:<11}  {text}"
+
+    yield line("data", f"{report.source}: {report.count:,} {report.kind}")
+    if report.unreadable:
+        yield line("unreadable", f"{len(report.unreadable):,} files, which are skipped")
+        yield from (line("", f"{name}: {reason}") for name, reason in report.unreadable[:SHOWN])
+        yield from _more(len(report.unreadable))
+    if report.kind == "images":
+        yield line("sizes", f"{_counts(report.sizes)} (height x width)")
+        if report.formats:
+            yield line("formats", _counts(report.formats))
+        pixels = (_counts(report.channels_used), _counts(report.modes), f"bits {_counts(report.bits)}")
+        yield line("pixels", "; ".join(pixels))
+    yield line("values", f"{report.lowest:.4g} to {report.highest:.4g}")
+    if report.classes:
+        yield line("classes", f"{len(report.classes)}: {_counts(report.classes)}")
+    else:
+        yield line("classes", "none: no labels")
+    if report.kind == "images":
+        text = f"{report.exact_duplicates:,} exact, {report.near_duplicates:,} more that look alike"
+        yield line("duplicates", text)
+        same = [" = ".join(group) for group in report.exact_examples]
+        alike = [f"{a} ~ {b}" for a, b in report.near_examples]
+        yield from (line("", text) for text in [*same, *alike][:SHOWN])
+        yield from _more(len(same) + len(alike))
+    where = "in memory" if report.in_memory else "mapped from a packed cache on disk"
+    yield line("memory", f"{_size(report.memory_bytes)}, {where}")
+    yield from (line("note", note) for note in report.notes)
+    yield from (line("a run here", reason) for reason in reasons)
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > SHOWN:
+        yield f"{'':<11}  ... and {count - SHOWN:,} more (all that are known: --json)"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    first = list(counts.items())[:SHOWN]
+    shown = [f"{name} ({count:,})" if len(counts) > 1 else name for name, count in first]
+    return ", ".join(shown) + (f" and {len(counts) - SHOWN} more" if len(counts) > SHOWN else "")
+
+
+def _size(count: int) -> str:
+    for unit, size in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

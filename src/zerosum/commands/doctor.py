@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from zerosum.commands.base import Command
-from zerosum.commands.parsing import colour_wanted
+from zerosum.parsing import colour_wanted
 
 MARKS = {"good": ("ok", "32"), "note": ("note", "33"), "bad": ("BAD", "31")}
 
@@ -29,7 +29,11 @@ class Doctor(Command):
         findings = doctor.examine()
         usable = all(finding.state != "bad" for finding in findings)
         if self.json:
-            print(json.dumps({"usable": usable, "findings": [dataclasses.asdict(f) for f in findings]}, indent=1))
+            print(
+                json.dumps(
+                    {"usable": usable, "findings": [dataclasses.asdict(f) for f in findings]}, indent=1
+                )
+            )
         else:
             width = max(len(finding.name) for finding in findings)
             for finding in findings:

@@ -13,8 +13,8 @@ from typing import Annotated, Any, ClassVar
 import tyro
 
 from zerosum.commands.base import Command
-from zerosum.commands.parsing import colour_wanted
 from zerosum.errors import UserError
+from zerosum.parsing import colour_wanted
 from zerosum.runlog import RECIPE, STATUS, read_events, read_status
 
 COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "unreadable": "red"}
@@ -24,7 +24,8 @@ COLOURS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed"
 class List(Command):
     """List the runs of a folder with their state.
 
-    The score is the smallest kernel distance that the run logged (smaller is better; comparable for the same data).
+    The score is the smallest kernel distance that the run logged: smaller is better, and comparable for the
+    same data only.
     """
 
     examples: ClassVar[tuple[str, ...]] = ("zerosum list", "zerosum list ~/experiments --json")
@@ -52,7 +53,11 @@ class List(Command):
 
 def find(folder: Path) -> list[dict[str, Any]]:
     """One record per run folder in `folder`, by name; a broken one is there with state "unreadable"."""
-    inside = [folder] if (folder / RECIPE).exists() else sorted(p for p in folder.iterdir() if (p / RECIPE).exists())
+    inside = (
+        [folder]
+        if (folder / RECIPE).exists()
+        else sorted(p for p in folder.iterdir() if (p / RECIPE).exists())
+    )
     return [_row(path) for path in inside]
 
 
@@ -61,7 +66,11 @@ def _row(path: Path) -> dict[str, Any]:
     try:
         recipe = json.loads((path / RECIPE).read_text(encoding="utf-8"))
         status = read_status(path)
-        scores = [e["kernel_distance"] for e in read_events(path) if e.get("event") == "probe" and "kernel_distance" in e]
+        scores = [
+            e["kernel_distance"]
+            for e in read_events(path)
+            if e.get("event") == "probe" and "kernel_distance" in e
+        ]
         stamp = path / STATUS if (path / STATUS).exists() else path / RECIPE
         return row | {
             "data": str(recipe["run"]["data"]["source"]),

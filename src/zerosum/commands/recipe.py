@@ -7,9 +7,9 @@ from typing import Any
 
 from tyro.constructors import StructConstructorSpec, StructTypeInfo
 
-from zerosum.commands.parsing import new_registry, nearest, parse
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
+from zerosum.parsing import nearest, new_registry, parse
 from zerosum.run import Run, to_json
 
 registry = new_registry()
@@ -37,7 +37,9 @@ def apply(run: Run, words: Sequence[str], own: Sequence[str]) -> Run:
         name = word.partition("=")[0].replace("_", "-")
         if name.startswith("--") and name not in known:
             hints = nearest(name, [*known, *own])
-            raise UserError(f"{name}: there is no such option{hints or '; --recipe-help lists the fields of the recipe'}")
+            raise UserError(
+                f"{name}: there is no such option{hints or '; --recipe-help lists the fields of the recipe'}"
+            )
     return _parse(run, words, "zerosum train") if words else run
 
 

@@ -15,7 +15,7 @@ from zerosum.commands.base import Command
 class Report(Command):
     """Make a run's film and report again from what its folder holds.
 
-    Runs write both when they end; this is for runs that were killed, or go on, or were trained by an older version.
+    Runs write both when they end; this is for runs that were killed, or go on, or are of an older version.
     """
 
     examples: ClassVar[tuple[str, ...]] = ("zerosum report runs/digits-r3gan-001",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,9 @@ FILMS = (".mp4", ".gif")
 class Sample(Command):
     """Draw images from a trained run.
 
-    The same seed gives the same bytes, and number i of a seed is the same image however many are asked for. What
-    --out ends in decides what is written: .png one grid, .npz arrays, anything else a folder with one PNG per image;
-    with --interpolate .png is a strip, and .mp4 or .gif a film of the walk.
+    The same seed gives the same bytes, and number i of a seed is the same image however many are asked for.
+    What is written follows from how --out ends: .png is one grid, .npz arrays, anything else a folder with
+    one PNG per image; with --interpolate .png is a strip, and .mp4 or .gif a film of the walk.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -51,7 +50,9 @@ class Sample(Command):
     """Latents are drawn from it."""
     out: Path | None = None
     """A .png, .npz, .mp4, .gif, or a folder; RUN/generated-seedSEED.png if not given."""
-    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLASS ...]", help_behavior_hint="(default: all, in turn)")] = ()
+    classes: Annotated[
+        tuple[str, ...], tyro.conf.arg(metavar="[CLASS ...]", help_behavior_hint="(default: all, in turn)")
+    ] = ()
     """Of a class-conditional run: draw these classes, in turn."""
     truncation: float | None = None
     """Draw each number of the latent within plus and minus this: fewer surprises, less variety."""
@@ -82,7 +83,11 @@ class Sample(Command):
     def _check(self, out: Path) -> None:
         """Refuse what cannot go together before torch is loaded."""
         if not self.interpolate:
-            for name, value, default in (("--stops", self.stops, 2), ("--steps", self.steps, None), ("--film", self.film, None)):
+            for name, value, default in (
+                ("--stops", self.stops, 2),
+                ("--steps", self.steps, None),
+                ("--film", self.film, None),
+            ):
                 if value != default:
                     raise UserError(f"{name} {value}: only goes with --interpolate")
             if out.suffix.lower() in FILMS:
@@ -94,7 +99,9 @@ class Sample(Command):
         if self.film is not None and self.film.suffix.lower() not in FILMS:
             raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
         if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
-            raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image")
+            raise UserError(
+                f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image"
+            )
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
 
@@ -164,32 +171,39 @@ class Sample(Command):
 
     def _film(self, samples: Samples, out: Path) -> None:
         from zerosum import pictures
+        from zerosum.film import save_film
 
         _images_only(samples, out)
 
         def frames() -> Iterator[Image.Image]:
             return (pictures.grid(image[None], padding=0) for image in samples.images)
 
-        if out.suffix.lower() == ".mp4":
-            out.parent.mkdir(parents=True, exist_ok=True)
-            pictures.film(frames(), out, frames_per_second=FILM_RATE)
-        else:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory() as folder:  # a GIF is made beside a film
-                pictures.film(frames(), Path(folder) / "walk.mp4", out, frames_per_second=FILM_RATE)
+        mp4, gif = (out, None) if out.suffix.lower() == ".mp4" else (None, out)
+        save_film(frames(), mp4, gif, frames_per_second=FILM_RATE)
         _made(out)
 
     def _record(self, samples: Samples) -> dict[str, Any]:
-        return {"zerosum": "generated", "run": self.path.resolve().name, "count": len(samples), **samples.protocol}
+        return {
+            "zerosum": "generated",
+            "run": self.path.resolve().name,
+            "count": len(samples),
+            **samples.protocol,
+        }
 
     def _text(self, samples: Samples) -> dict[str, str]:
         """What every PNG says of itself: that it is generated, by what, from which seed."""
-        return {name: str(value) for name, value in self._record(samples).items() if value is not None and name != "count"}
+        return {
+            name: str(value)
+            for name, value in self._record(samples).items()
+            if value is not None and name != "count"
+        }
 
 
 def _images_only(samples: Samples, out: Path) -> None:
     if samples.images.ndim != 4:
-        raise UserError(f"{out}: this run makes points, not images; give --out a name that ends in .png or .npz")
+        raise UserError(
+            f"{out}: this run makes points, not images; give --out a name that ends in .png or .npz"
+        )
 
 
 def _clear(out: Path) -> None:
@@ -198,7 +212,9 @@ def _clear(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         here = sorted(out.iterdir())
         if here and not (out / RECORD).exists():
-            raise UserError(f"--out {out}: holds other files; choose a folder that is new, empty, or made by zerosum sample")
+            raise UserError(
+                f"--out {out}: holds other files; choose a folder that is new, empty, or of zerosum sample"
+            )
         for path in here:
             if NAMED.fullmatch(path.name):
                 path.unlink()

@@ -7,13 +7,13 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
 from zerosum.commands.base import Command, DataOptions
-from zerosum.commands.parsing import options_of
 from zerosum.errors import UserError
+from zerosum.parsing import options_of
 from zerosum.runlog import read_status
 
 if TYPE_CHECKING:
@@ -27,9 +27,10 @@ STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give th
 class Train(Command):
     """Train a GAN on a named set, a folder or a file of images.
 
-    The data alone is enough: a recipe is picked from the images' size, channels and count, and what was picked is
-    said. Every field of that recipe is an option too, such as --algorithm.gamma or --adam-g.lr: --recipe-help lists
-    them with their values. Ctrl-C saves and stops; --resume goes on from there, bit for bit.
+    The data alone is enough: a recipe is picked from the images' size, channels and count, and what was
+    picked is said. Every field of that recipe is an option too, such as --algorithm.gamma or --adam-g.lr:
+    --recipe-help lists them with their values. Ctrl-C saves and stops; --resume goes on from there, bit for
+    bit.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -94,9 +95,13 @@ class Train(Command):
         from zerosum import api
 
         choice = api.pick(
-            self.data.plain(), algorithm=self.algorithm, images=self.images, minutes=self.minutes, device=self.device
+            self.data.plain(),
+            algorithm=self.algorithm,
+            images=self.images,
+            minutes=self.minutes,
+            device=self.device,
         )
-        own = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
+        own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(choice, run=replace(choice.run, **{k: v for k, v in own.items() if v is not None}))
 
     def _resume(self, path: Path) -> int:
@@ -113,25 +118,25 @@ class Train(Command):
         set_here += [word for word in self.rest if word.startswith("-")]
         if set_here:
             raise UserError(
-                f"{set_here[0]}: a run goes on with the recipe that it began with; with --resume only --images, "
-                "--minutes and --device can be given. Train anew to change the rest"
+                f"{set_here[0]}: a run goes on with the recipe that it began with; with --resume only "
+                "--images, --minutes and --device can be given. Train anew to change the rest"
             )
         from zerosum import api, sample
 
         sample.read_recipe(path)
         before = read_status(path)
         if before["state"] == "finished" and self.images is None and self.minutes is None:
-            print(
-                f"{path} is finished, at {before['images_seen']:,} images; --images N or --minutes M make it longer",
-                file=sys.stderr,
-            )
+            seen = f"{before['images_seen']:,} images"
+            print(f"{path} is finished, at {seen}; --images N or --minutes M make it longer", file=sys.stderr)
             return 0
         return _status(api.play_on(path, images=self.images, minutes=self.minutes, device=self.device))
 
 
 def _status(out: Path) -> int:
-    """0 for a run that is done, else what a shell gives a program ended by that signal. Only the writer knows."""
+    """0 for a run that is done, else what a shell gives a program that a signal ended. The writer knows."""
     if os.environ.get("RANK", "0") != "0":
         return 0
     status = read_status(out)
-    return 0 if status["state"] == "finished" else STOPPED_BY.get(status["text"].split()[-1], 130)
+    if status["state"] == "finished":
+        return 0
+    return STOPPED_BY.get(status["text"].split()[-1], 130)

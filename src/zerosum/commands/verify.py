@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from zerosum.commands.base import Command
-from zerosum.commands.parsing import colour_wanted
+from zerosum.parsing import colour_wanted
 
 SHOWN = 5  # differences named of each kind
 
@@ -19,9 +19,9 @@ SHOWN = 5  # differences named of each kind
 class Verify(Command):
     """Prove a promise on your own recipe.
 
-    resume: trains the run's recipe for a short time twice, once in peace and once killed (SIGKILL) while it writes a
-    checkpoint and then resumed, in a temporary folder, and compares every tensor and every logged value. Status 1 if
-    anything differs.
+    resume: trains the run's recipe for a short time twice in a temporary folder, once in peace and once
+    killed (SIGKILL) while it writes a checkpoint and then resumed, and compares every tensor and every logged
+    value. Status 1 if anything differs.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -40,7 +40,8 @@ class Verify(Command):
         from zerosum import verify
 
         verdict = verify.resume(self.path, self.images, lambda text: print(text, file=sys.stderr))
-        print(f"{self.path}: {verdict.images:,} images, killed at {verdict.killed_at:,}, resumed from {verdict.resumed_from:,}")
+        lengths = (verdict.images, verdict.killed_at, verdict.resumed_from)
+        print("{}: {:,} images, killed at {:,}, resumed from {:,}".format(self.path, *lengths))
         for row in verdict.rows:
             result = "equal" if not row.different else f"{len(row.different)} DIFFER"
             print(f"  {row.what:<18} {row.count:>7,} compared   {result}")

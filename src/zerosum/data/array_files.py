@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 
@@ -38,15 +38,18 @@ def open_npy(path: Path, data: Data, progress: Progress | None = None) -> ArrayD
 
 
 def open_npz(path: Path, data: Data, progress: Progress | None = None) -> ArrayDataset:
-    """A .npz file with keys {train,val,test}_images and _labels, x_train and y_train, images and labels, x and y, or
-    arr_0 and arr_1."""
+    """A .npz file with keys {train,val,test}_images and _labels, x_train and y_train, images and labels, x
+    and y, or arr_0 and arr_1.
+    """
     with _guarded(path, lambda: zipfile.ZipFile(path)) as archive:
         sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
     pairs, used = _choose(path, set(sizes), data.split)
     rows = joined(str(path), [_member(path, images, sizes[images], data) for images, _ in used])
-    numbers, names = None, ()
+    numbers: np.ndarray | None = None
+    names: tuple[str, ...] = ()
     if all(labels in sizes for _, labels in pairs):
-        # encoded over all splits together: a class means the same number in each, also if one of them lacks it
+        # encoded over all splits together: a class means the same number in each, also if one of them lacks
+        # it
         found = {labels: _guarded(path, partial(_load, path, labels)) for _, labels in pairs}
         if "arr_1" not in found or _could_be_labels(found["arr_1"], rows):
             numbers, names = _together(path, found, [labels for _, labels in used])
@@ -69,7 +72,8 @@ def _choose(path: Path, keys: set[str], split: str) -> tuple[list[tuple[str, str
                 raise no_split(str(path))
             return [pair], [pair]
     raise UserError(
-        f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; name the arrays images and labels (or x and y, or "
+        f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; name the arrays images and labels (or x and "
+        "y, or "
         "train_images, train_labels, test_images ...)"
     )
 
@@ -79,7 +83,9 @@ def _could_be_labels(array: np.ndarray, rows: Rows) -> bool:
     return array.ndim == 1 and len(array) == rows.shape[0] and array.dtype.kind in "biuUS"
 
 
-def _together(path: Path, found: dict[str, np.ndarray], used: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _together(
+    path: Path, found: dict[str, np.ndarray], used: list[str]
+) -> tuple[np.ndarray, tuple[str, ...]]:
     ends = np.cumsum([len(part) if part.ndim else 0 for part in found.values()])
     try:
         every = np.concatenate(list(found.values()))
@@ -112,17 +118,21 @@ def _member(path: Path, key: str, size: int, data: Data) -> Rows:
 
     shape, fortran, dtype = _guarded(path, look)
     if fortran or dtype.hasobject:
-        raise UserError(f"{where} is in Fortran order or holds objects: save np.ascontiguousarray of plain numbers")
+        raise UserError(
+            f"{where} is in Fortran order or holds objects: save np.ascontiguousarray of plain numbers"
+        )
     return Rows(where, shape, dtype, stream=lambda step: _guarded_stream(path, stream(step)))
 
 
-def _npy_header(file: object) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(file)
 
 
-def open_idx(path: Path, data: Data, progress: Progress | None = None, class_names: tuple[str, ...] = ()) -> ArrayDataset:
+def open_idx(
+    path: Path, data: Data, progress: Progress | None = None, class_names: tuple[str, ...] = ()
+) -> ArrayDataset:
     """An IDX file of images, plain or gzip; its labels are those in the file beside it, if there is one."""
     if data.split == "test":
         raise no_split(str(path))
@@ -134,7 +144,9 @@ def idx_rows(path: Path, data: Data) -> tuple[Rows, np.ndarray | None]:
     """The images of an IDX file, and their labels from the file beside it, or None."""
     head = idx.header(path)
     if len(head.shape) < 3:
-        raise UserError(f"{path} holds {len(head.shape)} dimensions: labels, not images; give the file of the images")
+        raise UserError(
+            f"{path} holds {len(head.shape)} dimensions: labels, not images; give the file of the images"
+        )
     labels = idx.labels_beside(path)
     if not head.packed or pack.fits_in_memory(math.prod(head.shape), data):
         return at_hand(str(path), head.values(), mapped=not head.packed), labels
@@ -144,19 +156,23 @@ def idx_rows(path: Path, data: Data) -> tuple[Rows, np.ndarray | None]:
             file.seek(head.offset)
             yield from _read_rows(file, head.shape, np.dtype(np.uint8), step, str(path))
 
-    lazily = Rows(str(path), head.shape, np.dtype(np.uint8), stream=lambda step: _guarded_stream(path, stream(step)))
+    lazily = Rows(
+        str(path), head.shape, np.dtype(np.uint8), stream=lambda step: _guarded_stream(path, stream(step))
+    )
     return lazily, labels
 
 
 def _read_rows(
-    file: object, shape: tuple[int, ...], dtype: np.dtype, step: int, where: str
+    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, step: int, where: str
 ) -> Iterator[np.ndarray]:
     row = math.prod(shape[1:]) * dtype.itemsize
     for start in range(0, shape[0], step):
         n = min(step, shape[0] - start)
-        raw = file.read(n * row)  # type: ignore[attr-defined]
+        raw = file.read(n * row)
         if len(raw) < n * row:
-            raise UserError(f"{where} is cut short: {shape[0]} images are announced, {start + len(raw) // row} are there")
+            raise UserError(
+                f"{where} is cut short: {shape[0]} images are announced, {start + len(raw) // row} are there"
+            )
         yield np.frombuffer(raw, dtype=dtype).reshape(n, *shape[1:])
 
 
@@ -176,7 +192,8 @@ def _guarded(path: Path, load: Callable[[], T]) -> T:
     except Exception as error:  # NumPy's and zip's readers raise whatever the damaged bytes lead them to
         if "allow_pickle" in str(error):
             raise UserError(
-                f"{path} holds Python objects, which are never loaded (they can run code): save plain numbers, such as "
+                f"{path} holds Python objects, which are never loaded (they can run code): save plain "
+                "numbers, such as "
                 "np.stack(images).astype(np.uint8)"
             ) from error
         raise UserError(f"{path} is damaged, or not what its name says ({error}): write it again") from error

@@ -1,7 +1,7 @@
 """Arrays to a set: at hand, mapped from a file, or arriving from a packed one.
 
-Images are uint8, or real numbers 0 .. 1, or booleans; points are real numbers (N, d). Other types and ranges are
-refused: they cannot be told from a mistake.
+Images are uint8, or real numbers 0 .. 1, or booleans; points are real numbers (N, d). Other types and ranges
+are refused: they cannot be told from a mistake.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Rows:
     dtype: np.dtype
     array: np.ndarray | None = None
     mapped: bool = False
-    stream: Callable[[int], Iterator[np.ndarray]] | None = None  # of a block's number of rows; may be asked again
+    stream: Callable[[int], Iterator[np.ndarray]] | None = (
+        None  # of a block's number of rows; may be asked again
+    )
 
     def blocks(self, step: int) -> Iterator[np.ndarray]:
         if self.array is not None:
@@ -53,7 +55,9 @@ def joined(where: str, parts: Sequence[Rows]) -> Rows:
     first = parts[0]
     if any(part.shape[1:] != first.shape[1:] or part.dtype != first.dtype for part in parts):
         listed = ", ".join(f"{part.dtype} {part.shape}" for part in parts)
-        raise UserError(f"{where}: the parts of data.split=all do not go together ({listed}); read one of them")
+        raise UserError(
+            f"{where}: the parts of data.split=all do not go together ({listed}); read one of them"
+        )
     if len(parts) == 1:
         return first
     shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
@@ -73,10 +77,10 @@ def from_arrays(
 ) -> ArrayDataset:
     """A set from arrays that are already here.
 
-    `images` is uint8 (N, H, W), (N, C, H, W) or (N, H, W, C) with C in 1, 3, 4 (where both readings are possible,
-    channels come first), or float 0 .. 1 of these shapes, or float (N, d) points. `labels` (N,) are integers or
-    names. An array in the package's own layout, (N, C, H, W) uint8, is used as it is, mapped ones too: do not change
-    it afterwards. Raises UserError for anything else.
+    `images` is uint8 (N, H, W), (N, C, H, W) or (N, H, W, C) with C in 1, 3, 4 (where both readings are
+    possible, channels come first), or float 0 .. 1 of these shapes, or float (N, d) points. `labels` (N,) are
+    integers or names. An array in the package's own layout, (N, C, H, W) uint8, is used as it is, mapped ones
+    too: do not change it afterwards. Raises UserError for anything else.
     """
     data = Data(source="from_arrays", memory_megabytes=EVERYTHING)
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
@@ -87,9 +91,10 @@ def from_arrays(
 def from_torch(dataset: Any) -> ArrayDataset:
     """A set from a map-style torch Dataset, read once, in order, into memory.
 
-    Its items are images, or tuples whose first two members are image and label; images are PIL images of one size
-    and mode, or uint8 or float 0 .. 1 tensors (C, H, W). Random augmentations in it freeze as they fall: leave them
-    out. Its `classes`, if it has them, name the classes. Raises UserError for other items or unequal shapes.
+    Its items are images, or tuples whose first two members are image and label; images are PIL images of one
+    size and mode, or uint8 or float 0 .. 1 tensors (C, H, W). Random augmentations in it freeze as they fall:
+    leave them out. Its `classes`, if it has them, name the classes. Raises UserError for other items or
+    unequal shapes.
     """
     values: np.ndarray | None = None
     found: list[int] = []
@@ -110,7 +115,9 @@ def from_torch(dataset: Any) -> ArrayDataset:
     if values is None:
         raise UserError("from_torch: the dataset is empty")
     if found and len(found) != count:
-        raise UserError(f"from_torch: {len(found)} of {count} items have a label; give all of them one, or none")
+        raise UserError(
+            f"from_torch: {len(found)} of {count} items have a label; give all of them one, or none"
+        )
     if not found:
         return from_arrays(values)
     names = tuple(str(name) for name in getattr(dataset, "classes", None) or ())  # torchvision's convention
@@ -124,7 +131,9 @@ def _one_image(image: Any, i: int) -> np.ndarray:
     try:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # on another device, or tracked for gradients
-        raise UserError(f"from_torch: item {i} cannot become an array ({error}); give images or CPU tensors") from error
+        raise UserError(
+            f"from_torch: item {i} cannot become an array ({error}); give images or CPU tensors"
+        ) from error
 
 
 def _one_label(label: Any, i: int) -> int:
@@ -144,9 +153,11 @@ def finish(
     progress: Progress | None = None,
     notes: tuple[str, ...] = (),
 ) -> ArrayDataset:
-    """A set from rows of any accepted kind, as `data` asks; `name` is that of its pack, should it need one."""
+    """A set from rows of any accepted kind, as `data` asks; `name` is that of its pack, if it needs one."""
     if len(rows.shape) == 0 or rows.shape[0] < 2:
-        raise UserError(f"{rows.where}: an array of shape {rows.shape} is no set; it needs at least 2 images or points")
+        raise UserError(
+            f"{rows.where}: an array of shape {rows.shape} is no set; it needs at least 2 images or points"
+        )
     numbers, class_names = _numbered(rows, labels, class_names)
     count = min(rows.shape[0], data.limit or rows.shape[0])
     numbers = None if numbers is None else numbers[:count]
@@ -162,7 +173,9 @@ def finish(
         elif data.memory_megabytes != EVERYTHING and pack.fits_in_memory(row_bytes * count, data):
             values = np.array(values, order="C")
         elif not rows.array.flags.c_contiguous:
-            raise UserError(f"{rows.where} is in Fortran order, one image being all over the file: save it in C order")
+            raise UserError(
+                f"{rows.where} is in Fortran order, one image being all over the file: save it in C order"
+            )
         return ArrayDataset(values, numbers, class_names, notes=notes)
     if not pack.fits_in_memory(row_bytes * count, data) and (found := pack.find(data, name)) is not None:
         return found
@@ -191,15 +204,21 @@ def _numbered(
         return None, ()
     numbers, found_names = encode(labels, rows.where)
     if len(numbers) != rows.shape[0]:
-        raise UserError(f"{rows.where}: {len(numbers)} labels for {rows.shape[0]} images; give one label per image")
+        raise UserError(
+            f"{rows.where}: {len(numbers)} labels for {rows.shape[0]} images; give one label per image"
+        )
     if class_names and len(found_names) > len(class_names):
-        raise UserError(f"{rows.where}: labels of {len(found_names)} classes, but {len(class_names)} class_names")
+        raise UserError(
+            f"{rows.where}: labels of {len(found_names)} classes, but {len(class_names)} class_names"
+        )
     return numbers, class_names or found_names
 
 
 def _points(rows: Rows, data: Data, count: int) -> np.ndarray:
     if data.size is not None or data.channels is not None:
-        raise UserError(f"{rows.where} holds points, not images: data.size and data.channels do not apply; leave them out")
+        raise UserError(
+            f"{rows.where} holds points, not images: data.size and data.channels do not apply; leave them out"
+        )
     points = np.concatenate(list(rows.blocks(4096)))[:count].astype(np.float32)
     if not np.isfinite(points).all():
         raise UserError(f"{rows.where} holds numbers that are not finite; remove those points")
@@ -211,7 +230,8 @@ def _layout(rows: Rows) -> tuple[Layout, tuple[int, int, int]]:
     shape = rows.shape[1:]
     if rows.dtype != np.uint8 and rows.dtype.kind not in "fb":
         raise UserError(
-            f"{rows.where}: values of type {rows.dtype}; give uint8 images 0 .. 255 (.astype(np.uint8) if they are "
+            f"{rows.where}: values of type {rows.dtype}; give uint8 images 0 .. 255 (.astype(np.uint8) if "
+            "they are "
             "that already), float images 0 .. 1, or float (N, d) points"
         )
     if 0 in shape:
@@ -223,7 +243,8 @@ def _layout(rows: Rows) -> tuple[Layout, tuple[int, int, int]]:
     if len(shape) == 3 and shape[2] in CHANNELS:
         return "last", (shape[2], shape[0], shape[1])
     raise UserError(
-        f"{rows.where}: shape {rows.shape} is not (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, 3, 4; "
+        f"{rows.where}: shape {rows.shape} is not (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, "
+        "3, 4; "
         "reshape it"
     )
 
@@ -245,7 +266,8 @@ def _convert(
         if not inside.all():
             i = int(inside.argmin())
             raise UserError(
-                f"{where}: image {start + i} has values from {block[i].min()} to {block[i].max()}; float images must "
+                f"{where}: image {start + i} has values from {block[i].min()} to {block[i].max()}; float "
+                "images must "
                 "be within 0 .. 1 ((x + 1) / 2 if they are in -1 .. 1, x / 255 if in 0 .. 255)"
             )
         block = (block.astype(np.float64) * 255).round().astype(np.uint8)

@@ -1,7 +1,8 @@
 """CIFAR-10 as published: the binary version, and the Python version read without unpickling.
 
-A pickle is a program, and running one that a user supplies is out of the question. But the pixels and labels of a
-batch are plain constants in that program, so its operations are only listed (`pickletools`), never executed.
+A pickle is a program, and running one that a user supplies is out of the question. But the pixels and labels
+of a batch are plain constants in that program, so its operations are only listed (`pickletools`), never
+executed.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 PIXELS = 3 * 32 * 32
 MAX_BATCH = 1 << 26  # bytes: twice that of a batch
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
-STRINGS = frozenset(("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINUNICODE", "SHORT_BINUNICODE"))
+STRINGS = frozenset(
+    ("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINUNICODE", "SHORT_BINUNICODE")
+)
 INTEGERS = frozenset(("BININT", "BININT1", "BININT2"))
 
 
 def find_batches(place: Path, split: str) -> list[tuple[str, bytes]] | None:
-    """Names and bytes of the batches of one split ('train', 'test' or 'all') in a folder or a tar; None if not there."""
+    """Names and bytes of the batches of one split ('train', 'test' or 'all') in a folder or a tar; None if
+    not there.
+    """
     stems = {"train": TRAIN, "test": TEST, "all": TRAIN + TEST}[split]
     if place.is_dir():
         for suffix in (".bin", ""):
@@ -79,7 +84,9 @@ def _python(name: str, raw: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise _damaged(name) from error
     if len(data) % PIXELS:
         raise _damaged(name)
-    return _checked(name, np.frombuffer(data, dtype=np.uint8).reshape(-1, PIXELS), np.array(labels, dtype=np.int64))
+    return _checked(
+        name, np.frombuffer(data, dtype=np.uint8).reshape(-1, PIXELS), np.array(labels, dtype=np.int64)
+    )
 
 
 def _checked(name: str, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

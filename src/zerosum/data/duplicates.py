@@ -1,9 +1,10 @@
 """Images that are in a set twice: exactly, or nearly (saved again, resized, slightly edited).
 
-Near duplicates are found by a difference hash: the image is reduced to 8 x 9 grey cells, and each of 64 bits says
-whether a cell is darker than its right neighbour. Of 5 bands of bits, hashes within 3 bits of each other agree in
-at least 2, so that only images which share two bands need comparing; each pair found is then confirmed on a small
-colour thumbnail, because plain shapes on an empty ground (digits, icons, flags) share hashes without being alike.
+Near duplicates are found by a difference hash: the image is reduced to 8 x 9 grey cells, and each of 64 bits
+says whether a cell is darker than its right neighbour. Of 5 bands of bits, hashes within 3 bits of each other
+agree in at least 2, so that only images which share two bands need comparing; each pair found is then
+confirmed on a small colour thumbnail, because plain shapes on an empty ground (digits, icons, flags) share
+hashes without being alike.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ CELLS = (8, 9)
 BITS = 3  # by which the hashes of near duplicates may differ
 BANDS = 5  # of which these bits can touch at most 3
 MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
-ALIKE = 0.1  # root mean square difference of the thumbnails, as a share of their contrast
-NOISE = 2.0  # grey levels: a difference below this is none, however low the contrast
+ALIKE = 0.05  # root mean square difference of the thumbnails, as a share of their contrast
+NOISE = 1.0  # grey levels: a difference below this is none, however low the contrast
 REACH = 64  # neighbours in a bucket that are compared: a bound on the time where thousands share a hash
 
 
@@ -47,7 +48,8 @@ def exact(digests: list[bytes]) -> list[list[int]]:
 
 
 def near(thumbnails: np.ndarray) -> np.ndarray:
-    """Near duplicates among thumbnails (n, 8, 9, 3) uint8: pairs (p, 2) int64 of an image and an earlier one like it.
+    """Near duplicates among thumbnails (n, 8, 9, 3) uint8: pairs (p, 2) int64 of an image and an earlier one
+    like it.
 
     Each image is named at most once as the later of a pair, so that p counts the images that could go.
     """
@@ -56,7 +58,9 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     earlier = np.full(len(hashes), -1, dtype=np.int64)
     # neighbouring cells go to different bands: an empty border alone must not fill a bucket
     bits = np.unpackbits(hashes[:, None].view(np.uint8), axis=1)
-    bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
+    bands = [
+        np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)
+    ]
     for first, second in itertools.combinations(range(BANDS), BANDS - BITS):
         keys = (bands[first] << np.uint32(16)) | bands[second]
         order = np.lexsort((alike.brightness, hashes, keys))
@@ -99,10 +103,15 @@ class _Alike:
 
     def __init__(self, thumbnails: np.ndarray) -> None:
         self.full = thumbnails.reshape(len(thumbnails), -1)
-        # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out cheaply
-        self.coarse = thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
+        # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out
+        # cheaply
+        self.coarse = (
+            thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
+        )
         self.brightness = self.coarse.mean(axis=1)
-        self.contrast = np.concatenate([part.std(axis=1) for part in np.array_split(self.full, len(self.full) // 4096 + 1)])
+        self.contrast = np.concatenate(
+            [part.std(axis=1) for part in np.array_split(self.full, len(self.full) // 4096 + 1)]
+        )
 
     def of(self, pairs: np.ndarray) -> np.ndarray:
         """Those of the pairs (p, 2) that are alike."""

@@ -1,4 +1,6 @@
-"""Image files to a set: survey some, settle one shape, decode all in a pool of threads, in the order of their names."""
+"""Image files to a set: survey some, settle one shape, decode all in a pool of threads, in the order of their
+names.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
     found = pack.find(data, name)
     if found is not None:
         return found
-    with _quiet(), ThreadPoolExecutor(THREADS) as pool:
+    with quiet(), ThreadPoolExecutor(THREADS) as pool:
         shape, chosen = _shape(listing, data, pool, progress)
         seen: Counter[str] = Counter()
 
@@ -56,9 +58,12 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
 
 
 def label(listing: Listing, data: Data) -> labels.Labelled:
-    """The images of the split asked for, with their classes. Raises UserError if the source holds no image."""
+    """The images of the split asked for, with their classes. UserError if the source holds no image."""
     if not listing.items:
-        raise UserError(f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}")
+        raise UserError(
+            f"data.source={data.source}: no images found "
+            f"({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}"
+        )
     if data.labels is None:
         return labels.by_folder(listing, data.split)
     table = Path(data.labels).expanduser()
@@ -67,7 +72,9 @@ def label(listing: Listing, data: Data) -> labels.Labelled:
 
 
 def _hint(listing: Listing) -> str:
-    arrays = [name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))]
+    arrays = [
+        name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))
+    ]
     if arrays:
         return f"; give the path of a file in it instead, such as {arrays[0]}"
     return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
@@ -81,7 +88,7 @@ def _listed(listing: Listing, numbers: np.ndarray | None) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the decoder's warnings: what matters of them is said by `skipped` and `notes`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -91,7 +98,9 @@ def _quiet() -> Iterator[None]:
 def each(
     listing: Listing, items: Sequence[Item], use: Callable[[Picture], T], pool: ThreadPoolExecutor, step: int
 ) -> Iterator[list[T | Broken]]:
-    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be."""
+    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that
+    cannot be.
+    """
 
     def one(item: Item) -> T | Broken:
         try:
@@ -107,7 +116,8 @@ def _blocks(
     listing: Listing, shape: tuple[int, int, int], data: Data, pool: ThreadPoolExecutor, seen: Counter[str]
 ) -> Iterator[Block]:
     def use(found: Picture) -> tuple[np.ndarray, list[str]]:
-        # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread, below
+        # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread,
+        # below
         facts = [f"format {found.format}"]
         if found.size != shape[1:]:
             facts.append("resized")
@@ -140,18 +150,25 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     total = sum(formats.values())
     notes = []
     if len(formats) > 1:
-        listed = ", ".join(f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0])))
-        notes.append(f"mixed formats: {listed}; what compression did to some shows as a difference between them")
+        listed = ", ".join(
+            f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0]))
+        )
+        notes.append(
+            f"mixed formats: {listed}; what compression did to some shows as a difference between them"
+        )
     if seen["resized"]:
         how = {"crop": "centre cropped", "pad": "padded", "stretch": "stretched"}[data.fit]
         notes.append(
-            f"{seen['resized']} of {total} images were resized to {shape[1]} x {shape[2]} (H x W), {how} where the "
+            f"{seen['resized']} of {total} images were resized to {shape[1]} x {shape[2]} (H x W), {how} "
+            "where the "
             "aspect ratio differs"
         )
     if seen["flattened"]:
         notes.append(f"{seen['flattened']} of {total} images had an alpha channel and were laid on white")
     if seen["16 bits"]:
-        notes.append(f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8")
+        notes.append(
+            f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8"
+        )
     return tuple(notes)
 
 
@@ -161,8 +178,7 @@ def _shape(
     """(C, H, W) as asked for, or else as an evenly spread sample of the images suggests."""
     if data.size is not None and data.channels is not None:
         return (data.channels, *data.size), ()
-    spread = np.linspace(0, len(listing.items) - 1, min(len(listing.items), SURVEYED)).round().astype(int)
-    sample = [listing.items[i] for i in spread]
+    sample = [listing.items[i] for i in surveyed(len(listing.items))]
     sizes: Counter[tuple[int, int]] = Counter()
     uses: Counter[int] = Counter()
     done = 0
@@ -176,14 +192,17 @@ def _shape(
             progress(done, len(sample), f"looking at {listing.where}")
     if not sizes:  # all of the sample is broken: whatever the others are, they come as they may
         sizes[(64, 64)], uses[3] = 1, 1
-    size, notes = data.size, ()
-    if size is None:
-        size, notes = choose_size(sizes)
+    size, notes = (data.size, ()) if data.size is not None else choose_size(sizes)
     return (data.channels or choose_channels(uses), *size), notes
 
 
+def surveyed(count: int) -> list[int]:
+    """Which of `count` images settle what was not asked for."""
+    return np.linspace(0, count - 1, min(count, SURVEYED)).round().astype(int).tolist()
+
+
 def choose_channels(uses: Counter[int]) -> int:
-    """4 if at least half of the images use alpha; else 3 if at least 1 in 20 uses colour (or alpha); else 1."""
+    """4 if at least half of the images use alpha; else 3 if 1 in 20 uses colour (or alpha); else 1."""
     total = sum(uses.values())
     if uses[4] >= ALPHA_SHARE * total:
         return 4
@@ -193,7 +212,8 @@ def choose_channels(uses: Counter[int]) -> int:
 def choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], tuple[str, ...]]:
     """One (height, width) for images of these sizes, and what to say about it.
 
-    The commonest if nine tenths agree; else the median area at the median aspect ratio. At most 256 on the long side.
+    The commonest if nine tenths agree; else the median area at the median aspect ratio. At most 256 on the
+    long side.
     """
     common = min(sizes, key=lambda size: (-sizes[size], size))
     agreed = sizes[common] >= AGREE * sum(sizes.values())
@@ -204,7 +224,7 @@ def choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], tuple
     height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
     scale = min(1.0, LONGEST / max(height, width))
     size = (_multiple(height * scale), _multiple(width * scale))
-    why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else f"images of {len(sizes)} sizes"
+    why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else "the images differ in size"
     return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --data.size H W",)
 
 

@@ -1,4 +1,6 @@
-"""IDX files, the format of MNIST: a magic number, the lengths, then the values, all big-endian; plain or gzip."""
+"""IDX files, the format of MNIST: a magic number, the lengths, then the values, all big-endian; plain or
+gzip.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Idx:
         return 4 + 4 * len(self.shape)
 
     def values(self) -> np.ndarray:
-        """All values, uint8: read if packed, else mapped. UserError if the file is shorter than its header says."""
+        """All values, uint8: read if packed, else mapped. UserError if the file is shorter than its header
+        says.
+        """
         try:
             if not self.packed:
                 return map_file(self.path, np.uint8, self.shape, self.offset)
@@ -42,7 +46,9 @@ class Idx:
                 # what the header promises and no more: a gzip may unpack to anything
                 raw = file.read(math.prod(self.shape))
             return np.frombuffer(raw, dtype=np.uint8).reshape(self.shape)
-        except Exception as error:  # wrong checksums, streams cut short, sizes that do not agree: damaged all the same
+        except (
+            Exception
+        ) as error:  # wrong checksums, streams cut short, sizes that do not agree: damaged all the same
             raise damaged(self.path, f"{error}") from error
 
 
@@ -76,7 +82,9 @@ def header(path: Path) -> Idx:
                 raise damaged(path, f"it begins with {magic.hex(' ') or 'nothing'} instead of 00 00")
             kind, dimensions = magic[2], magic[3]
             if kind != UBYTE:
-                raise UserError(f"{path} holds values of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read")
+                raise UserError(
+                    f"{path} holds values of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read"
+                )
             if not 1 <= dimensions <= 4:
                 raise damaged(path, f"it claims {dimensions} dimensions")
             raw = file.read(4 * dimensions)
@@ -93,7 +101,12 @@ def labels_beside(path: Path) -> np.ndarray | None:
     """The labels that belong to a file of images by the usual name (train-labels-idx1-ubyte), or None."""
     if "images" not in path.name:
         return None
-    stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
+    stem = (
+        path.name.removesuffix(".gz")
+        .replace("images", "labels")
+        .replace("idx3", "idx1")
+        .replace("idx4", "idx1")
+    )
     for name in (stem, f"{stem}.gz"):
         beside = path.with_name(name)
         if beside.is_file():

@@ -34,8 +34,8 @@ class Labelled:
 def choose_split(listing: Listing, split: str) -> tuple[Listing, int, tuple[str, ...]]:
     """The images of one split, the number of leading folders that mean nothing for classes, and notes.
 
-    Folders that all images share are passed over. If the next level is train and test (and val), it is the split.
-    Raises UserError if there is no such split and `split` is 'test'.
+    Folders that all images share are passed over. If the next level is train and test (and val), it is the
+    split. Raises UserError if there is no such split and `split` is 'test'.
     """
     paths = [PurePosixPath(item.name).parts for item in listing.items]
     depth = 0
@@ -75,7 +75,8 @@ def by_folder(listing: Listing, split: str) -> Labelled:
 
 def no_split(where: str) -> UserError:
     return UserError(
-        f"data.split=test: {where} has no test split that zerosum knows of; leave data.split out, or give the path of "
+        f"data.split=test: {where} has no test split that zerosum knows of; leave data.split out, or give "
+        "the path of "
         "the test images themselves"
     )
 
@@ -83,8 +84,9 @@ def no_split(where: str) -> UserError:
 def by_table(listing: Listing, table: Path, split: str) -> Labelled:
     """Classes from a CSV of files and labels, with or without a header, separated by comma, semicolon or tab.
 
-    A file is named by its path inside the source, or by any end of it that is unique, with or without suffix. Images
-    that the table does not name are left out, with a note. Raises UserError if it names files that are not there.
+    A file is named by its path inside the source, or by any end of it that is unique, with or without suffix.
+    Images that the table does not name are left out, with a note. Raises UserError if it names files that are
+    not there.
     """
     rows = _rows(table)
     known = _by_name(listing)
@@ -95,10 +97,13 @@ def by_table(listing: Listing, table: Path, split: str) -> Labelled:
         if item is None:
             missing.append(file)
         elif chosen.setdefault(item, label) != label:
-            raise UserError(f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one")
+            raise UserError(
+                f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one"
+            )
     if missing:
         raise UserError(
-            f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their names "
+            f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their "
+            "names "
             f"fit several), such as {', '.join(missing[:3])}; write paths relative to {listing.where}"
         )
     items = [item for item in listing.items if item in chosen]
@@ -150,7 +155,9 @@ def _rows(table: Path) -> list[tuple[str, str]]:
         if len(head) > 1 and PurePosixPath(head[0]).suffix in SUFFIXES:
             body = rows  # no header: the first line names an image already
     if file is None or label is None:
-        raise UserError(f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label")
+        raise UserError(
+            f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label"
+        )
     for row in body:
         if len(row) <= max(file, label):
             raise UserError(f"data.labels={table}: the line '{separator.join(row)}' has no file and label")
@@ -160,8 +167,9 @@ def _rows(table: Path) -> list[tuple[str, str]]:
 def encode(labels: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Class numbers int64 (n,) and class names from labels (n,) or (n, 1), or from one-hot rows (n, K).
 
-    Integers from 0 to 999 are class numbers already, also where some number between is not used; anything else (other
-    integers, text) is numbered in sorted order. Raises UserError for real numbers, and for labels of other shapes.
+    Integers from 0 to 999 are class numbers already, also where some number between is not used; anything
+    else (other integers, text) is numbered in sorted order. Raises UserError for real numbers, and for labels
+    of other shapes.
     """
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -170,7 +178,8 @@ def encode(labels: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]
         return labels.argmax(axis=1).astype(np.int64), tuple(str(i) for i in range(labels.shape[1]))
     if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
         raise UserError(
-            f"{where}: labels of shape {labels.shape} and type {labels.dtype}; give one class per image: integers "
+            f"{where}: labels of shape {labels.shape} and type {labels.dtype}; give one class per image: "
+            "integers "
             "or names, (N,) or (N, 1), or one-hot rows"
         )
     if labels.dtype.kind == "f":

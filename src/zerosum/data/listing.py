@@ -1,6 +1,7 @@
 """Which image files a folder or an archive holds, in an order that does not change, and how to read each.
 
-Nothing is ever unpacked to disk, so an archive cannot write outside its place. Hidden files and __MACOSX are passed over.
+Nothing is ever unpacked to disk, so an archive cannot write outside its place. Hidden files and __MACOSX are
+passed over.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ MAX_TAR = 1 << 30  # bytes: a packed tar has no index, so its image files are he
 
 @dataclass(frozen=True)
 class Item:
-    """One image file: its path inside the source (with /), its size in bytes, and what shows that it changed."""
+    """One image file: its path inside the source (with /), its size in bytes, and a mark that changes with
+    it.
+    """
 
     name: str
     bytes: int
@@ -73,7 +76,9 @@ def folder(path: Path) -> Listing:
             with os.scandir(here) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError as error:
-            raise UserError(f"cannot read the folder {here}: {error.strerror or error}; check its permissions") from error
+            raise UserError(
+                f"cannot read the folder {here}: {error.strerror or error}; check its permissions"
+            ) from error
         inner = []
         for entry in entries:
             name = prefix + entry.name
@@ -106,7 +111,9 @@ def zip_file(path: Path) -> Listing:
         archive = zipfile.ZipFile(path)
         members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
     except Exception as error:  # a damaged index raises almost anything; the file as a whole cannot be used
-        raise UserError(f"cannot read {path} as a zip ({_short(error)}): it is damaged; make or fetch it again") from error
+        raise UserError(
+            f"cannot read {path} as a zip ({_short(error)}): it is damaged; make or fetch it again"
+        ) from error
     items, others = [], []
     for name, info in sorted(members.items()):
         if info.is_dir() or any(_hidden(part) for part in name.split("/")):
@@ -118,10 +125,14 @@ def zip_file(path: Path) -> Listing:
 
     def read(item: Item) -> bytes:
         if item.bytes > MAX_FILE:
-            raise Broken(f"unpacks to {item.bytes / 2**20:.0f} MB, more than the limit of {MAX_FILE >> 20} MB")
+            raise Broken(
+                f"unpacks to {item.bytes / 2**20:.0f} MB, more than the limit of {MAX_FILE >> 20} MB"
+            )
         try:
             return archive.read(members[item.name])
-        except Exception as error:  # wrong checksums, unknown methods, passwords: all mean that this one is broken
+        except (
+            Exception
+        ) as error:  # wrong checksums, unknown methods, passwords: all mean that this one is broken
             raise Broken(f"cannot be unpacked ({_short(error)})") from error
 
     status = path.stat()
@@ -147,7 +158,9 @@ def tar_file(path: Path) -> Listing:
     except UserError:
         raise
     except Exception as error:  # as with a zip
-        raise UserError(f"cannot read {path} as a tar ({_short(error)}): it is damaged; fetch it again") from error
+        raise UserError(
+            f"cannot read {path} as a tar ({_short(error)}): it is damaged; fetch it again"
+        ) from error
     status = path.stat()
     identity = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
     items = tuple(Item(name, len(held[name]), 0) for name in sorted(held))

@@ -1,9 +1,11 @@
-"""From a stream of images to a set: in memory if it fits, else in a packed file that is made once and then mapped.
+"""From a stream of images to a set: in memory if it fits, else in a packed file that is made once and then
+mapped.
 
-A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` if there are labels; and `KEY.json`,
-the header, which is written last and says what the others must be. Each is written under another name, forced to
-the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that could be mistaken for a
-whole pack; since the key says what the bytes must be, it does not matter whose copy wins.
+A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` if there are labels; and
+`KEY.json`, the header, which is written last and says what the others must be. Each is written under another
+name, forced to the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that
+could be mistaken for a whole pack; since the key says what the bytes must be, it does not matter whose copy
+wins.
 """
 
 from __future__ import annotations
@@ -30,14 +32,16 @@ from zerosum.data.store import ArrayDataset, map_file
 from zerosum.errors import UserError
 
 VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
-STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
+STALE_SECONDS = (
+    600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
+)
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some consecutive images of a source: those that could be read, and the names and reasons of the others."""
+    """Some consecutive images of a source: those that could be read, names and reasons of the others."""
 
     values: np.ndarray  # uint8 (b, C, H, W), or (b', C, H, W) from b images of which b - b' are broken
     kept: np.ndarray  # (b',) int64: their positions in the source
@@ -62,7 +66,9 @@ class Plan:
 
 
 def key(identity: object, data: Data) -> str:
-    """Names a pack by what its bytes depend on: the source with names, sizes and times, and how it is brought to shape."""
+    """Names a pack by what its bytes depend on: the source with names, sizes and times, and how it is brought
+    to shape.
+    """
     settings = [VERSION, data.size, data.channels, data.fit, data.limit, data.split]
     text = json.dumps([settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -75,7 +81,9 @@ def fits_in_memory(bytes: int, data: Data) -> bool:
 def build(
     plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: Progress | None = None
 ) -> ArrayDataset:
-    """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be used."""
+    """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be
+    used.
+    """
     told = _tell(blocks, plan, progress)
     if not fits_in_memory(plan.bytes, data):
         return _pack(plan, told, folder(data), name)
@@ -106,7 +114,8 @@ def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
     if usable < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise UserError(
-            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
+            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set "
+            "needs at "
             f"least 2{f' ({why})' if why else ''}; see `zerosum data check`"
         )
 
@@ -155,7 +164,8 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
     n = 0
     with _explained(where), _whole_file(where / f"{name}.u8") as file:
         for block in blocks:
-            # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the process
+            # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the
+            # process
             file.write(np.ascontiguousarray(block.values).data)
             n += len(block.values)
             kept.append(block.kept)
@@ -180,7 +190,9 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
         file.write(json.dumps({"sha256": _digest(body), "body": body}, indent=1).encode())
     found = find(Data(source=plan.where, cache=str(where.parent)), name)
     if found is None:
-        raise UserError(f"data.cache={where.parent}: a packed set was written but cannot be read back; try another disk")
+        raise UserError(
+            f"data.cache={where.parent}: a packed set was written but cannot be read back; try another disk"
+        )
     return found
 
 
@@ -222,10 +234,16 @@ def _sweep(where: Path) -> None:
 @contextmanager
 def _explained(where: Path) -> Iterator[None]:
     """Turn the system's refusal to write into an error with a remedy."""
-    remedy = "give another place with --data.cache DIR or ZEROSUM_CACHE, or a smaller --data.size or --data.limit"
+    remedy = (
+        "give another place with --data.cache DIR or ZEROSUM_CACHE, or a smaller --data.size or --data.limit"
+    )
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk of the packed cache {where} is full: free some space, or {remedy}") from error
-        raise UserError(f"cannot write the packed cache {where} ({error.strerror or error}): {remedy}") from error
+            raise UserError(
+                f"the disk of the packed cache {where} is full: free some space, or {remedy}"
+            ) from error
+        raise UserError(
+            f"cannot write the packed cache {where} ({error.strerror or error}): {remedy}"
+        ) from error

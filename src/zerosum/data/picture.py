@@ -1,8 +1,8 @@
 """One picture: from the bytes of a file to uint8 (C, H, W), upright, of the size and channels asked for.
 
 The one home of decoding and resizing. Every resize is bicubic with antialiasing: the filter grows with the
-reduction, as it must (Parmar et al. 2022, arXiv:2104.11222). With alpha the colours are weighted by it, so that
-invisible pixels do not bleed into visible ones.
+reduction, as it must (Parmar et al. 2022, arXiv:2104.11222). With alpha the colours are weighted by it, so
+that invisible pixels do not bleed into visible ones.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, UnidentifiedImageError
 
 from zerosum.data.spec import Fit
 
 SUFFIXES = frozenset(
-    ".png .apng .jpg .jpeg .jpe .jfif .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm".split()
+    f".{name}"
+    for name in (
+        *("png", "apng", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "dib", "tif", "tiff", "gif"),
+        *("ppm", "pgm", "pbm", "pnm"),
+    )
 )
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # only these decoders may see the bytes
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # only these decoders see the bytes
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag; its values 2 .. 8 say how the camera was held
 UPRIGHT = {
@@ -69,7 +73,9 @@ def read(raw: bytes) -> Picture:
         raise Broken("not a readable image of a known format" if raw else "the file is empty") from error
     except Image.DecompressionBombError as error:
         raise Broken("more pixels than the limit (a decompression bomb?)") from error
-    except Exception as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
+    except (
+        Exception
+    ) as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
         raise Broken(str(error).strip() or type(error).__name__) from error
 
 
@@ -127,11 +133,21 @@ def channels_in_use(image: Image.Image) -> int:
     """4 if any pixel is transparent, else 3 if any has a colour, else 1."""
     if image.mode == "L":
         return 1
-    pixels = np.asarray(image)
-    if image.mode == "RGBA" and (pixels[..., 3] < 255).any():
+    red, green, blue, *alpha = image.split()
+    if alpha and _extrema(alpha[0])[0] < 255:
         return 4
-    colour = pixels[..., :3].astype(np.int16)
-    return 3 if (colour.max(axis=2) - colour.min(axis=2) > COLOUR_TOLERANCE).any() else 1
+    pairs = ((red, green), (green, blue), (blue, red))
+    return 3 if any(_extrema(ImageChops.difference(*p))[1] > COLOUR_TOLERANCE for p in pairs) else 1
+
+
+def _extrema(band: Image.Image) -> tuple[int, int]:
+    return band.getextrema()  # type: ignore[return-value]  # of one 8-bit band
+
+
+def extremes(image: Image.Image) -> tuple[int, int]:
+    """Least and greatest value in any channel."""
+    every = [_extrema(band) for band in image.split()]
+    return min(low for low, _ in every), max(high for _, high in every)
 
 
 def to_channels(image: Image.Image, channels: int) -> Image.Image:

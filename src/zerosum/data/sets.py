@@ -1,4 +1,4 @@
-"""The sets that have a name: where their files may be, how to fetch them, and what their classes are called."""
+"""The sets that have a name: where their files may be, how to fetch them, what their classes are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ CLOTHES = (
 )  # fmt: skip
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 IDX_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-CELEBA_TRAIN, CELEBA_VALIDATION = 162_770, 19_867  # the published partition: by number, in this order, then test
+CELEBA_TRAIN, CELEBA_VALIDATION = (
+    162_770,
+    19_867,
+)  # the published partition: by number, in this order, then test
 HELD_OUT = 0.2  # of each class of digits
 
 T = TypeVar("T")
@@ -48,9 +51,11 @@ def named() -> dict[str, str]:
 
 
 def open_named(data: Data, progress: Progress | None = None) -> ArrayDataset:
-    """Open the set called `data.source`. Raises UserError if it is not here and may not or cannot be fetched."""
+    """Open the set called `data.source`. UserError if it is not here and cannot be fetched."""
     if data.labels is not None:
-        raise UserError(f"data.labels={data.labels}: {data.source} has its own labels or none; leave data.labels out")
+        raise UserError(
+            f"data.labels={data.labels}: {data.source} has its own labels or none; leave data.labels out"
+        )
     match data.source:
         case "digits":
             return _digits(data)
@@ -85,7 +90,9 @@ def _digits(data: Data) -> ArrayDataset:
 
 
 def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Which items are for testing, (n,) bool: a keyed random fifth of each class, the same everywhere and always."""
+    """Which items are for testing, (n,) bool: a keyed random fifth of each class, the same everywhere and
+    always.
+    """
     held = np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
         digest = hashlib.blake2b(f"0/digits/held out/{c}".encode(), digest_size=16).digest()
@@ -101,7 +108,9 @@ def _mnist(data: Data, progress: Progress | None) -> ArrayDataset:
     wanted = [IDX_FILES[side] for side in _sides(data)]
 
     def look() -> list[Path] | None:
-        places = [p / inner for p in _places(data) for inner in ("", "raw", f"{import_name}/raw", data.source)]
+        places = [
+            p / inner for p in _places(data) for inner in ("", "raw", f"{import_name}/raw", data.source)
+        ]
         if data.source == "fashion-mnist" and data.root is None:
             places.append(DEBIAN_FASHION)
         for place in places:
@@ -151,7 +160,9 @@ def _cifar10(data: Data, progress: Progress | None) -> ArrayDataset:
         # not CIFAR10(download=True), which would go on to unpickle what it fetched
         download_and_extract_archive(CIFAR10.url, str(root), filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
 
-    what = "cifar-10-batches-bin, cifar-10-batches-py, a cifar10 .tar.gz, or folders train and test of class folders"
+    what = (
+        "cifar-10-batches-bin, cifar-10-batches-py, a cifar10 .tar.gz, or train and test with class folders"
+    )
     place, batches = _find_or_fetch(data, look, fetch, what)
     if batches is None:
         images = listing.tar_file(place) if place.is_file() else listing.folder(place)
@@ -194,7 +205,9 @@ def _places(data: Data) -> list[Path]:
 
 
 def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Path], None], what: str) -> T:
-    """What `look` finds, if need be after `fetch` into the first place. One clear UserError if that is nothing."""
+    """What `look` finds, if need be after `fetch` into the first place. One clear UserError if that is
+    nothing.
+    """
     found = look()
     if found is not None:
         return found
@@ -207,15 +220,20 @@ def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Pa
     try:
         root.mkdir(parents=True, exist_ok=True)
         fetch(root)
-    except Exception as error:  # of torchvision, urllib, ssl, gdown or the disk: for the user it is one failure
+    except (
+        Exception
+    ) as error:  # of torchvision, urllib, ssl, gdown or the disk: for the user it is one failure
         reason = str(error).strip().split("\n")[-1] or type(error).__name__
         raise UserError(
-            f"{data.source} could not be downloaded to {root} ({reason}): check the network and the disk and try again, "
+            f"{data.source} could not be downloaded to {root} ({reason}): check the network and the disk "
+            "and try again, "
             f"{by_hand}"
         ) from error
     found = look()
     if found is None:
-        raise UserError(f"{data.source} was downloaded to {root}, but without {what}: fetch it by hand, {by_hand}")
+        raise UserError(
+            f"{data.source} was downloaded to {root}, but without {what}: fetch it by hand, {by_hand}"
+        )
     return found
 
 

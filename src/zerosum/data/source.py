@@ -25,8 +25,19 @@ def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     images = image_listing(path)
     if images is not None:
         return files.open_files(images, data, progress)
+    try:
+        return _open_array(path, data, progress)
+    except OSError as error:
+        raise UserError(f"data.source={data.source} cannot be read: {error.strerror or error}") from error
+
+
+def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDataset:
+    if not path.is_file():
+        raise UserError(f"data.source={data.source} is neither a file nor a folder")
     if data.labels is not None:
-        raise UserError(f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out")
+        raise UserError(
+            f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out"
+        )
     match path.suffix.lower():
         case ".npy":
             return array_files.open_npy(path, data, progress)
@@ -35,9 +46,12 @@ def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     if idx.looks_like_idx(path):
         return array_files.open_idx(path, data, progress)
     if path.suffix.lower() in SUFFIXES:
-        raise UserError(f"data.source={data.source} is one image; give the folder that holds it and the others")
+        raise UserError(
+            f"data.source={data.source} is one image; give the folder that holds it and the others"
+        )
     raise UserError(
-        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an IDX file, a "
+        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an "
+        "IDX file, a "
         ".npy or .npz file, or unpack it into a folder"
     )
 
@@ -69,7 +83,8 @@ def find(source: str) -> Path:
         near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
     hint = f"did you mean {near[0]}? Otherwise g" if near else "G"
     raise UserError(
-        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; {hint}ive a "
+        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; "
+        f"{hint}ive a "
         f"path, or one of {', '.join(sets.named())}"
     )
 

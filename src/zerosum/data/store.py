@@ -12,7 +12,9 @@ import numpy as np
 
 from zerosum.data.spec import Spec
 
-WHOLE = 1 << 30  # bytes: sets up to this size are hashed whole, larger ones by header and a sample of their rows
+WHOLE = (
+    1 << 30
+)  # bytes: sets up to this size are hashed whole, larger ones by header and a sample of their rows
 SAMPLED_ROWS = 4096
 BLOCK = 1 << 24  # bytes of values that are looked at in one go
 
@@ -40,7 +42,7 @@ class ArrayDataset:
         return len(self.values)
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values (n, C, H, W) uint8 or (n, d) float32, and labels (n,) int64 or None, at `index` (n,) int64."""
+        """Values (n, C, H, W) uint8 or (n, d) float32, and labels (n,) int64 or None, of `index` (n,)."""
         if self.values.flags.c_contiguous:
             values = np.take(self.values, index, axis=0)
         else:  # np.take would first copy the whole set to straighten it
@@ -49,9 +51,10 @@ class ArrayDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of shape, type, class names, labels and values: the same for the same set, wherever it lives.
+        """SHA-256 of shape, type, class names, labels and values: the same wherever the set lives.
 
-        Above 1 GiB of values, of 4,096 evenly spread rows instead of all, so that it does not read a whole disk.
+        Above 1 GiB of values, of 4,096 evenly spread rows instead of all, so that it does not read a whole
+        disk.
         """
         header = {
             "shape": list(self.values.shape),
@@ -61,15 +64,15 @@ class ArrayDataset:
         }
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         if self.labels is not None:
-            digest.update(np.ascontiguousarray(self.labels, dtype="<i8"))
+            digest.update(self.labels.astype("<i8").tobytes())
         rows = len(self.values)
         if self.values.nbytes > WHOLE:
             for i in np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).round().astype(np.int64):
-                digest.update(np.ascontiguousarray(self.values[i]))
+                digest.update(self.values[i].tobytes())
         else:
             step = block_rows(self.values.nbytes // max(rows, 1))
             for start in range(0, rows, step):
-                digest.update(np.ascontiguousarray(self.values[start : start + step]))
+                digest.update(self.values[start : start + step].tobytes())
         return digest.hexdigest()
 
 

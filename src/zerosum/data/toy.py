@@ -33,11 +33,14 @@ def grid_modes() -> Modes:
 
 
 def draw(name: str, split: str, count: int = POINTS) -> np.ndarray:
-    """`count` points of 'ring', 'grid' or 'moons', (count, 2) float32; 'train' and 'test' are independent draws."""
+    """`count` points of 'ring', 'grid' or 'moons', (count, 2) float32; each split is its own draw."""
     digest = hashlib.blake2b(f"0/toy/{name}/{split}".encode(), digest_size=16).digest()
     random = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
     if name == "moons":
-        centres, sigma = _two_arcs(random.random(count) * math.pi, random.integers(2, size=count)), MOONS_SIGMA
+        centres, sigma = (
+            _two_arcs(random.random(count) * math.pi, random.integers(2, size=count)),
+            MOONS_SIGMA,
+        )
     else:
         modes, sigma = ring_modes() if name == "ring" else grid_modes()
         centres = modes[random.integers(len(modes), size=count)]
@@ -45,7 +48,7 @@ def draw(name: str, split: str, count: int = POINTS) -> np.ndarray:
 
 
 def _two_arcs(angle: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """Points of the upper half circle round (0, 0), or of the lower one round (1, 1/2): the two interleave."""
+    """Points of the upper half circle round (0, 0), or of the lower one round (1, 1/2)."""
     sign = 1 - 2 * lower
     return np.stack([lower + sign * np.cos(angle), 0.5 * lower + sign * np.sin(angle)], axis=1)
 
@@ -55,9 +58,9 @@ def mode_report(
 ) -> tuple[int, float]:
     """How many modes the samples (n, d) cover, and the share of samples that lie in any mode.
 
-    A sample lies in a mode if it is within 3 sigma of its centre; a mode counts as covered if at least `share` of
-    all samples lie in it. (In the plane a perfect sampler has 1 - exp(-9/2) = 98.9 % of its samples within 3 sigma.)
-    A sample that is not finite lies in no mode.
+    A sample lies in a mode if it is within 3 sigma of its centre; a mode counts as covered if at least
+    `share` of all samples lie in it. (In the plane a perfect sampler has 1 - exp(-9/2) = 98.9 % of its
+    samples within 3 sigma.) A sample that is not finite lies in no mode.
     """
     squared = ((samples[:, None, :].astype(np.float64) - centres[None]) ** 2).sum(axis=2)
     inside = squared <= (3 * sigma) ** 2

@@ -28,4 +28,6 @@ def spread(x: Tensor) -> float:
     """The mean Euclidean distance between two different samples of x."""
     x = x.double()
     n = len(x)
+    if n < 2:
+        raise ValueError(f"the spread needs 2 samples, not {n}")
     return float(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum() / (n * (n - 1)))

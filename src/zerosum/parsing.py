@@ -40,7 +40,11 @@ def _schedule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Schedule] | N
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """`X | None` reads like X; "none" is None. (tyro's own rule reports both attempts when neither fits.)"""
     options = get_args(info.type)
-    if get_origin(info.type) not in (Union, types.UnionType) or len(options) != 2 or types.NoneType not in options:
+    if (
+        get_origin(info.type) not in (Union, types.UnionType)
+        or len(options) != 2
+        or types.NoneType not in options
+    ):
         return None
     inner = next(option for option in options if option is not types.NoneType)
     if get_origin(inner) is Literal:
@@ -149,7 +153,7 @@ def parse(
 
 
 def nearest(word: str, known: Sequence[str]) -> str:
-    """"; did you mean ...?" with the names most like a wrong one, for the end of a message; "" if none is.
+    """ "; did you mean ...?" with the names most like a wrong one, for the end of a message; "" if none is.
 
     Dotted names are found by their last part too: --width finds --algorithm.networks.width.
     """
@@ -165,7 +169,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
 
 
 def split_off(words: Sequence[str], own: dict[str, int]) -> tuple[list[str], list[str]]:
-    """Words of a command whose options are `own` (by number of values), and all other options with their values."""
+    """Words of a command with options `own` (how many values each has), and all other options with theirs."""
     mine: list[str] = []
     rest: list[str] = []
     i = 0
@@ -185,7 +189,9 @@ def split_off(words: Sequence[str], own: dict[str, int]) -> tuple[list[str], lis
             i += 1 + count
         else:
             end = i + 1
-            while end < len(words) and not equals and (not words[end].startswith("-") or _is_number(words[end])):
+            while (
+                end < len(words) and not equals and (not words[end].startswith("-") or _is_number(words[end]))
+            ):
                 end += 1
             rest.extend(words[i:end])
             i = end
@@ -206,7 +212,7 @@ def options_of(kind: type) -> dict[str, int]:
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         hint, marks = _unwrap(hints[field.name])
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             found |= options_of(hint)
         elif tyro.conf.Positional not in marks and tyro.conf.Fixed not in marks:
             inner = next((o for o in get_args(hint) if get_origin(o) is tuple), hint)

@@ -1,0 +1,41 @@
+"""The benchmarks: what the project claims, measured again by one command (`benchmarks/README.md` says how).
+
+A benchmark is a module with `SEEDS`, the seeds it repeats with, and `measure(bench)`, which returns a `Report`. What it
+measures goes through `bench.arm`, so that an interrupted benchmark goes on where it was.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+from zerosum.errors import UserError
+
+BENCHMARKS = {
+    "digits": "the default recipe: classes, likeness, no copies, under 90 s",
+    "ring": "eight Gaussians: who covers them all, and who collapses",
+    "optimal-discriminator": "D against Goodfellow's closed form",
+    "fashion": "Fashion-MNIST in 5 and 10 minutes",
+    "loop": "our loop against a bare PyTorch loop",
+    "startup": "import and --help",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """`zerosum bench NAME [options]`. 0 if every target was met (or with --quick), 1 if one was missed."""
+    name, *words = arguments
+    if name not in BENCHMARKS:
+        near = difflib.get_close_matches(name, BENCHMARKS, 1, 0.4)
+        hint = f"did you mean {near[0]}? They are" if near else "they are"
+        raise UserError(f"{name}: there is no such benchmark; {hint} {', '.join(BENCHMARKS)}")
+    from zerosum.bench.protocol import Bench, Options
+    from zerosum.parsing import parse
+
+    try:
+        options = parse(Options, words, prog=f"zerosum bench {name}", description=f"Measure {BENCHMARKS[name]}.")
+    except SystemExit as end:  # help was asked for, or a value did not fit: said by now
+        return end.code if isinstance(end.code, int) else 2
+    module = importlib.import_module(f"zerosum.bench.{name.replace('-', '_')}")
+    bench = Bench(name, options, module.SEEDS)
+    met = bench.publish(module.measure(bench))
+    return 0 if met or options.quick else 1

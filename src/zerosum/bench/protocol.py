@@ -1,0 +1,161 @@
+"""What every benchmark has in common: options, one file per finished measurement, and the record of the circumstances."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from zerosum import atomic, session
+from zerosum import run as runs
+from zerosum.bench import report
+from zerosum.calibrate import calibrate
+from zerosum.data.spec import Data, Dataset
+from zerosum.errors import UserError
+from zerosum.run import Run
+
+CADENCE = ("log_every", "grid_every", "checkpoint_every")  # of a timed run: fitted to the machine's speed
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What every benchmark can be told."""
+
+    seeds: tuple[int, ...] = ()
+    """Repeat with each of these; the benchmark's own seeds if not given."""
+    out: Path | None = None
+    """Where results go: benchmarks/results, or with --quick a temporary folder, if not given."""
+    runs: Path | None = None
+    """Where the trained runs stay, with films and checkpoints: runs/bench, or with --quick beside the results."""
+    data: Path | None = None
+    """The folder of the data's files, for benchmarks that read some; found as `zerosum train` finds it if not given."""
+    threads: int = 2
+    """Processor threads."""
+    again: bool = False
+    """Measure anew what was measured before."""
+    quick: bool = False
+    """A tiny budget that only shows that the benchmark works: its numbers mean nothing."""
+
+
+class Bench:
+    """One benchmark being run: where it writes, what it has measured before, and under what circumstances."""
+
+    def __init__(self, name: str, options: Options, seeds: tuple[int, ...]) -> None:
+        if options.threads < 1:
+            raise UserError(f"--threads {options.threads}: must be 1 or more")
+        if any(seed < 0 for seed in options.seeds):
+            raise UserError(f"--seeds {min(options.seeds)}: must be 0 or more")
+        self.name, self.options, self.quick = name, options, options.quick
+        self.seeds = tuple(dict.fromkeys(options.seeds)) or (seeds[:1] if options.quick else seeds)
+        default = Path("benchmarks") / "results"
+        self.out = options.out or (Path(tempfile.mkdtemp(prefix="zerosum-bench-")) if self.quick else default)
+        self.runs = options.runs or (self.out / "runs" if self.quick else Path("runs") / "bench")
+        self.folder = self.out / name
+        self.records: list[dict[str, Any]] = []
+        torch.set_num_threads(options.threads)
+
+    def arm(self, arm: str, seed: int, protocol: Mapping[str, Any], work: Callable[[], Result]) -> Result:
+        """The result of `work`, or what it was when it was measured by the same protocol before.
+
+        Written to `<out>/<name>/<arm>-seed<seed>.json` when it ends. The commit is recorded but is no part of the
+        protocol: after a change that matters, measure with --again.
+        """
+        path = self.folder / f"{arm}-seed{seed}.json"
+        shared = {"seed": seed, "threads": self.options.threads, "quick": self.quick}
+        wanted = plain({**protocol, **shared})
+        record = None if self.options.again else _read(path)
+        if record is None or record["protocol"] != wanted:
+            self.say(f"{arm}, seed {seed}")
+            torch.set_num_threads(self.options.threads)
+            circumstances = environment(self.quick)
+            record = {"protocol": wanted, "environment": circumstances, "result": plain(work())}
+            atomic.write_file(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        else:
+            self.say(f"{arm}, seed {seed}: measured before")
+        self.records.append(record)
+        return record["result"]
+
+    def say(self, text: str) -> None:
+        print(f"bench {self.name}: {text}", file=sys.stderr, flush=True)
+
+    def publish(self, found: report.Report) -> bool:
+        """Write `<name>.json` and `<name>.md`, print both tables; whether every target was met."""
+        record = plain({"benchmark": self.name, **report.to_json(found), "environment": report.together(self.records)})
+        atomic.write_file(self.out / f"{self.name}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        text = report.markdown(found, self.name, self.records, quick=self.quick)
+        atomic.write_file(self.out / f"{self.name}.md", text.encode())
+        report.show(found)
+        self.say(f"written to {self.out / self.name}.json and .md")
+        return all(target.met for target in found.targets)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A finished measurement; None if there is none or it cannot be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(record, dict) and {"protocol", "environment", "result"} <= set(record)
+    return record if whole else None
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values: tuples as lists, numbers that are not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value
+
+
+def recipe(run: Run) -> dict[str, Any]:
+    """What decides a run, for its protocol: without the cadence, and without where on this machine its files are."""
+    value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
+    return {name: v for name, v in value.items() if name not in CADENCE}
+
+
+def data_record(data: Data, dataset: Dataset, source: str) -> dict[str, Any]:
+    """What was read: where the public can have it, and the SHA-256 of what it was."""
+    return {"source": source, "split": data.split, "count": len(dataset), "sha256": dataset.fingerprint}
+
+
+def environment(quick: bool = False) -> dict[str, Any]:
+    """The circumstances of a measurement: commit, machine, versions, its speed and its load at that moment."""
+    known = session.environment()
+    machine = {name: known[name] for name in ("python", "system", "cores", "threads", "memory_gigabytes", "versions")}
+    commit, changed = git_commit()
+    return {
+        "commit": commit,
+        "changed_since_commit": changed,
+        **machine,
+        "load_average": round(psutil.getloadavg()[0], 2),
+        "calibration": {name: round(v, 1) for name, v in calibrate(0.02 if quick else 1.0).items()},
+    }
+
+
+def git_commit() -> tuple[str | None, bool | None]:
+    """The commit of the checkout this package runs from, and whether src/ differs from it; None outside a checkout."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None, None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "src", "pyproject.toml"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None

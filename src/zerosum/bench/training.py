@@ -1,0 +1,71 @@
+"""A trained arm of a benchmark: a run as `zerosum train` makes it, its times, and a picture."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from zerosum import sample, session
+from zerosum.bench.protocol import Bench, Result
+from zerosum.bench.report import Column
+from zerosum.data.spec import Dataset
+from zerosum.recipes import estimate
+from zerosum.recipes.base import with_cadence
+from zerosum.run import Run
+from zerosum.runlog import read_status
+
+TIMES = (
+    Column("training_seconds", "training, s", ".1f"),
+    Column("wall_seconds", "with film and report, s", ".1f"),
+    Column("images_seen", "images seen", ",.0f"),
+    Column("images_per_second", "images/s", ",.0f"),
+)
+
+
+def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Model, Result]:
+    """Train from the beginning, whatever was there, and return the averaged generator and the times.
+
+    `wall_seconds` is everything: networks, first and last checkpoint, film and report too. A run that lasts so many
+    minutes gets its cadence of grids and checkpoints from its speed here, measured before.
+    """
+    folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    if run.images is None and run.minutes is not None:
+        rate = estimate(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
+        run = with_cadence(run, max(1, int(rate * 60 * run.minutes)))
+    began = time.perf_counter()
+    session.start(run, dataset, folder, device="cpu")
+    wall = time.perf_counter() - began
+    status = read_status(folder)
+    if status["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order
+        raise KeyboardInterrupt
+    seconds, images = status["seconds"], status["images_seen"]
+    times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images}
+    return sample.load(folder), {**times, "images_per_second": images / seconds}
+
+
+def settled(bench: Bench, run: Run, seed: int) -> Run:
+    """A recipe as a benchmark plays it: this seed, these threads, fp32."""
+    return replace(run, seed=seed, threads=bench.options.threads, precision="fp32")
+
+
+def sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 6) -> Image.Image:
+    """Pictures of one size in rows, on white."""
+    width, height = rows[0][0].size
+    columns = max(len(row) for row in rows)
+    canvas = Image.new("RGB", (columns * (width + gap) - gap, len(rows) * (height + gap) - gap), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            canvas.paste(picture, (x * (width + gap), y * (height + gap)))
+    return canvas
+
+
+def read_picture(path: Path) -> Image.Image:
+    with Image.open(path, formats=["PNG"]) as image:
+        return image.convert("RGB")
