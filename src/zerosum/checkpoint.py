@@ -18,6 +18,7 @@ from torch import Tensor
 
 from zerosum import atomic
 from zerosum.errors import UserError
+from zerosum.runlog import grids, rewind_events
 
 FORMAT = 1
 TENSORS, STATE = "tensors.safetensors", "state.json"
@@ -150,8 +151,16 @@ def prune(run: Path, keep: int = 2) -> None:
             atomic.remove_folder(path_of(run, images_seen))
 
 
-def remove_above(run: Path, images_seen: int) -> None:
-    """Remove checkpoints beyond a point that the run has gone back to."""
+def forget_after(run: Path, images_seen: int, is_due: Callable[[int], bool], *, ended: bool = False) -> None:
+    """Remove what was made after a point that the run goes back to: checkpoints, events and grids.
+
+    Unless the run has `ended` there, also the grid that only its end made, where none `is_due`.
+    """
     for number in numbers(run):
         if number > images_seen:
             atomic.remove_folder(path_of(run, number))
+    rewind_events(run, images_seen, ended=ended)
+    for path in grids(run):
+        number = int(path.stem)
+        if number > images_seen or not (ended or is_due(number)):
+            path.unlink()

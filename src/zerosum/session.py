@@ -182,7 +182,8 @@ def _go_back(training: Training) -> None:
 
     if distributed.by_writer(begun):
         raise UserError(f"--resume {out}: there is no whole checkpoint; start anew with another --out")
-    training.forget_after(-1)  # it ended before its first checkpoint: from the beginning
+    if distributed.is_writer():  # it ended before its first checkpoint: from the beginning
+        checkpoint.forget_after(out, -1, lambda number: False)
 
 
 def _announce(training: Training, fresh: bool) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from zerosum import checkpoint, distributed, pictures, randomness, sample
+from zerosum import checkpoint, distributed, pictures, randomness, sample, snapshot
 from zerosum.data.loader import Loader
 from zerosum.data.spec import Dataset, Spec
 from zerosum.ema import EMA
@@ -21,7 +22,7 @@ from zerosum.game import Adam, Batch, Players, Turns
 from zerosum.metrics.probe import Probe
 from zerosum.progress import Progress
 from zerosum.run import Run
-from zerosum.runlog import RunLog, grid_path, grids, rewind_events, write_status
+from zerosum.runlog import RunLog, grid_path, write_status
 from zerosum.view import View
 
 VIEW_SECONDS = 0.25
@@ -87,7 +88,7 @@ class Training:
         self.progress = Progress(run.images, run.minutes, self.seen, self.seconds)
         while True:
             self.seconds = seconds_before + time.perf_counter() - started
-            done, stop = self.done(), self._stop()
+            done, stop = self.done(), distributed.agree(self.stop_requested, self.device)
             if self.seen != self.restored_at:  # what a checkpoint holds was logged before it was saved
                 if self.due(run.log_every) and self.turns.scores:
                     self._log_row()
@@ -128,9 +129,6 @@ class Training:
         enough = self.run.images is not None and self.seen >= self.run.images
         late = self.run.minutes is not None and self.seconds >= 60 * self.run.minutes
         return enough or distributed.agree(late, self.device)
-
-    def _stop(self) -> bool:
-        return distributed.agree(self.stop_requested, self.device)
 
     # --- housekeeping ------------------------------------------------------------------------------------------
 
@@ -189,19 +187,11 @@ class Training:
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """All that a checkpoint must hold: tensors by name, and plain values."""
-        tensors: dict[str, torch.Tensor] = {}
-        for name, module in self.players.networks.items():
-            tensors |= {f"players/{name}/{k}": v for k, v in module.state_dict().items()}
-        for name, ema in self.ema.items():
-            tensors |= {f"ema/{name}/{k}": v for k, v in ema.network.state_dict().items()}
-        for name, optimiser in self.optimisers.items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"adam/{name}/{index}/{k}": v for k, v in moments.items()}
         values = {
             "seconds": self.seconds, "turns": self.turns.state(), "watch": self.watch.state(),
             "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "score": self.score,
         }  # fmt: skip
-        return tensors, values
+        return snapshot.take(self.players.networks, self.ema, self.optimisers), values
 
     def save(self) -> None:
         """Write a checkpoint. All ranks must call it."""
@@ -215,16 +205,7 @@ class Training:
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Become what the checkpoint says, to the last bit."""
-        for name, module in self.players.networks.items():
-            module.load_state_dict(saved.under(f"players/{name}/"))
-        for name, ema in self.ema.items():
-            ema.network.load_state_dict(saved.under(f"ema/{name}/"))
-        for name, optimiser in self.optimisers.items():
-            moments: dict[int, dict[str, torch.Tensor]] = {}
-            for key, value in saved.under(f"adam/{name}/").items():
-                index, moment = key.split("/")
-                moments.setdefault(int(index), {})[moment] = value
-            optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+        snapshot.put(saved, self.players.networks, self.ema, self.optimisers)
         values = saved.state
         self.seen, self.seconds = saved.images_seen, values["seconds"]
         self.restored_at = saved.images_seen
@@ -238,26 +219,16 @@ class Training:
         False if there is none. All ranks must call it; the writer alone reads and writes.
         """
 
-        def warn(text: str) -> None:
-            self.view.message(text, "warning")
-
+        warn = partial(self.view.message, level="warning")
         saved = distributed.by_writer(lambda: checkpoint.newest(self.out, warn, accept))
         if saved is None:
             return False
         self.restore(saved)
-        self.forget_after(self.seen, ended=self.done())
+        ended = self.done()
+        if distributed.is_writer():
+            due = partial(self.due, self.run.grid_every)
+            checkpoint.forget_after(self.out, self.seen, due, ended=ended)
         return True
-
-    def forget_after(self, images_seen: int, *, ended: bool = False) -> None:
-        """Remove what was made later and, unless the run has `ended` here, what only its end makes."""
-        if not distributed.is_writer():
-            return
-        checkpoint.remove_above(self.out, images_seen)
-        rewind_events(self.out, images_seen, ended=ended)
-        for path in grids(self.out):
-            number = int(path.stem)
-            if number > images_seen or not (ended or self.due(self.run.grid_every, number)):
-                path.unlink()
 
     def _roll_back(self) -> None:
         """Updates fail in a row: return to the last good checkpoint with half the learning rate, once; then give up."""

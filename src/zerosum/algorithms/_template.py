@@ -54,10 +54,10 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=Template(networks=MLP(latent=2, width=128)),
+    algorithm=Template(networks=MLP(latent=2, width=64)),
     adam_g=Adam(lr=Constant(1e-3)),
     adam_d=Adam(lr=Constant(1e-3)),
     batch_size=256,
-    images=1_000_000,
+    images=600_000,
     ema_half_life=Linear(0, 10_000, 100_000),
 )

@@ -17,7 +17,7 @@ from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn, leaf
 from zerosum.losses import relativistic
 from zerosum.networks import MLP, R3, Networks
 from zerosum.penalties import zero_centred
-from zerosum.schedule import Constant, Linear, Schedule
+from zerosum.schedule import Constant, Cosine, Linear, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=R3GAN(networks=MLP(latent=2, width=128), gamma=Constant(0.1)),
-    adam_g=Adam(lr=Constant(1e-3), beta1=0.0, beta2=0.9),
-    adam_d=Adam(lr=Constant(1e-3), beta1=0.0, beta2=0.9),
+    algorithm=R3GAN(networks=MLP(latent=2, width=64), gamma=Constant(0.1)),
+    adam_g=Adam(lr=Cosine(4e-3, 1e-4, 600_000), beta1=0.0, beta2=0.9),
+    adam_d=Adam(lr=Cosine(4e-3, 1e-4, 600_000), beta1=0.0, beta2=0.9),
     batch_size=256,
-    images=2_000_000,
-    ema_half_life=Linear(0, 20_000, 200_000),
+    images=600_000,
+    ema_half_life=Linear(0, 40_000, 400_000),
 )

@@ -17,7 +17,7 @@ from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import wasserstein_critic, wasserstein_generator
 from zerosum.networks import DCGAN, MLP, Networks
 from zerosum.penalties import gradient_penalty
-from zerosum.schedule import Constant, Linear, Schedule
+from zerosum.schedule import Constant, Cosine, Linear, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,10 +62,10 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=WGANGP(networks=MLP(latent=2, width=128), penalty_weight=Constant(0.1)),
-    adam_g=Adam(lr=Constant(1e-3), beta1=0.0, beta2=0.9),
-    adam_d=Adam(lr=Constant(1e-3), beta1=0.0, beta2=0.9),
+    algorithm=WGANGP(networks=MLP(latent=2, width=64), critic_steps=2, penalty_weight=Constant(0.1)),
+    adam_g=Adam(lr=Cosine(4e-3, 1e-4, 900_000), beta1=0.0, beta2=0.9),
+    adam_d=Adam(lr=Cosine(4e-3, 1e-4, 900_000), beta1=0.0, beta2=0.9),
     batch_size=256,
-    images=5_000_000,
-    ema_half_life=Linear(0, 20_000, 200_000),
+    images=900_000,
+    ema_half_life=Linear(0, 40_000, 400_000),
 )

@@ -58,6 +58,14 @@ def _hidden(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
 
+def _answers(question: Callable[[], bool]) -> bool:
+    """False where the system cannot say: at a link that leads to itself, or into a place closed to us."""
+    try:
+        return question()
+    except OSError:
+        return False
+
+
 def folder(path: Path) -> Listing:
     """All image files in a folder and its sub-folders. Links are followed, but no folder is visited twice."""
     items: list[Item] = []
@@ -84,9 +92,9 @@ def folder(path: Path) -> Listing:
             name = prefix + entry.name
             if _hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if _answers(entry.is_dir):
                 inner.append((here / entry.name, name + "/"))
-            elif entry.is_file() and _wanted(name):
+            elif _wanted(name) and _answers(entry.is_file):
                 status = entry.stat()
                 items.append(Item(name, status.st_size, status.st_mtime_ns))
             elif entry.is_symlink() and _wanted(name) and not os.path.exists(entry.path):

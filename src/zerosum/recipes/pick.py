@@ -22,7 +22,7 @@ from zerosum.view import SilentView
 LONGEST_ON_CPU = 64  # pixels: the largest image that two cores learn in minutes
 FEW = 2_000  # images: below, D can learn them by heart
 DEFAULT_MINUTES = 10.0
-ESTIMATE_SECONDS = 2.0
+ESTIMATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,12 @@ def _with_length(
     if images is None and minutes is None:
         minutes = DEFAULT_MINUTES
     run = replace(run, images=images, minutes=minutes)
-    rate = estimate(run, dataset, device)
+    # Small networks on busy or many cores are quicker with one thread: try both ends.
+    most = run.threads or torch.get_num_threads()
+    rate, threads = max((estimate(replace(run, threads=n), dataset, device), n) for n in sorted({1, most}))
+    run = replace(run, threads=threads)
+    if threads != most:
+        reasons.append(f"{threads} thread: quicker here than {most} for networks of this size")
     expected = images
     if minutes is not None:
         by_clock = max(int(rate * 60 * minutes), 1)
