@@ -60,8 +60,10 @@ def small(networks: Networks) -> Networks:
 
 
 def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:
+    """With small networks, and two critic turns to a step where the paper has more."""
     algorithm = settings(name, toy=toy).algorithm
-    return replace(algorithm, networks=small(algorithm.networks))
+    fewer = {"critic_steps": 2} if algorithm.rounds > 2 else {}
+    return replace(algorithm, networks=small(algorithm.networks), **fewer)
 
 
 def run(name: str, *, toy: bool = False, **changes: Any) -> Run:

@@ -17,8 +17,8 @@ class EMA:
 
     def __init__(self, network: nn.Module) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._live = list(network.parameters())
-        self._mean = list(self.network.parameters())
+        self._live: list[Tensor] = list(network.parameters())
+        self._mean: list[Tensor] = list(self.network.parameters())
         self._live_buffers = list(network.buffers())
         self._buffers = list(self.network.buffers())
 
@@ -26,7 +26,6 @@ class EMA:
     def update(self, images: int, half_life_images: float) -> None:
         """Move once, after `images` more images. A half-life of 0 copies."""
         decay = 0.5 ** (images / half_life_images) if half_life_images > 0 else 0.0
-        live: list[Tensor] = [p.detach() for p in self._live]
-        torch._foreach_lerp_(self._mean, live, 1.0 - decay)
+        torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)

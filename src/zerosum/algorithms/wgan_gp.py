@@ -2,12 +2,13 @@
 
 Symbols (paper -> here): x -> b.image, x~ -> fake, epsilon -> b.epsilon, lambda -> penalty_weight,
 n_critic -> critic_steps. The critic has no BatchNorm: the penalty is on each sample by itself (sec. 4).
-Differs from the paper: every critic turn draws its own z2 only for G's one turn; sampling uses averaged weights.
+Differs from the paper: sampling uses averaged weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import nn
@@ -44,7 +45,7 @@ class WGANGP(Algorithm):
                 for b in turn.split(round):
                     fake = p.G(b.z, b.label)
                     d_real, d_fake = p.D(b.image, b.label), p.D(fake, b.label)
-                    penalty = gradient_penalty(lambda x, c=b.label: p.D(x, c), b.image, fake, b.epsilon)
+                    penalty = gradient_penalty(partial(p.D, label=b.label), b.image, fake, b.epsilon)
                     minimise(wasserstein_critic(d_real, d_fake) + self.penalty_weight(seen) * penalty)
                     turn.note(real=d_real, fake=d_fake)
         with turn("G") as minimise:

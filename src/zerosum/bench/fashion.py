@@ -14,13 +14,12 @@ from zerosum.bench import judge as judges
 from zerosum.bench.judge import Convolutional, Judge
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Summary, Table, at_least, summary
-from zerosum.bench.training import TIMES, settled, train
+from zerosum.bench.training import TIMES, settled, shortened, train
 from zerosum.data.loader import scale
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data
 from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance, spread
-from zerosum.recipes.base import with_cadence
 from zerosum.recipes.images import quick as default_pick
 from zerosum.run import Run
 
@@ -132,5 +131,5 @@ def _arms(bench: Bench) -> dict[str, Run]:
         "pick": replace(default_pick(Data(source="fashion-mnist")), minutes=PICK_MINUTES),
     }
     if bench.quick:
-        return {arm: with_cadence(replace(run, images=128, minutes=None), 128) for arm, run in arms.items()}
+        return {arm: shortened(run, 128) for arm, run in arms.items()}
     return arms

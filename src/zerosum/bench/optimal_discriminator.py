@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +116,7 @@ def _examine(run: Run, dataset: ArrayDataset) -> Result:
     assert isinstance(algorithm, FixedGenerator)
     assert run.images is not None
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(replace(run), dataset, torch.device("cpu"), Path(folder), SilentView())
+        training = Training(run, dataset, torch.device("cpu"), Path(folder), SilentView())
         while training.seen < run.images:
             training.step()
     m = algorithm.offset

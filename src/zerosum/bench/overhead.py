@@ -39,8 +39,10 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         for purpose in ("real", "real2")[:reals]:
             loader.real(purpose, first, count)
 
-    def seed_and_rates() -> None:
+    def seed() -> None:
         torch.manual_seed(randomness.torch_seed(training.run.seed, "step/0", time.perf_counter_ns()))
+
+    def rates() -> None:
         for optimiser, settings in zip(training.optimisers.values(), (training.run.adam_g, training.run.adam_d), strict=True):
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr(training.seen)
@@ -78,7 +80,8 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
     pairs: dict[str, tuple[Work, Work | None]] = {
         "latents": (latents, lambda: [bare.draws.latent() for _ in range(2)]),
         "images": (images, lambda: [bare.draws.real() for _ in range(reals)]),
-        "seed, rates": (seed_and_rates, None),
+        "seed": (seed, None),
+        "rates": (rates, None),
         "freeze, clear": (empty_turns, bare_turns),
         "guard": (guard, None),
         "scores": (scores, None),

@@ -11,12 +11,11 @@ from zerosum import pictures, recipes
 from zerosum.algorithms.gan import GAN
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, at_least, below
-from zerosum.bench.training import TIMES, read_picture, settled, sheet, train
+from zerosum.bench.training import TIMES, read_picture, settled, sheet, shortened, train
 from zerosum.data import toy
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data
 from zerosum.metrics.distances import kernel_distance
-from zerosum.recipes.base import with_cadence
 from zerosum.run import Run
 
 SEEDS = (0, 1, 2)
@@ -103,5 +102,5 @@ def _arms(bench: Bench) -> dict[str, Run]:
         "gan-minimax": replace(gan, algorithm=replace(gan.algorithm, generator_loss="minimax")),
     }
     if bench.quick:
-        return {arm: with_cadence(replace(run, images=2_560), 2_560) for arm, run in arms.items()}
+        return {arm: shortened(run, 1_280) for arm, run in arms.items()}
     return {arm: replace(run, minutes=MINUTES) for arm, run in arms.items()}

@@ -55,6 +55,12 @@ def settled(bench: Bench, run: Run, seed: int) -> Run:
     return replace(run, seed=seed, threads=bench.options.threads, precision="fp32")
 
 
+def shortened(run: Run, images: int) -> Run:
+    """For --quick: so many images, and two grids, probes and checkpoints on the way."""
+    half = max(1, images // 2)
+    return replace(run, images=images, minutes=None, log_every=half, grid_every=half, checkpoint_every=half)
+
+
 def sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 6) -> Image.Image:
     """Pictures of one size in rows, on white."""
     width, height = rows[0][0].size
