@@ -89,9 +89,7 @@ def test_own_data(kind: str, run: zerosum.Run) -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
     labels = np.arange(20) % 2
     data = {"array": images, "pair": (images, labels), "torch": Pictures(), "dataset": tiny.images()}[kind]
-    one = replace(
-        run, conditional=kind != "array", algorithm=replace(tiny.small_algorithm("r3gan", toy=True))
-    )
+    one = replace(run, conditional=kind != "array", algorithm=replace(tiny.small_algorithm("r3gan", toy=True)))
     model = zerosum.train(one, data=data, view=QUIET)
     assert model.spec.shape == (1, 8, 8)
     out = Path("runs/array-r3gan-001")

@@ -298,9 +298,7 @@ def test_out_must_be_free_and_writable(own: Path, tmp_path: Path, zerosum: Calla
     assert "cannot be written" in below.err
 
 
-def test_full_disk(
-    run: Path, tmp_path: Path, zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk(run: Path, tmp_path: Path, zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     def full(operation: str, path: Path) -> None:
         if operation == "write":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -391,9 +389,7 @@ def test_train_says_what_it_picked_and_numbers_its_folders(
     zerosum: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = zerosum(
-        "train", "--images", "32", "--batch_size=32", "--precision", "fp32", *SMALL, "--seed", "3"
-    )
+    first = zerosum("train", "--images", "32", "--batch_size=32", "--precision", "fp32", *SMALL, "--seed", "3")
     assert (first.status, first.out) == (0, "")
     assert "digits recipe" in first.err
     assert "images a second" in first.err
@@ -473,12 +469,18 @@ def test_stopping_saves_and_says_how_to_go_on(
     assert read_status(out)["images_seen"] == 256
 
 
+def test_errors_of_other_processes_say_whose_they_are(
+    zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert zerosum("nonsense").err.startswith("[rank 1] error: nonsense")
+
+
+@pytest.mark.slow
 def test_two_processes_agree_on_the_folder(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "zerosum"]
     words = ["train", "digits", "--images", "64", "--batch-size", "32", *SMALL]
-    done = subprocess.run(
-        [*torchrun, *words], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False
-    )
+    done = subprocess.run([*torchrun, *words], cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["digits-r3gan-001"]
     assert json.loads((tmp_path / "runs/digits-r3gan-001/environment.json").read_text())["processes"] == 2
@@ -490,9 +492,7 @@ def test_two_processes_agree_on_the_folder(tmp_path: Path) -> None:
 def test_sample_gives_the_same_bytes(run: Path, tmp_path: Path, zerosum: Callable[..., Result]) -> None:
     for name in ("a", "b"):
         for end in (".png", ".npz"):
-            assert (
-                zerosum("sample", run, "-n", 10, "--seed", 7, "--out", tmp_path / f"{name}{end}").status == 0
-            )
+            assert zerosum("sample", run, "-n", 10, "--seed", 7, "--out", tmp_path / f"{name}{end}").status == 0
     for end in (".png", ".npz"):
         assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
     zerosum("sample", run, "-n", 10, "--seed", 8, "--out", tmp_path / "c.png")
@@ -505,9 +505,7 @@ def test_sample_gives_the_same_bytes(run: Path, tmp_path: Path, zerosum: Callabl
         assert json.loads(str(arrays["protocol"]))["seed"] == 7
 
 
-def test_sample_number_i_does_not_depend_on_how_many(
-    run: Path, tmp_path: Path, zerosum: Callable[..., Result]
-) -> None:
+def test_sample_number_i_does_not_depend_on_how_many(run: Path, tmp_path: Path, zerosum: Callable[..., Result]) -> None:
     many = zerosum("sample", run, "-n", 100, "--seed", 7, "--out", tmp_path / "many")
     assert many.out == f"{tmp_path / 'many'}\n"
     zerosum("sample", run, "-n", 10, "--seed", 7, "--out", tmp_path / "few")
@@ -581,13 +579,12 @@ def test_list(own: Path, zerosum: Callable[..., Result], monkeypatch: pytest.Mon
         "R3GAN",
         256,
     )
-    assert rows["own"]["score"] == min(
-        e["kernel_distance"] for e in read_events(own) if e["event"] == "probe"
-    )
+    assert rows["own"]["score"] == min(e["kernel_distance"] for e in read_events(own) if e["event"] == "probe")
     table = zerosum("list", folder)
     assert table.status == 0
     assert all(name in table.out for name in rows)
     assert "\x1b" not in table.out
+    assert table.out.startswith("run ")
     assert [row["run"] for row in json.loads(zerosum("list", own, "--json").out)] == [str(own)]
     monkeypatch.chdir(folder / "photos")
     nothing = zerosum("list")

@@ -10,7 +10,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ import tiny
 from little_runs import Count, DieAt, Processes, assert_equal_runs, events, recipe, train, train_with_hook
 from zerosum import checkpoint, session
 from zerosum.data.spec import Spec
-from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, WINS_ROWS, Watch
+from zerosum.equilibrium.watch import SKIPS_IN_A_ROW
 from zerosum.errors import UserError
 from zerosum.game import Algorithm, Batch, Players, Turn
 from zerosum.losses import discriminator, non_saturating
@@ -78,7 +78,6 @@ class Troubled(Algorithm):
     """Steps at which D's loss is infinite, though its gradient is not."""
     collapse: bool = False
     """G is paid for constant images."""
-    plain: ClassVar[bool] = True
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         return {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}
@@ -106,10 +105,10 @@ class Troubled(Algorithm):
 
 
 def troubled(steps: int, **changes: Any) -> Run:
-    """A run of the game above: every step logged, a checkpoint and a grid every fifth."""
+    """A run of the game above: every step logged, a checkpoint every eighth, a grid every fifth."""
     fields = {name: changes.pop(name) for name in list(changes) if name in Troubled.__dataclass_fields__}
     usual = {"algorithm": Troubled(**fields), "images": steps * BATCH, "log_every": BATCH}
-    usual |= {"checkpoint_every": 5 * BATCH, "grid_every": 5 * BATCH}
+    usual |= {"checkpoint_every": 8 * BATCH, "grid_every": 5 * BATCH}
     return replace(recipe("gan"), **(usual | changes))
 
 
@@ -192,27 +191,26 @@ def test_back_once_with_half_the_learning_rate(tmp_path: Path) -> None:
     assert (saved.state["lr_scale"], saved.state["rolled_back"]) == (0.5, True)
     back = [text for _, text in warnings(out) if "half the learning rate" in text]
     assert len(back) == 1
-    assert f"gradients of {SKIPS_IN_A_ROW} updates in a row were not finite; back to 40 images" in back[0]
+    assert f"gradients of {SKIPS_IN_A_ROW} updates in a row were not finite; back to 64 images" in back[0]
     steps = [e["images_seen"] for e in events(out) if e["event"] == "progress"]
     assert steps == sorted(set(steps)) == list(range(BATCH, run.images + 1, BATCH))
     assert events(out)[-1]["images_seen"] == run.images
     skipped = [e["skipped"] for e in events(out) if e["event"] == "progress"]
-    assert skipped[:5] == [0] * 5
-    assert skipped[5:] == [SKIPS_IN_A_ROW] * (len(skipped) - 5), "what was undone is still counted"
+    assert skipped == [0] * 8 + [SKIPS_IN_A_ROW] * (len(skipped) - 8), "what was undone is still counted"
     assert not any("updates skipped" in text for _, text in warnings(out)), "the one sentence says it"
     assert 0 < float(saved.tensors["players/D/bias"]) < run.algorithm.limit
     assert read_status(out)["state"] == "finished"
 
 
 def slower_helps() -> Run:
-    """D's weight: 4.2e-3 at step 5; at the full rate 7.1e-3 at step 10, at half of it 6.3e-3 in the end."""
+    """D's weight is 6.0e-3 at step 8; at the full rate 7.07e-3 at step 11, at half of it 6.75e-3 in the end."""
     d = replace(recipe("gan").adam_d, lr=Linear(1e-3, 0.0, 14 * BATCH), beta1=0.0, beta2=0.9)
     return troubled(24, limit=7e-3, adam_d=d)
 
 
 def test_stopped_when_half_the_rate_does_not_help(tmp_path: Path) -> None:
     run = troubled(60, bad=tuple(range(12, 60)))
-    with pytest.raises(UserError, match="stopped at 160 images.*again, after half the learning rate") as error:
+    with pytest.raises(UserError, match="stopped at 176 images.*again, after half the learning rate") as error:
         session.start(run, tiny.images(), tmp_path / "run")
     out = tmp_path / "run"
     status = read_status(out)
@@ -221,7 +219,7 @@ def test_stopped_when_half_the_rate_does_not_help(tmp_path: Path) -> None:
     for number in checkpoint.numbers(out):
         checkpoint.load(checkpoint.path_of(out, number))
     assert [text for _, text in warnings(out) if "half the" in text] == [
-        "176 images: gradients of 10 updates in a row were not finite; back to 80 images with half the learning rate"
+        "176 images: gradients of 10 updates in a row were not finite; back to 64 images with half the learning rate"
     ]
     with pytest.raises(UserError, match="stopped at"):  # the same again: nothing has changed
         session.resume(out, tiny.images())
@@ -231,8 +229,8 @@ def test_goes_back_to_a_checkpoint_from_before_the_trouble(tmp_path: Path) -> No
     """One saved in the middle of ten failing updates holds sound weights, but the fault may be ahead of it."""
     out = tmp_path / "run"
     with pytest.raises(UserError, match="again"):
-        session.start(troubled(60, bad=tuple(range(8, 60))), tiny.images(), out)
-    assert any("back to 40 images" in text for _, text in warnings(out)), "10 was saved while it failed"
+        session.start(troubled(60, bad=tuple(range(14, 60))), tiny.images(), out)
+    assert any("back to 64 images" in text for _, text in warnings(out)), "that at 128 was saved while it failed"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs fork and SIGKILL")
@@ -245,7 +243,7 @@ def test_killed_around_a_roll_back(case: str, tmp_path: Path, processes: Process
     assert code == (0 if case == "gets through" else 2), text
     operations = [json.loads(line) for line in (tmp_path / "operations").read_text().splitlines()]
     back = max(n for n, (kind, name) in enumerate(operations) if name.startswith(".tmp-events.jsonl"))
-    for n in (*range(back - 7, back + 8, 2), back + 30, len(operations) - 9):
+    for n in (*range(back - 4, back + 6, 2), back + 20, len(operations) - 9):
         out = tmp_path / f"{n}"
         assert processes.run(train_with_hook, run, out, DieAt(n))[0] == -signal.SIGKILL
         assert processes.run(train, run, out)[0] == code
@@ -277,35 +275,3 @@ def test_winning_critic_is_named(tmp_path: Path) -> None:
     said = [text for _, text in warnings(out) if text.startswith("D wins")]
     assert len(said) == 1
     assert "so G learns little" in said[0]
-
-
-def test_watch_speaks_once_and_takes_it_back() -> None:
-    watch = Watch()
-    won = {"accuracy/real": 1.0, "accuracy/fake": 0.99}
-    said = [watch.row(won, 0) for _ in range(WINS_ROWS + 5)]
-    assert [bool(texts) for texts in said] == [n == WINS_ROWS - 1 for n in range(WINS_ROWS + 5)]
-    assert watch.row({"accuracy/real": 0.7, "accuracy/fake": 0.99}, 0) == [
-        "D no longer wins almost always: the game goes on"
-    ]
-    assert watch.row({}, 0) == watch.row({"accuracy/real": 1.0}, 0) == []
-
-
-def test_watch_does_not_call_an_untrained_generator_collapsed() -> None:
-    watch = Watch()
-    assert watch.probe(0.1) == []
-    assert watch.probe(0.6) == []
-    assert "collapsed" in watch.probe(0.2)[0]
-    assert watch.probe(0.2) == [], "once"
-    assert watch.probe(0.45) == [], "not yet"
-    assert watch.probe(0.6) == ["G's images vary again"]
-    assert "collapsed" in watch.probe(0.2)[0], "again, after it had recovered"
-
-
-def test_watch_says_the_same_after_a_resume() -> None:
-    one, other = Watch(), Watch()
-    for diversity in (0.1, 0.7, 0.2, 0.2, 0.8, 0.3):
-        other = Watch(**json.loads(json.dumps(other.state())))
-        assert one.probe(diversity) == other.probe(diversity)
-        assert one.row({"accuracy/real": 1.0, "accuracy/fake": 1.0}, 3) == other.row(
-            {"accuracy/real": 1.0, "accuracy/fake": 1.0}, 3
-        )

@@ -104,9 +104,7 @@ def resume(
 
     `data` is needed, and only needed, if the run was trained on data from Python. Raises UserError.
     """
-    return sample.load(
-        play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device)
-    )
+    return sample.load(play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device))
 
 
 def play(
@@ -224,11 +222,7 @@ def as_dataset(data: Any) -> Dataset:
 def reserve(run: Run, under: Path = RUNS) -> Path:
     """Make the next free folder DATA-ALGORITHM-NUMBER and return it: two processes never get the same."""
     source = run.data.source.rstrip("/\\")
-    name = (
-        "array"
-        if source == FROM_PYTHON
-        else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name.split(".")[0])
-    )
+    name = "array" if source == FROM_PYTHON else re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name.split(".")[0])
     stem = f"{name.strip('-') or 'data'}-{type(run.algorithm).__name__.lower()}"
     pattern = re.compile(re.escape(stem) + r"-(\d+)")
     try:

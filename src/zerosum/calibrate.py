@@ -22,7 +22,9 @@ def calibrate(seconds: float = SECONDS) -> dict[str, float]:
     with torch.no_grad():
         return {
             "matrix_gflops": _rate(lambda: a @ b, 2 * 512**3, seconds / 2),
-            "convolution_gflops": _rate(lambda: functional.conv2d(x, w, padding=1), 2 * 16 * 64 * 64 * 9 * 256, seconds / 2),
+            "convolution_gflops": _rate(
+                lambda: functional.conv2d(x, w, padding=1), 2 * 16 * 64 * 64 * 9 * 256, seconds / 2
+            ),
         }
 
 

@@ -105,7 +105,7 @@ def read_state(path: Path) -> dict[str, Any]:
         seal = content.pop("seal")
         whole = seal == _seal(content)
         known = content["format"] == FORMAT
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise Damaged(f"{path / STATE} cannot be read: {error}") from error
     if not whole:
         raise Damaged(f"{path / STATE} does not match its checksum: it is truncated or altered")

@@ -71,14 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return _fail(
-            f"{error.filename or 'the output'} could not be written: the disk is full; free some space"
-        )
+        return _fail(f"{error.filename or 'the output'} could not be written: the disk is full; free some space")
 
 
 def _fail(message: str) -> int:
     mark = "\x1b[31merror:\x1b[0m" if colour_wanted(sys.stderr) else "error:"
-    print(f"{mark} {message}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")  # set by torchrun
+    print(f"{'' if rank == '0' else f'[rank {rank}] '}{mark} {message}", file=sys.stderr)
     return USER_ERROR
 
 
@@ -113,10 +112,7 @@ def _dispatch(words: list[str]) -> int:
 def overview() -> str:
     """The top-level help."""
     width = max(map(len, COMMANDS))
-    lines = [
-        f"  {name:<{width}}  {cleandoc(kind.__doc__ or '').splitlines()[0]}"
-        for name, kind in COMMANDS.items()
-    ]
+    lines = [f"  {name:<{width}}  {cleandoc(kind.__doc__ or '').splitlines()[0]}" for name, kind in COMMANDS.items()]
     return "\n".join(
         [
             "usage: zerosum COMMAND ...",
@@ -137,18 +133,14 @@ def overview() -> str:
 def description(kind: type[Command]) -> str:
     """What a command's help says above its options."""
     paragraphs = [" ".join(paragraph.split()) for paragraph in cleandoc(kind.__doc__ or "").split("\n\n")]
-    return "\n\n".join(
-        [*paragraphs, "\n".join(["examples:", *(f"  {example}" for example in kind.examples)])]
-    )
+    return "\n\n".join([*paragraphs, "\n".join(["examples:", *(f"  {example}" for example in kind.examples)])])
 
 
 def completion(shell: str) -> str:
     """A script that completes every command and option in bash, zsh or fish."""
     tree: Any = Union[  # noqa: UP007 - built from a table
         tuple(
-            Annotated[
-                kind, tyro.conf.subcommand(name, description=cleandoc(kind.__doc__ or "").splitlines()[0])
-            ]
+            Annotated[kind, tyro.conf.subcommand(name, description=cleandoc(kind.__doc__ or "").splitlines()[0])]
             for name, kind in COMMANDS.items()
         )
     ]

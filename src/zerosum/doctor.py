@@ -60,9 +60,7 @@ def _findings() -> Iterator[Finding]:
     try:
         import torch
     except Exception as error:  # a broken installation fails in many ways
-        yield Finding(
-            "torch", f"cannot be imported: {error}", "bad", "pip install --force-reinstall torch torchvision"
-        )
+        yield Finding("torch", f"cannot be imported: {error}", "bad", "pip install --force-reinstall torch torchvision")
         return
     yield from _processor(torch.get_num_threads())
     yield from _accelerators()
@@ -93,13 +91,9 @@ def _disk(name: str, folder: Path) -> Finding:
     free = shutil.disk_usage(here).free / 2**30
     text = f"{free:.1f} GB free at {here}"
     if not os.access(here, os.W_OK):
-        return Finding(
-            name, f"{here} cannot be written", "note", "choose another place: --out DIR, ZEROSUM_CACHE=DIR"
-        )
+        return Finding(name, f"{here} cannot be written", "note", "choose another place: --out DIR, ZEROSUM_CACHE=DIR")
     low = free < LOW_DISK
-    return Finding(
-        name, text, "note" if low else "good", "free some space, or choose another disk" if low else ""
-    )
+    return Finding(name, text, "note" if low else "good", "free some space, or choose another disk" if low else "")
 
 
 def _processor(threads: int) -> Iterator[Finding]:
@@ -107,9 +101,7 @@ def _processor(threads: int) -> Iterator[Finding]:
 
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     cores = psutil.cpu_count(logical=False) or usable
-    yield Finding(
-        "processor", f"{cores} cores, {usable} usable by this process, {threads} threads by default"
-    )
+    yield Finding("processor", f"{cores} cores, {usable} usable by this process, {threads} threads by default")
     fast = has_fast_bf16()
     yield Finding(
         "bf16",
@@ -142,9 +134,7 @@ def _video() -> Finding:
 
         found = next((name for name in ENCODERS if name in av.codecs_available), None)
     except ImportError as error:
-        return Finding(
-            "film encoder", f"cannot be imported: {error}", "bad", "pip install --force-reinstall av"
-        )
+        return Finding("film encoder", f"cannot be imported: {error}", "bad", "pip install --force-reinstall av")
     if found is None:
         return Finding("film encoder", "none", "bad", "pip install --force-reinstall av")
     return Finding("film encoder", found)

@@ -40,11 +40,7 @@ def _schedule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Schedule] | N
 def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """`X | None` reads like X; "none" is None. (tyro's own rule reports both attempts when neither fits.)"""
     options = get_args(info.type)
-    if (
-        get_origin(info.type) not in (Union, types.UnionType)
-        or len(options) != 2
-        or types.NoneType not in options
-    ):
+    if get_origin(info.type) not in (Union, types.UnionType) or len(options) != 2 or types.NoneType not in options:
         return None
     inner = next(option for option in options if option is not types.NoneType)
     if get_origin(inner) is Literal:
@@ -189,9 +185,7 @@ def split_off(words: Sequence[str], own: dict[str, int]) -> tuple[list[str], lis
             i += 1 + count
         else:
             end = i + 1
-            while (
-                end < len(words) and not equals and (not words[end].startswith("-") or _is_number(words[end]))
-            ):
+            while end < len(words) and not equals and (not words[end].startswith("-") or _is_number(words[end])):
                 end += 1
             rest.extend(words[i:end])
             i = end

@@ -61,9 +61,7 @@ class Sweep:
     def __str__(self) -> str:
         cells = self.cells()
         widths = [max(len(row[i]) for row in cells) for i in range(len(COLUMNS))]
-        return "\n".join(
-            "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in cells
-        )
+        return "\n".join("  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in cells)
 
     def _repr_html_(self) -> str:
         rows = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.cells())
@@ -110,9 +108,7 @@ def _same(run: Run, place: Path) -> None:
     """UserError if the run there has another recipe. What the machine decided does not count."""
     there = runs.from_json(sample.read_recipe(place)["run"])
     if replace(there, threads=run.threads, precision=run.precision) != run:
-        raise UserError(
-            f"out={place.parent}: {place.name} was trained with another recipe; choose another folder"
-        )
+        raise UserError(f"out={place.parent}: {place.name} was trained with another recipe; choose another folder")
 
 
 def _row(seed: int, place: Path) -> dict[str, Any]:

@@ -107,9 +107,7 @@ def compare(a: Path, b: Path) -> tuple[Compared, ...]:
 
 def _compared(what: str, one: dict[str, Any], two: dict[str, Any]) -> Compared:
     names = sorted(one.keys() | two.keys())
-    return Compared(
-        what, len(names), tuple(n for n in names if n not in one or n not in two or one[n] != two[n])
-    )
+    return Compared(what, len(names), tuple(n for n in names if n not in one or n not in two or one[n] != two[n]))
 
 
 def _hashes(saved: checkpoint.Checkpoint) -> dict[str, str]:
@@ -126,9 +124,7 @@ def _timeless(values: dict[str, Any]) -> dict[str, Any]:
 
 def _flat(value: Any, name: str = "") -> dict[str, Any]:
     if isinstance(value, dict) and value:
-        return {
-            k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}/{key}".lstrip("/")).items()
-        }
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{name}/{key}".lstrip("/")).items()}
     return {name: value}
 
 
@@ -176,9 +172,7 @@ def _child(work: Path, name: str, device: str, kill_at: int | None = None) -> No
     )
     wanted = 0 if kill_at is None else -KILL
     if done.returncode != wanted and not (os.name == "nt" and kill_at is not None):
-        raise UserError(
-            f"verify: the {name} run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}"
-        )
+        raise UserError(f"verify: the {name} run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
 
 
 def _play(work: Path, name: str, device: str, kill_at: int | None) -> None:

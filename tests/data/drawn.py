@@ -47,9 +47,7 @@ def zip_of(path: Path, files: dict[str, bytes]) -> Path:
 
 def pngs(count: int, height: int = 6, width: int = 5, prefix: str = "") -> dict[str, bytes]:
     """`count` colour PNGs of noise, named in order."""
-    return {
-        f"{prefix}{i:03}.png": encoded(Image.fromarray(noise(height, width, 3, seed=i))) for i in range(count)
-    }
+    return {f"{prefix}{i:03}.png": encoded(Image.fromarray(noise(height, width, 3, seed=i))) for i in range(count)}
 
 
 def idx_bytes(values: np.ndarray, kind: int = 0x08) -> bytes:

@@ -244,9 +244,7 @@ def test_unsafe_names_in_a_zip_write_nothing(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["in", "x.zip"]
 
 
-def test_a_zip_bomb_and_a_locked_member_are_broken_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zip_bomb_and_a_locked_member_are_broken_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "MAX_FILE", 1000)
     path = zip_of(tmp_path / "x.zip", pngs(2) | {"big.png": bytes(100_000)})
     raw = bytearray(path.read_bytes())
@@ -279,7 +277,7 @@ def test_mixed_sizes_meet_in_the_middle_and_it_is_said(tmp_path: Path) -> None:
     files = {f"{i}.png": encoded(smooth(40 + 10 * i, 80 + 20 * i)) for i in range(5)}
     found = opened(folder_of(tmp_path, files))
     assert found.spec.shape == (3, 64, 128)  # the median is 60 x 120: the nearest multiples of 16
-    assert any("64 x 128" in note and "--data.size" in note for note in found.notes)
+    assert any("64 x 128" in note and "--size" in note for note in found.notes)
 
 
 def test_large_images_are_brought_to_256(tmp_path: Path) -> None:
@@ -336,7 +334,13 @@ def test_progress_is_told_and_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "hint"),
-    [("digitz", "digits"), ("fashion_mnist", "fashion-mnist"), ("CIFAR10", "cifar10"), ("", "digits"), ("q", "give|Give")],
+    [
+        ("digitz", "digits"),
+        ("fashion_mnist", "fashion-mnist"),
+        ("CIFAR10", "cifar10"),
+        ("", "digits"),
+        ("q", "give|Give"),
+    ],
 )
 def test_a_source_that_is_not_there_is_answered_with_the_nearest(source: str, hint: str) -> None:
     with pytest.raises(UserError, match=hint):
@@ -345,7 +349,7 @@ def test_a_source_that_is_not_there_is_answered_with_the_nearest(source: str, hi
 
 def test_a_path_with_a_slip_is_answered_with_its_neighbour(tmp_path: Path) -> None:
     folder_of(tmp_path / "photos", pngs(2))
-    with pytest.raises(UserError, match="did you mean .*photos"):
+    with pytest.raises(UserError, match=r"did you mean .*photos"):
         opened(tmp_path / "photo")
 
 

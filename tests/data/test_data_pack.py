@@ -22,13 +22,13 @@ from zerosum.data import open as open_data
 from zerosum.errors import UserError
 
 
-@pytest.fixture()
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     broken = {"b/zzz.png": b"broken"}
     return folder_of(tmp_path / "source", pngs(6, prefix="a/") | pngs(6, prefix="b/") | broken)
 
 
-@pytest.fixture()
+@pytest.fixture
 def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 

@@ -45,7 +45,7 @@ def test_the_error_names_the_nearest_sizes_and_both_remedies() -> None:
         stages_for((3, 92, 112))
     assert str(caught.value) == (
         "data.size=92x112: the network halves the image 4 times, so height and width must be "
-        "multiples of 16; the nearest are 96x112 and 80x112; give --data.size 96 112 or --networks.stages 2"
+        "multiples of 16; the nearest are 96x112 and 80x112; give --size 96 112 or --algorithm.networks.stages 2"
     )
 
 
@@ -84,10 +84,10 @@ def test_growing_to_the_nearest_size_can_add_a_stage() -> None:
     ("shape", "stages", "words"),
     [
         ((2,), None, "has shape"),
-        ((1, 3, 9), None, "data.size=3x9: the smallest image is 4x4; give --data.size 4 9"),
+        ((1, 3, 9), None, "data.size=3x9: the smallest image is 4x4; give --size 4 9"),
         ((1, 8, 8), 0, "networks.stages=0"),
-        ((1, 5, 7), None, "halves the image once.*the nearest are 6x8 and 4x6; give --data.size 6 8$"),
-        ((1, 28, 28), 5, "the nearest is 32x32; give --data.size 32 32 or --networks.stages 2"),
+        ((1, 5, 7), None, "halves the image once.*the nearest are 6x8 and 4x6; give --size 6 8$"),
+        ((1, 28, 28), 5, "the nearest is 32x32; give --size 32 32 or --algorithm.networks.stages 2"),
     ],
 )
 def test_impossible_shapes(shape: tuple[int, ...], stages: int | None, words: str) -> None:

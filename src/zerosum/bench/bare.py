@@ -40,12 +40,15 @@ def draws(values: np.ndarray, batch: int, latent: int) -> Draws:
 class Bare:
     """Networks, optimisers and averaged weights, and nothing else."""
 
-    def __init__(self, networks: Mapping[str, nn.Module], adam_g: Adam, adam_d: Adam, draws: Draws, decay: float) -> None:
+    def __init__(
+        self, networks: Mapping[str, nn.Module], adam_g: Adam, adam_d: Adam, draws: Draws, decay: float
+    ) -> None:
         self.G, self.D = copy.deepcopy(networks["G"]), copy.deepcopy(networks["D"])
         self.opt_g, self.opt_d = _adam(self.G, adam_g), _adam(self.D, adam_d)
         self.ema = copy.deepcopy(self.G).requires_grad_(False)
         self.draws, self.decay = draws, decay
-        self._mean, self._live = list(self.ema.parameters()), list(self.G.parameters())
+        self._mean: tuple[Tensor, ...] = tuple(self.ema.parameters())
+        self._live: tuple[Tensor, ...] = tuple(self.G.parameters())
         self._pairs = list(zip(self.ema.buffers(), self.G.buffers(), strict=True))
 
     @torch.no_grad()
@@ -56,7 +59,9 @@ class Bare:
 
 
 def _adam(network: nn.Module, adam: Adam) -> torch.optim.Optimizer:
-    return torch.optim.Adam(network.parameters(), lr=adam.lr(0), betas=(adam.beta1, adam.beta2), eps=adam.eps, fused=True)
+    return torch.optim.Adam(
+        network.parameters(), lr=adam.lr(0), betas=(adam.beta1, adam.beta2), eps=adam.eps, fused=True
+    )
 
 
 Step = Callable[[Bare], None]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from zerosum import algorithms, pictures, recipes
+from zerosum.algorithms.dcgan import DCGAN
 from zerosum.bench import judge as judges
 from zerosum.bench.judge import Convolutional, Fit, Judge
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
@@ -18,14 +18,16 @@ from zerosum.bench.report import Column, Report, Table, at_least, below
 from zerosum.bench.training import TIMES, settled, shortened, train
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data
-from zerosum.networks import DCGAN
+from zerosum.networks import DCGAN as Networks
 from zerosum.run import Run
 
 SEEDS = (0, 1, 2)
 SAMPLES = 1_000
 PAIRS = 16  # samples shown beside their nearest neighbours
 SECONDS, CLASSES, RAREST, CONFIDENCE, ACCURACY = 90.0, 10, 0.04, 0.90, 0.97
-SOURCE = "digits of scikit-learn (Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, test part), embedded"
+SOURCE = (
+    "digits of scikit-learn (Alpaydin and Kaynak 1998, Optical Recognition of Handwritten Digits, test part), embedded"
+)
 JUDGES: dict[str, Fit] = {
     "logistic regression": judges.logistic,
     "support vectors": judges.support_vectors,
@@ -43,22 +45,20 @@ def measure(bench: Bench) -> Report:
     samples = 100 if bench.quick else SAMPLES
     train_data, test_data = (Data(source="digits", split=s) for s in ("train", "test"))
     train_set, test_set = open_source(train_data), open_source(test_data)
-    real, held_out, labels = train_set.values, test_set.values, test_set.labels
-    assert train_set.labels is not None
+    real, held_out, labels, held_out_labels = train_set.values, test_set.values, train_set.labels, test_set.labels
     assert labels is not None
+    assert held_out_labels is not None
     data = (data_record(train_data, train_set, SOURCE), data_record(test_data, test_set, SOURCE))
     candidates = {"logistic regression": JUDGES["logistic regression"]} if bench.quick else JUDGES
 
     # The judge: chosen and fitted on the training side alone.
     protocol = {"data": list(data), "candidates": list(candidates)}
-    choice = bench.arm(
-        "judge", 0, protocol, lambda: judges.cross_validation(candidates, train_set.values, train_set.labels)
-    )
+    choice = bench.arm("judge", 0, protocol, partial(judges.cross_validation, candidates, real, labels))
 
     @cache
     def judge() -> tuple[Judge, float]:
         """Fitted only if something is left to measure; and its confidence on held-out digits."""
-        fitted = JUDGES[choice["chosen"]](real, train_set.labels)
+        fitted = JUDGES[choice["chosen"]](real, labels)
         return fitted, float(fitted(held_out).max(1).mean())
 
     held_out_distance = judges.nearest(held_out, real)[0]
@@ -74,7 +74,10 @@ def measure(bench: Bench) -> Report:
 
     protocol = {"data": list(data), "judge": choice["chosen"], "samples": samples}
     controls = {
-        "held-out digits": lambda: {**examine(held_out), "accuracy": judges.accuracy(judge()[0], held_out, labels)},
+        "held-out digits": lambda: {
+            **examine(held_out),
+            "accuracy": judges.accuracy(judge()[0], held_out, held_out_labels),
+        },
         "shuffled pixels": lambda: examine(judges.shuffled(held_out)),
         "the mean digit": lambda: examine(judges.mean_image(real, samples)),
     }
@@ -107,13 +110,13 @@ def _dcgan(minutes: float) -> Run:
     """DCGAN's own settings, narrower, for as long as the recipe took."""
     s = algorithms.settings("dcgan")
     return Run(
-        data=Data(source="digits"), algorithm=replace(s.algorithm, networks=DCGAN(latent=100, width=32)), adam_g=s.adam_g,
+        data=Data(source="digits"), algorithm=DCGAN(networks=Networks(latent=100, width=32)), adam_g=s.adam_g,
         adam_d=s.adam_d, batch_size=s.batch_size, minutes=max(minutes, 0.01), ema_half_life=s.ema_half_life,
     )  # fmt: skip
 
 
 def _pairs(images: np.ndarray, real: np.ndarray) -> Any:
-    """The first samples above their nearest training images; then those samples that come nearest to one, above theirs."""
+    """The first samples above their nearest training images; then the samples that come nearest to one, above theirs."""
     distance, index = judges.nearest(images, real)
     nearest = np.argsort(distance, kind="stable")[:PAIRS]
     first = np.arange(len(nearest))
@@ -143,15 +146,18 @@ def _report(bench: Bench, data: Any, choice: Result, rows: Mapping[str, list[Res
     return Report(
         title="Digits: the default recipe",
         about=(
-            "scikit-learn's 8x8 digits, unconditional. A fixed random fifth of each class is held out: neither the GAN nor "
-            f"the judge sees it in training. {SAMPLES:,} samples are drawn from the averaged generator at the end, none "
-            "chosen. The judge is the candidate with the lowest log loss in 5-fold cross-validation on the training digits "
-            f"({choice['chosen']}); its confidence is the mean of its largest probability.",
-            "Distances are Euclidean over the 64 pixels, black 0 and white 1. If samples were copies, they would lie nearer to "
-            f"the training set than the {held_out['judged']} held-out digits do, of which 1 % lie nearer than the 1st "
-            "percentile. With so few held-out digits that percentile rests on three or four of them.",
-            "Controls: held-out digits judged as if they were samples (the ceiling), the same with their pixels shuffled, and "
-            "the mean training digit (the floor); and a plain DCGAN of width 32, trained as long as the recipe was on average.",
+            "scikit-learn's 8x8 digits, unconditional. A fixed random fifth of each class is held out: neither "
+            f"the GAN nor the judge sees it in training. {SAMPLES:,} samples are drawn from the averaged generator "
+            "at the end, none chosen. The judge is the candidate with the lowest log loss in 5-fold "
+            f"cross-validation on the training digits ({choice['chosen']}); its confidence is the mean of its "
+            "largest probability.",
+            "Distances are Euclidean over the 64 pixels, black 0 and white 1. If samples were copies, they would "
+            f"lie nearer to the training set than the {held_out['judged']} held-out digits do, of which 1 % lie "
+            "nearer than the 1st percentile. With so few held-out digits that percentile rests on three or four "
+            "of them.",
+            "Controls: held-out digits judged as if they were samples (the ceiling), the same with their pixels "
+            "shuffled, and the mean training digit (the floor); and a plain DCGAN of width 32, trained as long as "
+            "the recipe was on average.",
         ),
         data=data,
         tables=(
@@ -167,8 +173,8 @@ def _report(bench: Bench, data: Any, choice: Result, rows: Mapping[str, list[Res
             (f"{folder}.png", f"64 samples of the recipe, seed {seed}, none chosen."),
             (
                 f"{folder}-neighbours.png",
-                "Rows 1 and 2: the first samples and, below each, its nearest training digit. Rows 3 and 4: the samples that "
-                "come nearest to a training digit, and those digits.",
+                "Rows 1 and 2: the first samples and, below each, its nearest training digit. Rows 3 and 4: the "
+                "samples that come nearest to a training digit, and those digits.",
             ),
         ),
     )

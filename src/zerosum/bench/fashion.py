@@ -58,7 +58,7 @@ def measure(bench: Bench) -> Report:
 
     @cache
     def judge() -> tuple[Judge, float]:
-        """Trained on the real training images if something is left to measure; and its confidence on the test images."""
+        """Trained on real images if something is left to measure; and its confidence on the test images."""
         fitted = candidate(train_set.values, labels)
         return fitted, float(fitted(test_set.values).max(1).mean())
 
@@ -83,7 +83,10 @@ def measure(bench: Bench) -> Report:
 
     protocol = {"data": list(known), "samples": samples, "judge": f"{candidate}", "features": weak.name}
     controls: dict[str, Callable[[], Result]] = {
-        "test images": lambda: {**examine(others), "accuracy": judges.accuracy(judge()[0], test_set.values, test_labels)},
+        "test images": lambda: {
+            **examine(others),
+            "accuracy": judges.accuracy(judge()[0], test_set.values, test_labels),
+        },
         "shuffled pixels": lambda: examine(judges.shuffled(others)),
         "the mean image": lambda: examine(judges.mean_image(train_set.values, samples)),
     }
@@ -107,17 +110,21 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Fashion-MNIST in minutes",
         about=(
-            f"28x28, unconditional, {samples:,} samples of the averaged generator at the end, none chosen. 'pick' is what "
-            "`zerosum train fashion-mnist --minutes 5` uses; dcgan and r3gan are the papers' algorithms as the recipes have them.",
-            "The judge is a small convolutional network trained for one pass over the real training images. The kernel distance "
-            f"(unbiased, cubic) is between {samples:,} samples and {samples:,} test images in features that are weak by design "
-            f"({weak.name}); it is no FID, and compares only within this table. Real training images in place of samples give "
-            f"{floors['floor_mean']:.5f} ({floors['floor_low']:.5f} .. {floors['floor_high']:.5f} in {FLOORS} draws): the floor.",
+            f"28x28, unconditional, {samples:,} samples of the averaged generator at the end, none chosen. 'pick' "
+            "is what `zerosum train fashion-mnist --minutes 5` uses; dcgan and r3gan are the papers' algorithms "
+            "as the recipes have them.",
+            "The judge is a small convolutional network trained for one pass over the real training images. The "
+            f"kernel distance (unbiased, cubic) is between {samples:,} samples and {samples:,} test images in "
+            f"features that are weak by design ({weak.name}); it is no FID, and compares only within this table. "
+            f"Real training images in place of samples give {floors['floor_mean']:.5f} ({floors['floor_low']:.5f} "
+            f".. {floors['floor_high']:.5f} in {FLOORS} draws): the floor.",
             "Controls: other test images, the same with their pixels shuffled, and the mean training image.",
         ),
         data=known,
         tables=(Table("What came of it", (*judges.VERDICT, *NEARNESS, *TIMES), rows),),
-        targets=(at_least("the judge's accuracy on test images", [rows["test images"][0]["accuracy"]], ACCURACY, ".1%"),),
+        targets=(
+            at_least("the judge's accuracy on test images", [rows["test images"][0]["accuracy"]], ACCURACY, ".1%"),
+        ),
         pictures=tuple(
             (f"{bench.name}/{arm}-seed{seed}.png", f"{arm}, seed {seed}: {SHOWN} samples, none chosen.") for arm in arms
         ),

@@ -141,7 +141,10 @@ def _shifted(x: Tensor) -> Tensor:
     """Each image moved by -1, 0 or 1 pixels along both axes; what comes in is black."""
     n, _, height, width = x.shape
     padded = F.pad(x, (1, 1, 1, 1), value=-1.0)
-    y, across = torch.randint(3, (n, 1, 1)) + torch.arange(height)[:, None], torch.randint(3, (n, 1, 1)) + torch.arange(width)
+    y, across = (
+        torch.randint(3, (n, 1, 1)) + torch.arange(height)[:, None],
+        torch.randint(3, (n, 1, 1)) + torch.arange(width),
+    )
     return padded[torch.arange(n)[:, None, None], :, y, across].permute(0, 3, 1, 2)
 
 

@@ -6,12 +6,14 @@ import statistics
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from zerosum.algorithms.dcgan import DCGAN
 from zerosum.algorithms.r3gan import R3GAN
 from zerosum.bench import bare as bare_loops
 from zerosum.bench import overhead
@@ -22,7 +24,7 @@ from zerosum.bench.training import settled
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Batch, Players, Turn
-from zerosum.networks import DCGAN
+from zerosum.networks import DCGAN as Convolutional
 from zerosum.recipes import estimate
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.recipes.images import quick as default_pick
@@ -83,24 +85,28 @@ def measure(bench: Bench) -> Report:
         for seed in bench.seeds:
             run = settled(bench, arm.run, seed)
             protocol = {"run": recipe(run), "data": arm.dataset.fingerprint, "steps": arm.steps}
-            rows[name].append(bench.arm(name, seed, protocol, lambda w=work, a=arm, r=run: w(a, r)))
+            rows[name].append(bench.arm(name, seed, protocol, partial(work, arm, run)))
     parts = {name: [r["parts"] for r in results] for name, results in rows.items() if name != "control"}
     return Report(
         title="The loop against a bare PyTorch loop",
         about=(
-            "The same networks from the same weights, the same losses, fused Adam, the same average of weights; batches from a "
-            "NumPy array, latents from torch.randn in the bare loop and addressed ones in ours. One process takes one step of "
-            "the bare loop, one of ours, and so on; ours is everything from the end of a bare step to the beginning of the "
-            f"next, with the logs, grids and checkpoints of a run of {LENGTH:.0f} s. Medians over the steps of a run. The "
-            f"target for steps of {LONG_STEP:.0f} ms and more is the ratio; below, the cost a turn.",
-            "control is the bare loop against itself: how far from 1 chance alone goes. r3gan is what `zerosum train` picks for "
-            "small images, dcgan the paper's algorithm at width 32, both at 28x28 and batch 64; the tiny ones are their settings "
-            "for points in the plane.",
-            "The parts of our cost are timed one by one, in milliseconds a step, less what the bare loop spends on the same; "
-            "what they leave of the whole is unexplained: caches, allocation, and whatever is not listed.",
+            "The same networks from the same weights, the same losses, fused Adam, the same average of weights; "
+            "batches from a NumPy array, latents from torch.randn in the bare loop and addressed ones in ours. "
+            "One process takes one step of the bare loop, one of ours, and so on; ours is everything from the end "
+            "of a bare step to the beginning of the next, with the logs, grids and checkpoints of a run of "
+            f"{LENGTH:.0f} s. Medians over the steps of a run. The target for steps of {LONG_STEP:.0f} ms and more "
+            "is the ratio; below, the cost a turn.",
+            "control is the bare loop against itself: how far from 1 chance alone goes. r3gan is what `zerosum "
+            "train` picks for small images, dcgan the paper's algorithm at width 32, both at 28x28 and batch 64; "
+            "the tiny ones are their settings for points in the plane, with one thread.",
+            "The parts of our cost are timed one by one, in milliseconds a step, less what the bare loop spends "
+            "on the same; what they leave of the whole is unexplained: caches, allocation, and whatever is not "
+            "listed.",
         ),
         data=(
-            data_record(NOISE, arms["dcgan"].dataset, "uniform noise as uint8 images, from a fixed key: speed asks for no more"),
+            data_record(
+                NOISE, arms["dcgan"].dataset, "uniform noise as uint8 images, from a fixed key: speed asks for no more"
+            ),
             data_record(NOISE, arms["dcgan-tiny"].dataset, "normal points in the plane, from a fixed key"),
         ),
         tables=(
@@ -131,17 +137,18 @@ def _target(name: str, results: list[Result]) -> Target:
 def _arms(quick: bool) -> dict[str, Arm]:
     images, points = _noise(10 if quick else 60_000)
     long, short = (3, 3) if quick else (300, 1_500)
-    narrow = DCGAN(latent=100, width=8 if quick else 32)
-    dcgan = from_settings("dcgan", NOISE)
-    dcgan = replace(dcgan, algorithm=replace(dcgan.algorithm, networks=narrow))
-    pick = default_pick(NOISE)
+    narrow = Convolutional(latent=100, width=8 if quick else 32)
+    dcgan, pick = from_settings("dcgan", NOISE), default_pick(NOISE)
+    dcgan = replace(dcgan, algorithm=DCGAN(networks=narrow))
     if quick:
-        pick = replace(pick, algorithm=replace(pick.algorithm, networks=replace(narrow, norm_critic=False)))
+        pick = replace(pick, algorithm=R3GAN(networks=replace(narrow, norm_critic=False)))
+    # As `zerosum train` would: networks this small are quicker with one thread.
+    toys = {name: replace(from_settings(name, NOISE, toy=True), threads=1) for name in ("dcgan", "r3gan")}
     return {
         "dcgan": Arm(dcgan, images, long),
         "r3gan": Arm(pick, images, long),
-        "dcgan-tiny": Arm(from_settings("dcgan", NOISE, toy=True), points, short),
-        "r3gan-tiny": Arm(from_settings("r3gan", NOISE, toy=True), points, short),
+        "dcgan-tiny": Arm(toys["dcgan"], points, short),
+        "r3gan-tiny": Arm(toys["r3gan"], points, short),
     }
 
 

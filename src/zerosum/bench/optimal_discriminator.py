@@ -1,10 +1,11 @@
-"""D between two known Gaussians against the closed form: D*(x) = p_data(x) / (p_data(x) + p_g(x)) (Goodfellow 2014, prop. 1)."""
+"""D between two known Gaussians against the closed form, p_data / (p_data + p_g) (Goodfellow et al. 2014, prop. 1)."""
 
 from __future__ import annotations
 
 import math
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,21 +71,19 @@ def measure(bench: Bench) -> Report:
     for offset in OFFSETS:
         run = _run(data, offset, IMAGES // 100 if bench.quick else IMAGES)
         rows[f"m = {offset:g}"] = [
-            bench.arm(
-                f"m{offset:g}", seed, {"data": known, "run": recipe(settled(bench, run, seed))},
-                lambda run=settled(bench, run, seed): _examine(run, dataset),
-            )
-            for seed in bench.seeds
-        ]  # fmt: skip
+            bench.arm(f"m{offset:g}", r.seed, {"data": known, "run": recipe(r)}, partial(_examine, r, dataset))
+            for r in (settled(bench, run, seed) for seed in bench.seeds)
+        ]
     return Report(
         title="The optimal discriminator",
         about=(
-            "Real points are N(0, 1), G's are N(m, 1) and stay so. D is a small feed-forward network, trained by the original "
-            "game's loss through the same turns as every run. The best D's logit is log p_data(x) - log p_g(x) = m^2/2 - m x "
-            "(Goodfellow et al. 2014, proposition 1); the error is the largest absolute difference of logits from -2 to m + 2, "
-            f"and its mean under the real points' density. D saw {IMAGES:,} points of either kind.",
-            "The target is for m = 1. With m = 2 the two hardly meet: of a million points of G some 30 lie below x = -2, where the "
-            "logit is 6, so no finite sample settles it there.",
+            "Real points are N(0, 1), G's are N(m, 1) and stay so. D is a small feed-forward network, trained by "
+            "the original game's loss through the same turns as every run. The best D's logit is log p_data(x) - "
+            "log p_g(x) = m^2/2 - m x (Goodfellow et al. 2014, proposition 1); the error is the largest absolute "
+            f"difference of logits from -2 to m + 2, and its mean under the real points' density. D saw {IMAGES:,} "
+            "points of either kind.",
+            "The target is for m = 1. With m = 2 the two hardly meet: of a million points of G some 30 lie below "
+            "x = -2, where the logit is 6, so no finite sample settles it there.",
         ),
         data=(known,),
         tables=(
@@ -99,7 +98,9 @@ def measure(bench: Bench) -> Report:
                 rows,
             ),
         ),
-        targets=(at_most("largest error of a logit, m = 1", [r["largest_error"] for r in rows["m = 1"]], ERROR, ".3f"),),
+        targets=(
+            at_most("largest error of a logit, m = 1", [r["largest_error"] for r in rows["m = 1"]], ERROR, ".3f"),
+        ),
     )
 
 
@@ -107,7 +108,7 @@ def _run(data: Data, offset: float, images: int) -> Run:
     adam = Adam(lr=Cosine(2e-3, 0.0, images), beta1=0.9)
     return Run(
         data=data, algorithm=FixedGenerator(offset=offset), adam_g=adam, adam_d=adam, batch_size=BATCH, images=images,
-        ema_half_life=Constant(0),
+        ema_half_life=Constant(0), threads=1,
     )  # fmt: skip
 
 

@@ -40,10 +40,12 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
             loader.real(purpose, first, count)
 
     def seed() -> None:
-        torch.manual_seed(randomness.torch_seed(training.run.seed, "step/0", time.perf_counter_ns()))
+        training.engine.seed(randomness.torch_seed(training.run.seed, "step/0", time.perf_counter_ns()))
 
     def rates() -> None:
-        for optimiser, settings in zip(training.optimisers.values(), (training.run.adam_g, training.run.adam_d), strict=True):
+        for optimiser, settings in zip(
+            training.optimisers.values(), (training.run.adam_g, training.run.adam_d), strict=True
+        ):
             for group in optimiser.param_groups:
                 group["lr"] = settings.lr(training.seen)
 
@@ -61,7 +63,7 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
     @torch.no_grad()
     def guard() -> None:  # as in `game.Turns`, on weights in place of gradients
         for parameters in networks:
-            bool(torch.isfinite(torch.stack(torch._foreach_norm(parameters)).norm()))
+            bool(torch.isfinite(torch.stack(torch._foreach_norm(tuple(parameters))).norm()))
 
     def scores() -> None:
         turns.note(real=logits[0], fake=logits[1])
@@ -88,7 +90,10 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         "average": (average, bare.average),
         "housekeeping": (housekeeping, None),
     }
-    return {name: _ms(ours, repeats) - (0.0 if theirs is None else _ms(theirs, repeats)) for name, (ours, theirs) in pairs.items()}
+    return {
+        name: _ms(ours, repeats) - (0.0 if theirs is None else _ms(theirs, repeats))
+        for name, (ours, theirs) in pairs.items()
+    }
 
 
 def _ms(work: Work, repeats: int) -> float:

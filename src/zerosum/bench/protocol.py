@@ -1,4 +1,4 @@
-"""What every benchmark has in common: options, one file per finished measurement, and the record of the circumstances."""
+"""What every benchmark has in common: options, one file per finished measurement, a record of the circumstances."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class Bench:
     def publish(self, found: report.Report) -> bool:
         """Write `<name>.json` and `<name>.md`, print both tables; whether every target was met."""
         record = plain({"benchmark": self.name, **report.to_json(found), "environment": report.together(self.records)})
-        atomic.write_file(self.out / f"{self.name}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
+        atomic.write_file(
+            self.out / f"{self.name}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
+        )
         text = report.markdown(found, self.name, self.records, quick=self.quick)
         atomic.write_file(self.out / f"{self.name}.md", text.encode())
         report.show(found)

@@ -177,10 +177,18 @@ def markdown(report: Report, name: str, records: Sequence[Mapping[str, Any]], *,
 def _circumstances(report: Report, records: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [f"- data: {d['source']}; {d['split']}: {d['count']:,}, sha256 `{d['sha256']}`" for d in report.data]
     places = [record["environment"] for record in records]
-    commits = sorted({f"{p['commit'] or 'unknown'}{' with changes' if p['changed_since_commit'] else ''}" for p in places})
-    machines = sorted({f"{p['system']}, {p['cores']} cores, {p['memory_gigabytes']} GB, Python {p['python']}" for p in places})
+    commits = sorted(
+        {f"{p['commit'] or 'unknown'}{' with changes' if p['changed_since_commit'] else ''}" for p in places}
+    )
+    machines = sorted(
+        {f"{p['system']}, {p['cores']} cores, {p['memory_gigabytes']} GB, Python {p['python']}" for p in places}
+    )
     versions = sorted({", ".join(f"{k} {v}" for k, v in p["versions"].items()) for p in places})
-    lines += [f"- commit: {'; '.join(commits)}", f"- machine: {'; '.join(machines)}", f"- versions: {'; '.join(versions)}"]
+    lines += [
+        f"- commit: {'; '.join(commits)}",
+        f"- machine: {'; '.join(machines)}",
+        f"- versions: {'; '.join(versions)}",
+    ]
     lines += [f"- threads: {', '.join(sorted({str(p['threads']) for p in places}))}; fp32 on the processor"]
     if places:
         speeds = [_cell([p["calibration"][k] for p in places], ".0f") for k in ("matrix_gflops", "convolution_gflops")]
@@ -204,7 +212,9 @@ def show(report: Report) -> None:
         console.print(_rich(table.title, _header(table), [[Text(c) for c in row] for row in _cells(table)]))
     if report.targets:
         verdicts = [Text("pass", "green") if t.met else Text("MISS", "bold red") for t in report.targets]
-        rows = [[Text(t.what), Text(t.wanted), Text(t.measured), v] for t, v in zip(report.targets, verdicts, strict=True)]
+        rows = [
+            [Text(t.what), Text(t.wanted), Text(t.measured), v] for t, v in zip(report.targets, verdicts, strict=True)
+        ]
         console.print(_rich("Targets", ["target", "wanted, of every run", "measured", ""], rows))
 
 

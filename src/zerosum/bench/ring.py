@@ -1,4 +1,4 @@
-"""Eight Gaussians on a ring: which algorithm finds them all, how many samples lie in one, and what collapse looks like."""
+"""Eight Gaussians on a ring: which algorithm finds them all, and what collapse looks like."""
 
 from __future__ import annotations
 
@@ -76,12 +76,12 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Eight Gaussians on a ring",
         about=(
-            "A ring of radius 2, sigma 0.1, 100,000 training points. "
-            f"{SAMPLES:,} samples of the averaged generator at the end; a mode counts with at least 2 % of them within 3 sigma "
-            "of its centre. Every algorithm plays with the toy settings of its own file, at most 60 s. A perfect sampler has "
-            "98.9 % of its samples within 3 sigma; the fresh points show what that looks like at this number.",
-            "gan is the original with its non-saturating loss, gan-minimax with the value function itself: "
-            "their collapse is known and shown for comparison. The kernel distance (unbiased, cubic, on coordinates) is "
+            f"A ring of radius 2, sigma 0.1, 100,000 training points. {SAMPLES:,} samples of the averaged "
+            "generator at the end; a mode counts with at least 2 % of them within 3 sigma of its centre. Every "
+            "algorithm plays with the toy settings of its own file, at most 60 s. A perfect sampler has 98.9 % of "
+            "its samples within 3 sigma; the fresh points show what that looks like at this number.",
+            "gan is the original with its non-saturating loss, gan-minimax with the value function itself: their "
+            "collapse is known and shown for comparison. The kernel distance (unbiased, cubic, on coordinates) is "
             f"between {KERNEL_SAMPLES:,} samples and {KERNEL_SAMPLES:,} fresh points.",
         ),
         data=known,

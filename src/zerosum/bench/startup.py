@@ -6,6 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, Target, below
@@ -36,7 +37,7 @@ def measure(bench: Bench) -> Report:
         }  # fmt: skip
 
     rows = {
-        name: [bench.arm(name.strip("-").replace(" ", "-"), 0, {"runs": runs, "code": code}, lambda code=code: work(code))]
+        name: [bench.arm(name.strip("-").replace(" ", "-"), 0, {"runs": runs, "code": code}, partial(work, code))]
         for name, code in COMMANDS.items()
     }
     targets = [below(f"{name}, s", [rows[name][0]["seconds"]], SECONDS, ".2f") for name in WANTED]
@@ -45,8 +46,8 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Startup",
         about=(
-            f"Wall time of a whole process: the median of {runs} after a first one, which is listed by itself (it may have to "
-            "read from the disk and compile).",
+            f"Wall time of a whole process: the median of {runs} after a first one, which is listed by itself (it "
+            "may have to read from the disk and compile).",
         ),
         data=(),
         tables=(

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from PIL import Image
 
 from zerosum import sample, session
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column
 from zerosum.data.spec import Dataset
-from zerosum.recipes import estimate
+from zerosum.recipes import quickest
 from zerosum.recipes.base import with_cadence
 from zerosum.run import Run
 from zerosum.runlog import read_status
@@ -24,35 +25,39 @@ TIMES = (
     Column("wall_seconds", "with film and report, s", ".1f"),
     Column("images_seen", "images seen", ",.0f"),
     Column("images_per_second", "images/s", ",.0f"),
+    Column("threads", "threads", ".3g"),
 )
 
 
 def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Model, Result]:
     """Train from the beginning, whatever was there, and return the averaged generator and the times.
 
-    `wall_seconds` is everything: networks, first and last checkpoint, film and report too. A run that lasts so many
-    minutes gets its cadence of grids and checkpoints from its speed here, measured before.
+    `wall_seconds` is everything: networks, first and last checkpoint, film and report too. As with `zerosum train`,
+    the run takes one thread or all, whichever is quicker here; if it lasts so many minutes, its cadence of grids and
+    checkpoints comes from that trial too. The trial is not in the times.
     """
     folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
     if folder.exists():
         shutil.rmtree(folder)
+    rate, threads = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
+    run = replace(run, threads=threads)
     if run.images is None and run.minutes is not None:
-        rate = estimate(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
         run = with_cadence(run, max(1, int(rate * 60 * run.minutes)))
     began = time.perf_counter()
     session.start(run, dataset, folder, device="cpu")
     wall = time.perf_counter() - began
+    torch.set_num_threads(bench.options.threads)
     status = read_status(folder)
     if status["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order
         raise KeyboardInterrupt
     seconds, images = status["seconds"], status["images_seen"]
-    times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images}
+    times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images, "threads": threads}
     return sample.load(folder), {**times, "images_per_second": images / seconds}
 
 
 def settled(bench: Bench, run: Run, seed: int) -> Run:
-    """A recipe as a benchmark plays it: this seed, these threads, fp32."""
-    return replace(run, seed=seed, threads=bench.options.threads, precision="fp32")
+    """A recipe as a benchmark plays it: this seed, at most these threads, fp32."""
+    return replace(run, seed=seed, threads=run.threads or bench.options.threads, precision="fp32")
 
 
 def shortened(run: Run, images: int) -> Run:

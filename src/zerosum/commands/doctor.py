@@ -29,11 +29,7 @@ class Doctor(Command):
         findings = doctor.examine()
         usable = all(finding.state != "bad" for finding in findings)
         if self.json:
-            print(
-                json.dumps(
-                    {"usable": usable, "findings": [dataclasses.asdict(f) for f in findings]}, indent=1
-                )
-            )
+            print(json.dumps({"usable": usable, "findings": [dataclasses.asdict(f) for f in findings]}, indent=1))
         else:
             width = max(len(finding.name) for finding in findings)
             for finding in findings:

@@ -53,11 +53,7 @@ class List(Command):
 
 def find(folder: Path) -> list[dict[str, Any]]:
     """One record per run folder in `folder`, by name; a broken one is there with state "unreadable"."""
-    inside = (
-        [folder]
-        if (folder / RECIPE).exists()
-        else sorted(p for p in folder.iterdir() if (p / RECIPE).exists())
-    )
+    inside = [folder] if (folder / RECIPE).exists() else sorted(p for p in folder.iterdir() if (p / RECIPE).exists())
     return [_row(path) for path in inside]
 
 
@@ -67,9 +63,7 @@ def _row(path: Path) -> dict[str, Any]:
         recipe = json.loads((path / RECIPE).read_text(encoding="utf-8"))
         status = read_status(path)
         scores = [
-            e["kernel_distance"]
-            for e in read_events(path)
-            if e.get("event") == "probe" and "kernel_distance" in e
+            e["kernel_distance"] for e in read_events(path) if e.get("event") == "probe" and "kernel_distance" in e
         ]
         stamp = path / STATUS if (path / STATUS).exists() else path / RECIPE
         return row | {
@@ -92,7 +86,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name in ("run", "state", "data", "algorithm"):
         table.add_column(name, overflow="fold")
     for name in ("images", "minutes", "score"):

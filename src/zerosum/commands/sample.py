@@ -99,9 +99,7 @@ class Sample(Command):
         if self.film is not None and self.film.suffix.lower() not in FILMS:
             raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
         if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
-            raise UserError(
-                f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image"
-            )
+            raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
 
@@ -193,17 +191,13 @@ class Sample(Command):
     def _text(self, samples: Samples) -> dict[str, str]:
         """What every PNG says of itself: that it is generated, by what, from which seed."""
         return {
-            name: str(value)
-            for name, value in self._record(samples).items()
-            if value is not None and name != "count"
+            name: str(value) for name, value in self._record(samples).items() if value is not None and name != "count"
         }
 
 
 def _images_only(samples: Samples, out: Path) -> None:
     if samples.images.ndim != 4:
-        raise UserError(
-            f"{out}: this run makes points, not images; give --out a name that ends in .png or .npz"
-        )
+        raise UserError(f"{out}: this run makes points, not images; give --out a name that ends in .png or .npz")
 
 
 def _clear(out: Path) -> None:
@@ -212,9 +206,7 @@ def _clear(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         here = sorted(out.iterdir())
         if here and not (out / RECORD).exists():
-            raise UserError(
-                f"--out {out}: holds other files; choose a folder that is new, empty, or of zerosum sample"
-            )
+            raise UserError(f"--out {out}: holds other files; choose a folder that is new, empty, or of zerosum sample")
         for path in here:
             if NAMED.fullmatch(path.name):
                 path.unlink()

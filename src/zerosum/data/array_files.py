@@ -83,9 +83,7 @@ def _could_be_labels(array: np.ndarray, rows: Rows) -> bool:
     return array.ndim == 1 and len(array) == rows.shape[0] and array.dtype.kind in "biuUS"
 
 
-def _together(
-    path: Path, found: dict[str, np.ndarray], used: list[str]
-) -> tuple[np.ndarray, tuple[str, ...]]:
+def _together(path: Path, found: dict[str, np.ndarray], used: list[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     ends = np.cumsum([len(part) if part.ndim else 0 for part in found.values()])
     try:
         every = np.concatenate(list(found.values()))
@@ -118,9 +116,7 @@ def _member(path: Path, key: str, size: int, data: Data) -> Rows:
 
     shape, fortran, dtype = _guarded(path, look)
     if fortran or dtype.hasobject:
-        raise UserError(
-            f"{where} is in Fortran order or holds objects: save np.ascontiguousarray of plain numbers"
-        )
+        raise UserError(f"{where} is in Fortran order or holds objects: save np.ascontiguousarray of plain numbers")
     return Rows(where, shape, dtype, stream=lambda step: _guarded_stream(path, stream(step)))
 
 
@@ -144,9 +140,7 @@ def idx_rows(path: Path, data: Data) -> tuple[Rows, np.ndarray | None]:
     """The images of an IDX file, and their labels from the file beside it, or None."""
     head = idx.header(path)
     if len(head.shape) < 3:
-        raise UserError(
-            f"{path} holds {len(head.shape)} dimensions: labels, not images; give the file of the images"
-        )
+        raise UserError(f"{path} holds {len(head.shape)} dimensions: labels, not images; give the file of the images")
     labels = idx.labels_beside(path)
     if not head.packed or pack.fits_in_memory(math.prod(head.shape), data):
         return at_hand(str(path), head.values(), mapped=not head.packed), labels
@@ -156,15 +150,11 @@ def idx_rows(path: Path, data: Data) -> tuple[Rows, np.ndarray | None]:
             file.seek(head.offset)
             yield from _read_rows(file, head.shape, np.dtype(np.uint8), step, str(path))
 
-    lazily = Rows(
-        str(path), head.shape, np.dtype(np.uint8), stream=lambda step: _guarded_stream(path, stream(step))
-    )
+    lazily = Rows(str(path), head.shape, np.dtype(np.uint8), stream=lambda step: _guarded_stream(path, stream(step)))
     return lazily, labels
 
 
-def _read_rows(
-    file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, step: int, where: str
-) -> Iterator[np.ndarray]:
+def _read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, step: int, where: str) -> Iterator[np.ndarray]:
     row = math.prod(shape[1:]) * dtype.itemsize
     for start in range(0, shape[0], step):
         n = min(step, shape[0] - start)

@@ -35,9 +35,7 @@ class Rows:
     dtype: np.dtype
     array: np.ndarray | None = None
     mapped: bool = False
-    stream: Callable[[int], Iterator[np.ndarray]] | None = (
-        None  # of a block's number of rows; may be asked again
-    )
+    stream: Callable[[int], Iterator[np.ndarray]] | None = None  # of a block's number of rows; may be asked again
 
     def blocks(self, step: int) -> Iterator[np.ndarray]:
         if self.array is not None:
@@ -55,9 +53,7 @@ def joined(where: str, parts: Sequence[Rows]) -> Rows:
     first = parts[0]
     if any(part.shape[1:] != first.shape[1:] or part.dtype != first.dtype for part in parts):
         listed = ", ".join(f"{part.dtype} {part.shape}" for part in parts)
-        raise UserError(
-            f"{where}: the parts of data.split=all do not go together ({listed}); read one of them"
-        )
+        raise UserError(f"{where}: the parts of data.split=all do not go together ({listed}); read one of them")
     if len(parts) == 1:
         return first
     shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
@@ -115,9 +111,7 @@ def from_torch(dataset: Any) -> ArrayDataset:
     if values is None:
         raise UserError("from_torch: the dataset is empty")
     if found and len(found) != count:
-        raise UserError(
-            f"from_torch: {len(found)} of {count} items have a label; give all of them one, or none"
-        )
+        raise UserError(f"from_torch: {len(found)} of {count} items have a label; give all of them one, or none")
     if not found:
         return from_arrays(values)
     names = tuple(str(name) for name in getattr(dataset, "classes", None) or ())  # torchvision's convention
@@ -131,9 +125,7 @@ def _one_image(image: Any, i: int) -> np.ndarray:
     try:
         return np.asarray(image)
     except (TypeError, ValueError, RuntimeError) as error:  # on another device, or tracked for gradients
-        raise UserError(
-            f"from_torch: item {i} cannot become an array ({error}); give images or CPU tensors"
-        ) from error
+        raise UserError(f"from_torch: item {i} cannot become an array ({error}); give images or CPU tensors") from error
 
 
 def _one_label(label: Any, i: int) -> int:
@@ -155,9 +147,7 @@ def finish(
 ) -> ArrayDataset:
     """A set from rows of any accepted kind, as `data` asks; `name` is that of its pack, if it needs one."""
     if len(rows.shape) == 0 or rows.shape[0] < 2:
-        raise UserError(
-            f"{rows.where}: an array of shape {rows.shape} is no set; it needs at least 2 images or points"
-        )
+        raise UserError(f"{rows.where}: an array of shape {rows.shape} is no set; it needs at least 2 images or points")
     numbers, class_names = _numbered(rows, labels, class_names)
     count = min(rows.shape[0], data.limit or rows.shape[0])
     numbers = None if numbers is None else numbers[:count]
@@ -173,9 +163,7 @@ def finish(
         elif data.memory_megabytes != EVERYTHING and pack.fits_in_memory(row_bytes * count, data):
             values = np.array(values, order="C")
         elif not rows.array.flags.c_contiguous:
-            raise UserError(
-                f"{rows.where} is in Fortran order, one image being all over the file: save it in C order"
-            )
+            raise UserError(f"{rows.where} is in Fortran order, one image being all over the file: save it in C order")
         return ArrayDataset(values, numbers, class_names, notes=notes)
     if not pack.fits_in_memory(row_bytes * count, data) and (found := pack.find(data, name)) is not None:
         return found
@@ -204,13 +192,9 @@ def _numbered(
         return None, ()
     numbers, found_names = encode(labels, rows.where)
     if len(numbers) != rows.shape[0]:
-        raise UserError(
-            f"{rows.where}: {len(numbers)} labels for {rows.shape[0]} images; give one label per image"
-        )
+        raise UserError(f"{rows.where}: {len(numbers)} labels for {rows.shape[0]} images; give one label per image")
     if class_names and len(found_names) > len(class_names):
-        raise UserError(
-            f"{rows.where}: labels of {len(found_names)} classes, but {len(class_names)} class_names"
-        )
+        raise UserError(f"{rows.where}: labels of {len(found_names)} classes, but {len(class_names)} class_names")
     return numbers, class_names or found_names
 
 

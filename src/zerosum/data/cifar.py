@@ -20,9 +20,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 PIXELS = 3 * 32 * 32
 MAX_BATCH = 1 << 26  # bytes: twice that of a batch
 TRAIN, TEST = tuple(f"data_batch_{i}" for i in range(1, 6)), ("test_batch",)
-STRINGS = frozenset(
-    ("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINUNICODE", "SHORT_BINUNICODE")
-)
+STRINGS = frozenset(("BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINUNICODE", "SHORT_BINUNICODE"))
 INTEGERS = frozenset(("BININT", "BININT1", "BININT2"))
 
 
@@ -84,9 +82,7 @@ def _python(name: str, raw: bytes) -> tuple[np.ndarray, np.ndarray]:
         raise _damaged(name) from error
     if len(data) % PIXELS:
         raise _damaged(name)
-    return _checked(
-        name, np.frombuffer(data, dtype=np.uint8).reshape(-1, PIXELS), np.array(labels, dtype=np.int64)
-    )
+    return _checked(name, np.frombuffer(data, dtype=np.uint8).reshape(-1, PIXELS), np.array(labels, dtype=np.int64))
 
 
 def _checked(name: str, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,4 +92,4 @@ def _checked(name: str, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
 
 
 def _damaged(name: str) -> UserError:
-    return UserError(f"{name} is not a whole batch of CIFAR-10: fetch it again (--data.download)")
+    return UserError(f"{name} is not a whole batch of CIFAR-10: fetch it again (--download)")

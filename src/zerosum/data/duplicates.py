@@ -58,9 +58,7 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     earlier = np.full(len(hashes), -1, dtype=np.int64)
     # neighbouring cells go to different bands: an empty border alone must not fill a bucket
     bits = np.unpackbits(hashes[:, None].view(np.uint8), axis=1)
-    bands = [
-        np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)
-    ]
+    bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
     for first, second in itertools.combinations(range(BANDS), BANDS - BITS):
         keys = (bands[first] << np.uint32(16)) | bands[second]
         order = np.lexsort((alike.brightness, hashes, keys))
@@ -105,9 +103,7 @@ class _Alike:
         self.full = thumbnails.reshape(len(thumbnails), -1)
         # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out
         # cheaply
-        self.coarse = (
-            thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
-        )
+        self.coarse = thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
         self.brightness = self.coarse.mean(axis=1)
         self.contrast = np.concatenate(
             [part.std(axis=1) for part in np.array_split(self.full, len(self.full) // 4096 + 1)]

@@ -61,8 +61,7 @@ def label(listing: Listing, data: Data) -> labels.Labelled:
     """The images of the split asked for, with their classes. UserError if the source holds no image."""
     if not listing.items:
         raise UserError(
-            f"data.source={data.source}: no images found "
-            f"({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}"
+            f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}"
         )
     if data.labels is None:
         return labels.by_folder(listing, data.split)
@@ -72,9 +71,7 @@ def label(listing: Listing, data: Data) -> labels.Labelled:
 
 
 def _hint(listing: Listing) -> str:
-    arrays = [
-        name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))
-    ]
+    arrays = [name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))]
     if arrays:
         return f"; give the path of a file in it instead, such as {arrays[0]}"
     return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
@@ -150,12 +147,8 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     total = sum(formats.values())
     notes = []
     if len(formats) > 1:
-        listed = ", ".join(
-            f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0]))
-        )
-        notes.append(
-            f"mixed formats: {listed}; what compression did to some shows as a difference between them"
-        )
+        listed = ", ".join(f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0])))
+        notes.append(f"mixed formats: {listed}; what compression did to some shows as a difference between them")
     if seen["resized"]:
         how = {"crop": "centre cropped", "pad": "padded", "stretch": "stretched"}[data.fit]
         notes.append(
@@ -166,9 +159,7 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     if seen["flattened"]:
         notes.append(f"{seen['flattened']} of {total} images had an alpha channel and were laid on white")
     if seen["16 bits"]:
-        notes.append(
-            f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8"
-        )
+        notes.append(f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8")
     return tuple(notes)
 
 
@@ -225,7 +216,7 @@ def choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], tuple
     scale = min(1.0, LONGEST / max(height, width))
     size = (_multiple(height * scale), _multiple(width * scale))
     why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else "the images differ in size"
-    return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --data.size H W",)
+    return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --size H W",)
 
 
 def _multiple(length: float) -> int:

@@ -13,7 +13,7 @@ from typing import IO
 
 import numpy as np
 
-from zerosum.data.store import map_file
+from zerosum.data.mapped import map_file
 from zerosum.errors import UserError
 
 UBYTE = 0x08
@@ -46,9 +46,7 @@ class Idx:
                 # what the header promises and no more: a gzip may unpack to anything
                 raw = file.read(math.prod(self.shape))
             return np.frombuffer(raw, dtype=np.uint8).reshape(self.shape)
-        except (
-            Exception
-        ) as error:  # wrong checksums, streams cut short, sizes that do not agree: damaged all the same
+        except Exception as error:  # wrong checksums, streams cut short, sizes that do not agree: damaged all the same
             raise damaged(self.path, f"{error}") from error
 
 
@@ -82,9 +80,7 @@ def header(path: Path) -> Idx:
                 raise damaged(path, f"it begins with {magic.hex(' ') or 'nothing'} instead of 00 00")
             kind, dimensions = magic[2], magic[3]
             if kind != UBYTE:
-                raise UserError(
-                    f"{path} holds values of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read"
-                )
+                raise UserError(f"{path} holds values of IDX type 0x{kind:02x}; only unsigned bytes (0x08) are read")
             if not 1 <= dimensions <= 4:
                 raise damaged(path, f"it claims {dimensions} dimensions")
             raw = file.read(4 * dimensions)
@@ -101,12 +97,7 @@ def labels_beside(path: Path) -> np.ndarray | None:
     """The labels that belong to a file of images by the usual name (train-labels-idx1-ubyte), or None."""
     if "images" not in path.name:
         return None
-    stem = (
-        path.name.removesuffix(".gz")
-        .replace("images", "labels")
-        .replace("idx3", "idx1")
-        .replace("idx4", "idx1")
-    )
+    stem = path.name.removesuffix(".gz").replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
     for name in (stem, f"{stem}.gz"):
         beside = path.with_name(name)
         if beside.is_file():

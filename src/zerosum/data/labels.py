@@ -97,9 +97,7 @@ def by_table(listing: Listing, table: Path, split: str) -> Labelled:
         if item is None:
             missing.append(file)
         elif chosen.setdefault(item, label) != label:
-            raise UserError(
-                f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one"
-            )
+            raise UserError(f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one")
     if missing:
         raise UserError(
             f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their "
@@ -155,9 +153,7 @@ def _rows(table: Path) -> list[tuple[str, str]]:
         if len(head) > 1 and PurePosixPath(head[0]).suffix in SUFFIXES:
             body = rows  # no header: the first line names an image already
     if file is None or label is None:
-        raise UserError(
-            f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label"
-        )
+        raise UserError(f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label")
     for row in body:
         if len(row) <= max(file, label):
             raise UserError(f"data.labels={table}: the line '{separator.join(row)}' has no file and label")

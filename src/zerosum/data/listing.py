@@ -133,14 +133,10 @@ def zip_file(path: Path) -> Listing:
 
     def read(item: Item) -> bytes:
         if item.bytes > MAX_FILE:
-            raise Broken(
-                f"unpacks to {item.bytes / 2**20:.0f} MB, more than the limit of {MAX_FILE >> 20} MB"
-            )
+            raise Broken(f"unpacks to {item.bytes / 2**20:.0f} MB, more than the limit of {MAX_FILE >> 20} MB")
         try:
             return archive.read(members[item.name])
-        except (
-            Exception
-        ) as error:  # wrong checksums, unknown methods, passwords: all mean that this one is broken
+        except Exception as error:  # wrong checksums, unknown methods, passwords: all mean that this one is broken
             raise Broken(f"cannot be unpacked ({_short(error)})") from error
 
     status = path.stat()
@@ -166,9 +162,7 @@ def tar_file(path: Path) -> Listing:
     except UserError:
         raise
     except Exception as error:  # as with a zip
-        raise UserError(
-            f"cannot read {path} as a tar ({_short(error)}): it is damaged; fetch it again"
-        ) from error
+        raise UserError(f"cannot read {path} as a tar ({_short(error)}): it is damaged; fetch it again") from error
     status = path.stat()
     identity = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
     items = tuple(Item(name, len(held[name]), 0) for name in sorted(held))

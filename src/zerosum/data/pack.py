@@ -27,14 +27,13 @@ from typing import IO, Any
 import numpy as np
 
 from zerosum.data.cache import cache_folder
+from zerosum.data.mapped import map_file
 from zerosum.data.spec import Data
-from zerosum.data.store import ArrayDataset, map_file
+from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
 VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
-STALE_SECONDS = (
-    600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
-)
+STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
 
 Progress = Callable[[int, int, str], None]
 
@@ -78,9 +77,7 @@ def fits_in_memory(bytes: int, data: Data) -> bool:
     return bytes <= data.memory_megabytes << 20
 
 
-def build(
-    plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: Progress | None = None
-) -> ArrayDataset:
+def build(plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: Progress | None = None) -> ArrayDataset:
     """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be
     used.
     """
@@ -234,16 +231,10 @@ def _sweep(where: Path) -> None:
 @contextmanager
 def _explained(where: Path) -> Iterator[None]:
     """Turn the system's refusal to write into an error with a remedy."""
-    remedy = (
-        "give another place with --data.cache DIR or ZEROSUM_CACHE, or a smaller --data.size or --data.limit"
-    )
+    remedy = "give another place with --cache DIR or ZEROSUM_CACHE, or a smaller --size or --limit"
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"the disk of the packed cache {where} is full: free some space, or {remedy}"
-            ) from error
-        raise UserError(
-            f"cannot write the packed cache {where} ({error.strerror or error}): {remedy}"
-        ) from error
+            raise UserError(f"the disk of the packed cache {where} is full: free some space, or {remedy}") from error
+        raise UserError(f"cannot write the packed cache {where} ({error.strerror or error}): {remedy}") from error

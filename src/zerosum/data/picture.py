@@ -73,9 +73,7 @@ def read(raw: bytes) -> Picture:
         raise Broken("not a readable image of a known format" if raw else "the file is empty") from error
     except Image.DecompressionBombError as error:
         raise Broken("more pixels than the limit (a decompression bomb?)") from error
-    except (
-        Exception
-    ) as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
+    except Exception as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
         raise Broken(str(error).strip() or type(error).__name__) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from zerosum.data.listing import printable
 from zerosum.data.pack import Progress, fits_in_memory
 from zerosum.data.picture import Broken, Picture
 from zerosum.data.spec import Data
-from zerosum.data.store import ArrayDataset, block_rows
+from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
 EXAMPLES = 20  # of duplicates that are named
@@ -109,9 +108,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
             if progress is not None:
                 progress(first + len(results), len(items), f"checking {listing.where}")
     if not looked:
-        raise UserError(
-            f"data.source={data.source}: none of {len(items)} images can be read ({unreadable[0][1]})"
-        )
+        raise UserError(f"data.source={data.source}: none of {len(items)} images can be read ({unreadable[0][1]})")
     names = [printable(items[i].name) for i in kept]
     # what training would choose: from the same sample of the images
     chosen = set(files.surveyed(len(items)))
@@ -136,20 +133,18 @@ def _check_arrays(data: Data, progress: Progress | None) -> Report:
     found = source.open_source(replace(data, size=None, channels=None), progress)
     if not found.spec.is_image:
         return _check_points(data, found)
-    step, count = block_rows(found.values[0].nbytes), len(found)
-
-    def rows() -> Iterator[_Looked]:
-        for start in range(0, count, step):
-            for row in np.ascontiguousarray(found.values[start : start + step]):
-                image = picture.from_pixels(row)
-                yield _look(Picture(image, "", image.mode, 8))
-            if progress is not None:
-                progress(min(start + step, count), count, f"checking {data.source}")
-
+    count = len(found)
+    looked: list[_Looked] = []
+    for block in found.scan():
+        for row in block:
+            image = picture.from_pixels(row)
+            looked.append(_look(Picture(image, "", image.mode, 8)))
+        if progress is not None:
+            progress(len(looked), count, f"checking {data.source}")
     native = found.values.shape[1:]
     shape = (data.channels or native[0], *(data.size or native[1:]))
     names = [f"image {i}" for i in range(count)]
-    return _report(data, list(rows()), names, found.labels, found.class_names, shape, (), found.notes)
+    return _report(data, looked, names, found.labels, found.class_names, shape, (), found.notes)
 
 
 def _check_points(data: Data, found: ArrayDataset) -> Report:

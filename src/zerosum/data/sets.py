@@ -53,9 +53,7 @@ def named() -> dict[str, str]:
 def open_named(data: Data, progress: Progress | None = None) -> ArrayDataset:
     """Open the set called `data.source`. UserError if it is not here and cannot be fetched."""
     if data.labels is not None:
-        raise UserError(
-            f"data.labels={data.labels}: {data.source} has its own labels or none; leave data.labels out"
-        )
+        raise UserError(f"data.labels={data.labels}: {data.source} has its own labels or none; leave data.labels out")
     match data.source:
         case "digits":
             return _digits(data)
@@ -108,9 +106,7 @@ def _mnist(data: Data, progress: Progress | None) -> ArrayDataset:
     wanted = [IDX_FILES[side] for side in _sides(data)]
 
     def look() -> list[Path] | None:
-        places = [
-            p / inner for p in _places(data) for inner in ("", "raw", f"{import_name}/raw", data.source)
-        ]
+        places = [p / inner for p in _places(data) for inner in ("", "raw", f"{import_name}/raw", data.source)]
         if data.source == "fashion-mnist" and data.root is None:
             places.append(DEBIAN_FASHION)
         for place in places:
@@ -160,9 +156,7 @@ def _cifar10(data: Data, progress: Progress | None) -> ArrayDataset:
         # not CIFAR10(download=True), which would go on to unpickle what it fetched
         download_and_extract_archive(CIFAR10.url, str(root), filename=CIFAR10.filename, md5=CIFAR10.tgz_md5)
 
-    what = (
-        "cifar-10-batches-bin, cifar-10-batches-py, a cifar10 .tar.gz, or train and test with class folders"
-    )
+    what = "cifar-10-batches-bin, cifar-10-batches-py, a cifar10 .tar.gz, or train and test with class folders"
     place, batches = _find_or_fetch(data, look, fetch, what)
     if batches is None:
         images = listing.tar_file(place) if place.is_file() else listing.folder(place)
@@ -212,17 +206,15 @@ def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Pa
     if found is not None:
         return found
     root = _places(data)[0]
-    by_hand = f"or put {what} into a folder and give it with --data.root DIR"
+    by_hand = f"or put {what} into a folder and give it with --root DIR"
     if data.source == "fashion-mnist":
         by_hand = f"or install Debian's package dataset-fashion-mnist, {by_hand}"
     if not data.download:
-        raise UserError(f"{data.source} is not in {root}: add --data.download to fetch it, {by_hand}")
+        raise UserError(f"{data.source} is not in {root}: add --download to fetch it, {by_hand}")
     try:
         root.mkdir(parents=True, exist_ok=True)
         fetch(root)
-    except (
-        Exception
-    ) as error:  # of torchvision, urllib, ssl, gdown or the disk: for the user it is one failure
+    except Exception as error:  # of torchvision, urllib, ssl, gdown or the disk: for the user it is one failure
         reason = str(error).strip().split("\n")[-1] or type(error).__name__
         raise UserError(
             f"{data.source} could not be downloaded to {root} ({reason}): check the network and the disk "
@@ -231,9 +223,7 @@ def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Pa
         ) from error
     found = look()
     if found is None:
-        raise UserError(
-            f"{data.source} was downloaded to {root}, but without {what}: fetch it by hand, {by_hand}"
-        )
+        raise UserError(f"{data.source} was downloaded to {root}, but without {what}: fetch it by hand, {by_hand}")
     return found
 
 

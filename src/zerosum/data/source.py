@@ -35,9 +35,7 @@ def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDatas
     if not path.is_file():
         raise UserError(f"data.source={data.source} is neither a file nor a folder")
     if data.labels is not None:
-        raise UserError(
-            f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out"
-        )
+        raise UserError(f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out")
     match path.suffix.lower():
         case ".npy":
             return array_files.open_npy(path, data, progress)
@@ -46,9 +44,7 @@ def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDatas
     if idx.looks_like_idx(path):
         return array_files.open_idx(path, data, progress)
     if path.suffix.lower() in SUFFIXES:
-        raise UserError(
-            f"data.source={data.source} is one image; give the folder that holds it and the others"
-        )
+        raise UserError(f"data.source={data.source} is one image; give the folder that holds it and the others")
     raise UserError(
         f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an "
         "IDX file, a "

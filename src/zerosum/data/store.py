@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 
+from zerosum.data.mapped import Mapping, mapping_of
 from zerosum.data.spec import Spec
 
-WHOLE = (
-    1 << 30
-)  # bytes: sets up to this size are hashed whole, larger ones by header and a sample of their rows
+WHOLE = 1 << 30  # bytes: larger sets are hashed by a sample of their rows
 SAMPLED_ROWS = 4096
 BLOCK = 1 << 24  # bytes of values that are looked at in one go
 
@@ -43,18 +42,31 @@ class ArrayDataset:
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Values (n, C, H, W) uint8 or (n, d) float32, and labels (n,) int64 or None, of `index` (n,)."""
+        if self._mapping is not None:
+            self._mapping.announce(index % len(self))  # an index beyond the end is for numpy to refuse
         if self.values.flags.c_contiguous:
             values = np.take(self.values, index, axis=0)
         else:  # np.take would first copy the whole set to straighten it
             values = np.ascontiguousarray(self.values[index])
         return values, None if self.labels is None else self.labels[index]
 
+    def scan(self) -> Iterator[np.ndarray]:
+        """All values in order, in contiguous blocks of some rows."""
+        if self._mapping is not None:
+            self._mapping.announce_all()
+        step = block_rows(self.values.nbytes // max(len(self), 1))
+        for start in range(0, len(self), step):
+            yield np.ascontiguousarray(self.values[start : start + step])
+
+    @cached_property
+    def _mapping(self) -> Mapping | None:
+        return mapping_of(self.values)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of shape, type, class names, labels and values: the same wherever the set lives.
 
-        Above 1 GiB of values, of 4,096 evenly spread rows instead of all, so that it does not read a whole
-        disk.
+        Above 1 GiB of values, of 4,096 evenly spread rows instead of all: it must not read a whole disk.
         """
         header = {
             "shape": list(self.values.shape),
@@ -65,26 +77,16 @@ class ArrayDataset:
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())
-        rows = len(self.values)
         if self.values.nbytes > WHOLE:
-            for i in np.linspace(0, rows - 1, min(rows, SAMPLED_ROWS)).round().astype(np.int64):
-                digest.update(self.values[i].tobytes())
+            chosen = np.linspace(0, len(self) - 1, min(len(self), SAMPLED_ROWS)).round().astype(np.int64)
+            for part in np.array_split(chosen, 64):
+                digest.update(self.gather(part)[0].tobytes())
         else:
-            step = block_rows(self.values.nbytes // max(rows, 1))
-            for start in range(0, rows, step):
-                digest.update(self.values[start : start + step].tobytes())
+            for block in self.scan():
+                digest.update(block.tobytes())
         return digest.hexdigest()
 
 
 def block_rows(row_bytes: int) -> int:
     """How many rows of this size to treat at a time: 1 .. 4096, about 16 MB."""
     return int(min(max(BLOCK // max(row_bytes, 1), 1), 4096))
-
-
-def map_file(path: Path, dtype: np.dtype | type, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
-    """A read-only array over part of a file. Its pages belong to the file: they cost no anonymous memory.
-
-    Raises ValueError if the file is too short, OSError if it cannot be opened.
-    """
-    # np.asarray gives the plain array class: a memmap makes every result of every operation a memmap too
-    return np.asarray(np.memmap(path, mode="r", dtype=dtype, shape=shape, offset=offset))

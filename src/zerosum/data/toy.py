@@ -53,9 +53,7 @@ def _two_arcs(angle: np.ndarray, lower: np.ndarray) -> np.ndarray:
     return np.stack([lower + sign * np.cos(angle), 0.5 * lower + sign * np.sin(angle)], axis=1)
 
 
-def mode_report(
-    samples: np.ndarray, centres: np.ndarray, sigma: float, share: float = 0.02
-) -> tuple[int, float]:
+def mode_report(samples: np.ndarray, centres: np.ndarray, sigma: float, share: float = 0.02) -> tuple[int, float]:
     """How many modes the samples (n, d) cover, and the share of samples that lie in any mode.
 
     A sample lies in a mode if it is within 3 sigma of its centre; a mode counts as covered if at least

@@ -61,7 +61,7 @@ def stages_for(shape: tuple[int, ...], stages: int | None = None) -> int:
     if min(height, width) < SMALLEST:
         raise UserError(
             f"data.size={height}x{width}: the smallest image is {SMALLEST}x{SMALLEST}; "
-            f"give --data.size {max(height, SMALLEST)} {max(width, SMALLEST)} or use MLP"
+            f"give --size {max(height, SMALLEST)} {max(width, SMALLEST)} or use MLP"
         )
     if stages is not None and stages < 1:
         raise UserError(f"networks.stages={stages}: a network halves the image at least once; give 1 or more")
@@ -76,7 +76,7 @@ def stages_for(shape: tuple[int, ...], stages: int | None = None) -> int:
     if min(down) >= SMALLEST:
         near += f" and {down[0]}x{down[1]}"
     fits = _trailing_zeros(math.gcd(height, width))
-    remedy = f"give --data.size {up[0]} {up[1]}" + (f" or --networks.stages {fits}" if fits else "")
+    remedy = f"give --size {up[0]} {up[1]}" + (f" or --algorithm.networks.stages {fits}" if fits else "")
     times = "once" if k == 1 else f"{k} times"
     verb = "are" if " and " in near else "is"
     raise UserError(

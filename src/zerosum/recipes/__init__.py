@@ -4,7 +4,7 @@ A recipe's docstring says what it reached and where; `benchmarks/` measures it a
 """
 
 from zerosum.recipes.images import digits, fashion_mnist_dcgan, fashion_mnist_r3gan
-from zerosum.recipes.pick import Choice, estimate, pick
+from zerosum.recipes.pick import Choice, estimate, pick, quickest
 from zerosum.recipes.toys import ring
 
 ALL = {
@@ -14,4 +14,6 @@ ALL = {
     "ring": ring,
 }
 
-__all__ = ["ALL", "Choice", "digits", "estimate", "fashion_mnist_dcgan", "fashion_mnist_r3gan", "pick", "ring"]
+__all__ = [
+    "ALL", "Choice", "digits", "estimate", "fashion_mnist_dcgan", "fashion_mnist_r3gan", "pick", "quickest", "ring",
+]  # fmt: skip

@@ -94,9 +94,8 @@ def _with_length(
     if images is None and minutes is None:
         minutes = DEFAULT_MINUTES
     run = replace(run, images=images, minutes=minutes)
-    # Small networks on busy or many cores are quicker with one thread: try both ends.
     most = run.threads or torch.get_num_threads()
-    rate, threads = max((estimate(replace(run, threads=n), dataset, device), n) for n in sorted({1, most}))
+    rate, threads = quickest(run, dataset, device)
     run = replace(run, threads=threads)
     if threads != most:
         reasons.append(f"{threads} thread: quicker here than {most} for networks of this size")
@@ -113,6 +112,14 @@ def _time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def quickest(
+    run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS
+) -> tuple[float, int]:
+    """Real images a second, and the number of threads that gives them: small networks are quicker with one."""
+    most = run.threads or torch.get_num_threads()
+    return max((estimate(replace(run, threads=n), dataset, device, seconds), n) for n in sorted({1, most}))
 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:

@@ -1,0 +1,317 @@
+"""The benchmarks' code, not their numbers: statistics, files, the bare loop's fairness, and one quick pass of most."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import tiny
+from zerosum import bench as benchmarks
+from zerosum.bench import bare, judge, loop, optimal_discriminator, report, startup
+from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
+from zerosum.data.spec import Data
+from zerosum.errors import UserError
+from zerosum.losses import optimal_logits
+from zerosum.schedule import Constant
+
+
+def quick(name: str, out: Path, *more: str) -> dict[str, Any]:
+    """A benchmark's quick pass, and what it wrote."""
+    assert benchmarks.main([name, "--quick", "--threads", "1", "--out", str(out), *more]) == 0
+    page = (out / f"{name}.md").read_text()
+    assert "these numbers mean nothing" in page
+    assert "nan" not in page.lower().replace("finance", "")
+    written = json.loads((out / f"{name}.json").read_text())
+    for target in written["targets"]:
+        assert f"| {target['what']} |" in page
+    return written
+
+
+def a_bench(out: Path, **options: Any) -> Bench:
+    return Bench("trial", Options(out=out, quick=True, threads=1, **options), (0, 1, 2))
+
+
+# --- statistics ----------------------------------------------------------------------------------------------------
+
+
+def test_a_summary_is_mean_deviation_and_range() -> None:
+    assert report.summary([1, 2, 3, 6]) == report.Summary(4, 3.0, pytest.approx(np.std([1, 2, 3, 6], ddof=1)), 1, 6)
+    assert report.summary([5.0]).deviation is None
+    with pytest.raises(ValueError):
+        report.summary([])
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (report.at_least("x", [0.9, 0.95], 0.9), True),
+        (report.at_least("x", [0.89, 0.99], 0.9), False),  # the worst counts, not the mean
+        (report.at_least("x", [0.95, None], 0.9), False),
+        (report.at_least("x", [], 0.9), False),
+        (report.at_most("x", [1.05], 1.05), True),
+        (report.at_most("x", [1.0, 1.06], 1.05), False),
+        (report.below("x", [89.9], 90), True),
+        (report.below("x", [90.0], 90), False),
+    ],
+)
+def test_a_target_is_met_by_every_run_or_not_at_all(target: report.Target, met: bool) -> None:
+    assert target.met is met
+
+
+def test_a_report_says_what_was_wanted_and_what_came() -> None:
+    rows = {"ours": [{"share": 0.5, "how": "a|b"}, {"share": 0.7, "how": "a|b"}], "real": [{"share": None}]}
+    found = report.Report(
+        title="Trial",
+        about=("What this is.",),
+        data=({"source": "noise", "split": "train", "count": 1234, "sha256": "abc"},),
+        tables=(report.Table("T", (report.Column("share", "share", ".0%"), report.Column("how", "how")), rows),),
+        targets=(report.at_least("share", [0.5, 0.7], 0.6, ".0%"),),
+        pictures=(("trial/a.png", "A picture."),),
+    )
+    page = report.markdown(found, "trial", [], quick=False)
+    assert "| ours | 2 | 60 % (50 % .. 70 %; sd 14 %) | a\\|b |" in page
+    assert "| real | 1 | - | - |" in page
+    assert "| share | at least 60 % | 60 % (50 % .. 70 %; sd 14 %) | **miss** |" in page
+    assert "noise; train: 1,234, sha256 `abc`" in page
+    assert "mean nothing" not in page
+    (table,) = report.to_json(found)["tables"]
+    assert table["arms"]["ours"]["statistics"]["share"]["mean"] == pytest.approx(0.6)
+    assert table["arms"]["real"]["statistics"] == {}
+
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_arm_is_not_measured_again(tmp_path: Path) -> None:
+    done: list[int] = []
+
+    def work() -> dict[str, float]:
+        done.append(1)
+        return {"value": float(len(done)), "lost": float("nan")}
+
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 2)}, work) == {"value": 1.0, "lost": None}
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 2)}, work)["value"] == 1.0
+    assert a_bench(tmp_path).arm("a", 1, {"n": (1, 2)}, work)["value"] == 2.0  # another seed
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 3.0  # another protocol
+    assert a_bench(tmp_path, again=True).arm("a", 0, {"n": (1, 3)}, work)["value"] == 4.0
+    path = tmp_path / "trial" / "a-seed0.json"
+    assert json.loads(path.read_text())["environment"]["calibration"]["matrix_gflops"] > 0
+    path.write_text(path.read_text()[:40])  # cut off
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 5.0
+
+
+def test_an_arm_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def work() -> dict[str, float]:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        a_bench(tmp_path).arm("a", 0, {}, work)
+    assert not (tmp_path / "trial" / "a-seed0.json").exists()
+
+
+def test_a_protocol_holds_the_recipe_but_not_this_machine() -> None:
+    data = Data(source="fashion-mnist", root="/somewhere/on/this/machine", cache="/tmp/cache")
+    protocol = recipe(tiny.run("r3gan", data=data, log_every=7))
+    assert "somewhere" not in json.dumps(protocol)
+    assert "cache" not in json.dumps(protocol).replace('"cache": null', "")
+    assert protocol["algorithm"]["kind"] == "R3GAN"
+    assert "log_every" not in protocol
+    assert json.loads(json.dumps(protocol)) == plain(protocol)
+
+
+def test_seeds_are_the_benchmarks_own_unless_given(tmp_path: Path) -> None:
+    assert Bench("trial", Options(out=tmp_path, threads=1), (0, 1, 2)).seeds == (0, 1, 2)
+    assert a_bench(tmp_path).seeds == (0,)
+    assert a_bench(tmp_path, seeds=(4, 4, 2)).seeds == (4, 2)
+    with pytest.raises(UserError, match="--seeds -1"):
+        a_bench(tmp_path, seeds=(-1,))
+    with pytest.raises(UserError, match="--threads 0"):
+        Bench("trial", Options(out=tmp_path, threads=0), (0,))
+
+
+def test_the_commit_is_known_in_a_checkout() -> None:
+    commit, changed = git_commit()
+    assert commit is None or (len(commit) == 40 and isinstance(changed, bool))
+
+
+def test_an_unknown_benchmark_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"fashon.*did you mean fashion\?"):
+        benchmarks.main(["fashon"])
+    assert benchmarks.main(["loop", "--help"]) == 0
+
+
+# --- the judge -----------------------------------------------------------------------------------------------------
+
+
+def blocks(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images 8x8 of three classes: which third is bright."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 60, (n, 1, 8, 8), dtype=np.uint8)
+    labels = np.arange(n) % 3
+    for image, label in zip(images, labels, strict=True):
+        image[0, 2 * label : 2 * label + 2] += 150
+    return images, labels
+
+
+def test_the_judge_is_the_candidate_with_the_lowest_log_loss() -> None:
+    images, labels = blocks(90)
+
+    def guesses(images: np.ndarray, labels: np.ndarray) -> judge.Judge:
+        return lambda images: np.full((len(images), 3), 1 / 3)
+
+    candidates = {"guesses": guesses, "net": judge.Convolutional(epochs=3, width=4, shift=True)}
+    found = judge.cross_validation(candidates, images, labels, folds=3)
+    assert found["chosen"] == "net"
+    assert found["candidates"]["guesses"]["log_loss"] == pytest.approx(np.log(3))
+    assert found["candidates"]["net"]["accuracy"] > 0.9
+    for fit in (judge.logistic, judge.support_vectors):
+        assert judge.accuracy(fit(images, labels), images, labels) == 1.0
+
+
+def test_a_verdict_counts_classes_and_confidence() -> None:
+    p = np.array([[0.8, 0.2, 0], [0.6, 0.4, 0], [0, 1, 0], [1, 0, 0]])
+    found = judge.verdict(lambda images: p, np.zeros((4, 1, 8, 8), np.uint8), 0.85)
+    assert (found["classes_found"], found["rarest_share"], found["shares"]) == (2, 0.0, [0.75, 0.25, 0.0])
+    assert found["confidence"] == pytest.approx(0.85)
+    assert found["relative_confidence"] == pytest.approx(1.0)
+
+
+def test_the_nearest_image_is_found_and_its_distance_exact() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    others = np.random.default_rng(1).integers(0, 256, (9, 1, 8, 8), dtype=np.uint8)
+    distance, index = judge.nearest(others, images)
+    slow = np.sqrt(((others[:, None].astype(float) - images[None]) ** 2).sum((2, 3, 4))) / 255
+    assert np.array_equal(index, slow.argmin(1))
+    np.testing.assert_allclose(distance, slow.min(1), rtol=1e-12)
+    assert judge.nearest(images[3:4], images)[0] == 0  # a copy is at no distance
+
+
+def test_the_controls_keep_what_they_should() -> None:
+    images, _ = blocks(6)
+    assert np.array_equal(np.sort(judge.shuffled(images).reshape(6, -1)), np.sort(images.reshape(6, -1)))
+    assert not np.array_equal(judge.shuffled(images), images)
+    assert judge.mean_image(images, 4).shape == (4, 1, 8, 8)
+
+
+# --- the loop ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "step"), [("dcgan", bare.dcgan), ("r3gan", bare.r3gan(1.0))])
+def test_the_bare_loop_plays_the_same_game(name: str, step: bare.Step) -> None:
+    """From the same weights and the same numbers, two steps by hand reach the weights that ours reach."""
+    run = tiny.run(name, precision="fp64", ema_half_life=Constant(100))
+    training = tiny.training(run, tiny.images())
+    n, z = run.batch_size, iter(("z", "z2"))
+    loader = training.loader
+    queue = [
+        (kind, purpose, first)
+        for first in (0, n)
+        # the order in which a step by hand asks
+        for kind, purpose in (
+            [("z", "z"), ("real", "real"), ("z", "z2")]
+            if name == "dcgan"
+            else [("real", "real"), ("z", "z"), ("z", "z2"), ("real", "real2")]
+        )
+    ]
+    del z
+
+    def draw(kind: str) -> torch.Tensor:
+        asked, purpose, first = queue.pop(0)
+        assert asked == kind
+        return loader.real(purpose, first, n) if kind == "real" else loader.latent(purpose, first, n)
+
+    numbers = bare.Draws(lambda: draw("real"), lambda: draw("z"))
+    by_hand = bare.Bare(training.players.networks, run.adam_g, run.adam_d, numbers, decay=0.5 ** (n / 100))
+    for _ in range(2):
+        training.step()
+        step(by_hand)
+    assert not queue
+    pairs = {"G": by_hand.G, "D": by_hand.D}
+    for player, network in pairs.items():
+        for ours, theirs in zip(training.players.networks[player].parameters(), network.parameters(), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(training.ema["G"].network.parameters(), by_hand.ema.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_short_steps_are_held_to_a_cost_and_long_ones_to_a_ratio() -> None:
+    long = loop._target("x", [{"bare_ms": 25.0, "ratio": 1.04, "overhead_ms": 0.5}])
+    short = loop._target("x", [{"bare_ms": 5.0, "ratio": 1.06, "overhead_ms": 0.15}])
+    assert long.met
+    assert "ours / bare" in long.what
+    assert short.met
+    assert "more a turn" in short.what
+
+
+def test_loop_quick(tmp_path: Path) -> None:
+    written = quick("loop", tmp_path)
+    steps, parts = written["tables"]
+    assert set(steps["arms"]) == {"dcgan", "r3gan", "dcgan-tiny", "r3gan-tiny", "control"}
+    row = parts["arms"]["r3gan"]["runs"][0]
+    assert row["together"] == pytest.approx(sum(v for k, v in row.items() if k != "together"))
+
+
+# --- the others ----------------------------------------------------------------------------------------------------
+
+
+def test_digits_quick(tmp_path: Path) -> None:
+    written = quick("digits", tmp_path)
+    arms = written["tables"][0]["arms"]
+    ceiling, floor = arms["held-out digits"]["runs"][0], arms["shuffled pixels"]["runs"][0]
+    assert ceiling["relative_confidence"] == 1.0
+    assert ceiling["accuracy"] > 0.95
+    assert floor["relative_confidence"] < 0.8
+    assert floor["neighbour_mean"] > 2 * ceiling["neighbour_mean"]
+    assert {"train", "test"} == {d["split"] for d in written["data"]}
+    for path in written["pictures"]:
+        assert (tmp_path / path).is_file()
+    before = (tmp_path / "digits.md").read_bytes()
+    quick("digits", tmp_path)  # nothing is trained again
+    assert (tmp_path / "digits.md").read_bytes() == before
+
+
+def test_optimal_discriminator_quick(tmp_path: Path) -> None:
+    written = quick("optimal-discriminator", tmp_path)
+    row = written["tables"][0]["arms"]["m = 1"]["runs"][0]
+    assert row["best_loss"] < row["loss"] < 2 * np.log(2) + 0.05
+
+
+def test_the_optimum_of_two_normals_is_a_straight_line() -> None:
+    x = torch.linspace(-2, 3, 11, dtype=torch.float64)
+    normal = optimal_discriminator._normal
+    torch.testing.assert_close(optimal_logits(normal(x, 0.0), normal(x, 1.0)), 0.5 - x)
+
+
+def test_startup_tells_whether_torch_was_loaded() -> None:
+    assert not startup._run("pass")[1]
+    assert startup._run("import sys; sys.modules['torch'] = sys")[1]
+    with pytest.raises(RuntimeError, match="status 1"):
+        startup._run("raise SystemExit(1)")
+
+
+def test_fashion_quick_on_a_folder(tmp_path: Path) -> None:
+    """On noise in Fashion-MNIST's files: the real set need not be here."""
+    random = np.random.default_rng(0)
+    for side, count in (("train", 60), ("t10k", 40)):
+        images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        header = struct.pack(">IIII", 0x803, count, 28, 28)
+        (tmp_path / f"{side}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+        (tmp_path / f"{side}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+    written = quick("fashion", tmp_path / "out", "--data", str(tmp_path))
+    assert set(written["tables"][0]["arms"]) >= {"dcgan", "r3gan", "pick", "test images"}
+    assert str(tmp_path) not in (tmp_path / "out" / "fashion.json").read_text()
+
+
+def test_a_quick_bench_without_a_place_takes_a_temporary_one() -> None:
+    found = Bench("trial", replace(Options(quick=True, threads=1)), (0,))
+    assert found.out.is_dir()
+    found.out.rmdir()

@@ -1,0 +1,288 @@
+"""A session: what it refuses, what it leaves in the folder, what it says of itself, and what it does to the process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import little_runs
+import tiny
+from little_runs import Processes, events, leftovers, recipe
+from zerosum import atomic, checkpoint, session
+from zerosum.data.spec import Spec
+from zerosum.errors import UserError
+from zerosum.runlog import Lock, grids, read_status
+from zerosum.view import Level, SilentView, Status
+
+DATA = tiny.images()
+FILM = session.make_film, session.write_report
+
+
+class Ear(SilentView):
+    """Keeps what it is told; calls `at_update` whenever the trainer reports."""
+
+    def __init__(self, at_update: Callable[[], None] = lambda: None) -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.lines: list[str] = []
+        self.closed = 0
+        self.at_update = at_update
+
+    def update(self, status: Status) -> None:
+        self.at_update()
+
+    def message(self, text: str, level: Level = "info") -> None:
+        self.messages.append((level, text))
+
+    def finish(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def boom() -> None:
+    raise ZeroDivisionError("a fault of our own")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "make_film", lambda out: None)
+    monkeypatch.setattr(session, "write_report", lambda out: out / "report.html")
+    monkeypatch.setattr(little_runs.probe, "SAMPLES", 16)
+    monkeypatch.setattr(little_runs.pictures, "GRID_WIDTH", (1, 1))
+
+
+# ---- the folder ---------------------------------------------------------------------------------------------------
+
+
+def test_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that the README promises, film and report included."""
+    monkeypatch.setattr(session, "make_film", FILM[0])
+    monkeypatch.setattr(session, "write_report", FILM[1])
+    view = Ear()
+    out = session.start(recipe("gan", 6, grid_every=24), DATA, tmp_path / "run", view=view)
+    names = "checkpoints environment.json events.jsonl film.gif film.mp4 lock real.png recipe.json report.html"
+    assert sorted(p.name for p in out.iterdir()) == [*names.split(), "samples", "status.json"]
+    assert [int(p.stem) for p in grids(out)] == [0, 24, 48]
+    assert view.lines[0].startswith("finished at 48 images")
+    assert any(line.startswith("film") for line in view.lines)
+    assert not any("--resume" in line for line in view.lines)
+    assert view.closed == 1
+    content = json.loads((out / "recipe.json").read_text())
+    assert content["run"]["threads"] == 1
+    assert content["run"]["precision"] == "fp32"
+    assert content["data"]["count"] == len(DATA)
+    with Image.open(grids(out)[-1]) as image:
+        assert image.text == {"images_seen": "48"}
+    (out / "film.mp4").unlink()
+    (out / "report.html").unlink()
+    session.resume(out, DATA)
+    assert (out / "film.mp4").exists()
+    assert (out / "report.html").exists()
+
+
+def test_holds_a_run_already(tmp_path: Path) -> None:
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    for lost in ((), ("recipe.json",)):  # checkpoints alone are worth keeping too
+        for name in lost:
+            (out / name).unlink()
+            del before[out / name]
+        with pytest.raises(UserError, match=f"--out {out}: holds a run already; go on with --resume {out}, or"):
+            session.start(recipe("gan", 2), DATA, out)
+        assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+def test_not_a_run(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UserError, match="not a run folder"):
+            session.resume(path, DATA)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="file: cannot be written: File exists; choose another folder"):
+        session.start(recipe("gan", 2), DATA, tmp_path / "file")
+
+
+def test_somebody_is_at_it(tmp_path: Path) -> None:
+    lock = Lock(tmp_path / "run")
+    with pytest.raises(UserError, match="another process is training here"):
+        session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    lock.release()
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    lock = Lock(out)
+    with pytest.raises(UserError, match="another process is training here"):
+        session.resume(out, DATA)
+    lock.release()
+    session.resume(out, DATA)
+
+
+def test_lock_is_given_back_however_it_ends(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        session.start(recipe("gan", 2), DATA, tmp_path / "run", view=Ear(boom))
+    Lock(tmp_path / "run").release()
+
+
+def test_leftovers_are_swept(tmp_path: Path) -> None:
+    """What a killed session was writing, wherever it was, goes when the next one begins."""
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    for name in (".tmp-status.json-12", "samples/.tmp-8.png-12", "checkpoints/.tmp-000000000008-12"):
+        (out / name).write_bytes(b"half")
+    session.resume(out, DATA)
+    assert leftovers(out) == []
+
+
+def test_other_data_are_named(tmp_path: Path) -> None:
+    """It goes on with them, says so each time, and remembers what the run began with."""
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    known = json.loads((out / "recipe.json").read_text())["data"]
+    for images in (24, 32):
+        view = Ear()
+        session.resume(out, tiny.images(count=30), images=images, view=view)
+        assert [level for level, text in view.messages if "(40 items then, 30 now)" in text] == ["warning"]
+        assert json.loads((out / "recipe.json").read_text())["data"] == known
+
+
+def test_resume_keeps_the_recipe(tmp_path: Path) -> None:
+    """Only the length may change, and is remembered."""
+    run = recipe("gan", 2, precision="bf16", micro_batches=2)
+    out = session.start(run, DATA, tmp_path / "run")
+    before = json.loads((out / "recipe.json").read_text())["run"]
+    session.resume(out, DATA, images=32)
+    assert json.loads((out / "recipe.json").read_text())["run"] == {**before, "images": 32}
+    assert checkpoint.numbers(out)[-1] == 32
+    session.resume(out, DATA)
+    session.resume(out, DATA, images=24)
+    assert checkpoint.numbers(out)[-1] == 32, "fewer than it has seen: nothing to do, nothing lost"
+    assert read_status(out)["state"] == "finished"
+
+
+def test_time_goes_on(tmp_path: Path) -> None:
+    """Seconds count from the first session on, and a limit in minutes is for all of them together."""
+    out = session.start(recipe("gan", 4), DATA, tmp_path / "run")
+    first = read_status(out)["seconds"]
+    session.resume(out, DATA, images=48)
+    second = read_status(out)["seconds"]
+    assert second > first > 0
+    session.resume(out, DATA, minutes=first / 60)
+    assert read_status(out)["state"] == "finished"
+    assert read_status(out)["images_seen"] == 48
+
+
+def test_checkpoints_taken_away(tmp_path: Path) -> None:
+    """A run without its checkpoints cannot go on, and what is left of it is not thrown away."""
+    out = session.start(recipe("gan", 4), DATA, tmp_path / "run")
+    for number in checkpoint.numbers(out):
+        atomic.remove_folder(checkpoint.path_of(out, number))
+    before = events(out), [p.name for p in grids(out)]
+    with pytest.raises(UserError, match="there is no whole checkpoint"):
+        session.resume(out, DATA)
+    assert (events(out), [p.name for p in grids(out)]) == before
+
+
+# ---- the status ---------------------------------------------------------------------------------------------------
+
+
+def test_states(tmp_path: Path) -> None:
+    """Running while it runs; finished; stopped by whom; failed of what."""
+    out, during = tmp_path / "run", []
+    run = recipe("gan", 4)
+    session.start(run, DATA, out, view=Ear(lambda: during.append(read_status(out)["state"])))
+    assert set(during) == {"running"}
+    assert read_status(out) == {**read_status(out), "state": "finished", "images_seen": 32, "text": ""}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        out = tmp_path / number.name
+        view = Ear(lambda number=number: os.kill(os.getpid(), number))
+        session.start(run, DATA, out, view=view)
+        assert read_status(out)["state"] == "stopped"
+        assert read_status(out)["text"] == f"stopped by {number.name}"
+        assert f"go on      zerosum train --resume {out}" in view.lines
+        assert ("info", "stopping after this step, then saving (Ctrl-C again stops at once)") in view.messages
+    out = tmp_path / "crashed"
+    with pytest.raises(ZeroDivisionError):
+        session.start(run, DATA, out, view=Ear(boom))
+    assert (read_status(out)["state"], read_status(out)["text"]) == ("failed", "crashed")
+    session.resume(out, DATA)
+    assert read_status(out)["state"] == "finished"
+
+
+def test_signals_are_given_back(tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    with pytest.raises(ZeroDivisionError):
+        session.start(recipe("gan", 2), DATA, tmp_path / "other", view=Ear(boom))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_in_a_thread(tmp_path: Path) -> None:
+    """Where signals cannot be caught it trains all the same."""
+    thread = threading.Thread(target=session.start, args=(recipe("gan", 2), DATA, tmp_path / "run"))
+    thread.start()
+    thread.join(30)
+    assert read_status(tmp_path / "run")["state"] == "finished"
+
+
+# ---- a million images ---------------------------------------------------------------------------------------------
+
+MILLION = Spec((3, 64, 64), 0)
+
+
+class Million:
+    """1,000,000 images of 3x64x64 in a file of 12 GB that takes no room: all but a few pixels are holes."""
+
+    spec = MILLION
+    class_names = ()
+    fingerprint = "a million"
+
+    def __init__(self, path: Path) -> None:
+        self.values = np.memmap(path, np.uint8, "r", shape=(1_000_000, *MILLION.shape))
+        self.peak = 0  # kilobytes
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def gather(self, index: np.ndarray) -> tuple[np.ndarray, None]:
+        values = self.values[index]
+        self.peak = max(self.peak, anonymous_kilobytes())
+        return values, None
+
+
+def anonymous_kilobytes() -> int:
+    with open("/proc/self/status", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("RssAnon:"))
+
+
+def train_on_a_million(path: Path, out: Path) -> None:
+    run = recipe("gan", 6)
+    run = replace(run, algorithm=replace(run.algorithm, networks=replace(run.algorithm.networks, width=4)))
+    before, data = anonymous_kilobytes(), Million(path)
+    session.start(run, data, out)
+    print((max(data.peak, anonymous_kilobytes()) - before) // 1024)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(tmp_path)
+    yield started
+    started.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_a_million_images_in_little_memory(tmp_path: Path, processes: Processes) -> None:
+    path = tmp_path / "images"
+    with open(path, "wb") as file:
+        file.truncate(1_000_000 * 3 * 64 * 64)
+    if path.stat().st_blocks > 1_000_000:
+        pytest.skip("this file system keeps no holes")
+    code, text = processes.run(train_on_a_million, path, tmp_path / "run")
+    assert code == 0, text
+    print(text)
+    assert int(text) < 500, "megabytes"
