@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -31,6 +32,7 @@ from zerosum import algorithms, atomic, checkpoint, pictures, session
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 from zerosum.metrics import probe
+from zerosum.networks import MLP
 from zerosum.run import Run
 from zerosum.runlog import grids, read_events
 from zerosum.schedule import Linear
@@ -72,6 +74,12 @@ def recipe(name: str, steps: int = 24, **changes: Any) -> Run:
         "checkpoint_every": 5 * step,
     }
     return replace(run, **(usual | changes))
+
+
+def uncoupled(name: str, steps: int = 18) -> Run:
+    """A run whose samples do not influence each other, in float64: many processes play it as one."""
+    run = recipe(name, steps, precision="fp64")
+    return replace(run, algorithm=replace(run.algorithm, networks=tiny.small(MLP())))
 
 
 class Told(SilentView):
@@ -211,6 +219,19 @@ class Processes:
         for process in self.started:
             process.kill()
             process.join()
+
+
+def as_rank(rank: int, world: int, port: int, function: Callable[..., None], *args: Any, **named: Any) -> None:
+    """What torchrun makes of a process."""
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    function(*args, **named)
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
 
 
 # ---- comparing ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "penalties",
         "pictures",
         "runlog",
+        "snapshot",
     ),
     ("atomic", "distributed", "errors", "randomness", "schedule"),
 )

@@ -284,5 +284,4 @@ def test_a_million_images_in_little_memory(tmp_path: Path, processes: Processes)
         pytest.skip("this file system keeps no holes")
     code, text = processes.run(train_on_a_million, path, tmp_path / "run")
     assert code == 0, text
-    print(text)
     assert int(text) < 500, "megabytes"

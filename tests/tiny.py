@@ -17,7 +17,7 @@ from zerosum import algorithms
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Settings
-from zerosum.networks import Networks, coupled
+from zerosum.networks import DCGAN, Networks, coupled
 from zerosum.run import Run
 from zerosum.trainer import Training
 from zerosum.view import SilentView
@@ -56,7 +56,10 @@ def settings(name: str, *, toy: bool = False) -> Settings:
 def small(networks: Networks) -> Networks:
     """The same kind of networks, a few units wide."""
     fields = {f.name for f in dataclasses.fields(networks)}
-    return replace(networks, **{name: value for name, value in SMALL.items() if name in fields})
+    changes = {name: value for name, value in SMALL.items() if name in fields}
+    if isinstance(networks, DCGAN):
+        changes["stages"] = 2  # with one, on images of 8x8, its critic would have no BatchNorm
+    return replace(networks, **changes)
 
 
 def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:

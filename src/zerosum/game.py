@@ -271,7 +271,10 @@ class Turns:
 
     @torch.no_grad()
     def note(self, *, real: Tensor, fake: Tensor) -> None:
-        """Keep D's accuracy on real and on fake for the log, from its logits (N,)."""
+        """Keep D's accuracy on real and on fake for the log, from its logits (N,).
+
+        Relative logits are judged at their midpoint: of this process and micro-batch, which is near enough for a log.
+        """
         threshold = (real.mean() + fake.mean()) / 2 if self.relative else 0.0
         self._add("accuracy/real", (real > threshold).double().mean())
         self._add("accuracy/fake", (fake < threshold).double().mean())

@@ -85,9 +85,7 @@ def test_the_file_declares_what_it_needs(name: str) -> None:
     assert module.TOY.algorithm.networks.latent == 2, "a toy's latents are drawn as points too"
     for spec in (Spec((1, 8, 8)), Spec((1, 8, 8), 3)):
         players = tiny.small_algorithm(name).players(spec)
-        assert {player[0] for player in players} == {"G", "D"}, (
-            "adam_g moves names with G, adam_d names with D"
-        )
+        assert {player[0] for player in players} == {"G", "D"}, "adam_g moves names with G, adam_d names with D"
 
 
 @every
@@ -151,9 +149,7 @@ class Umpire:
 def test_only_the_mover_moves(name: str, data: str, conditional: bool) -> None:
     t = training(name, data, conditional=conditional)
     umpire = Umpire(t.turns)
-    generated: list[
-        tuple[bool, bool]
-    ] = []  # whether it was a G's turn, and whether the fakes carried a graph
+    generated: list[tuple[bool, bool]] = []  # whether it was a G's turn, and whether the fakes carried a graph
 
     def look(module: nn.Module, args: object, output: Tensor) -> None:
         generated.append((any(m.startswith("G") for m in umpire.movers), output.requires_grad))
@@ -207,9 +203,7 @@ def test_two_steps(name: str, data: str, conditional: bool) -> None:
     assert t.seen == 2 * t.images_per_step == 2 * 8 * t.run.algorithm.rounds
     after = tiny.tensors(t)
     assert all(bool(v.isfinite().all()) for v in after.values())
-    moved = {
-        k.split("/")[1] for k, v in start.items() if k.startswith("players/") and not torch.equal(v, after[k])
-    }
+    moved = {k.split("/")[1] for k, v in start.items() if k.startswith("players/") and not torch.equal(v, after[k])}
     assert moved == set(t.players)
     label = torch.tensor([0, 1, 2]) if conditional else None
     x = t.ema["G"].network(torch.randn(3, t.run.algorithm.networks.latent), label)
@@ -222,8 +216,7 @@ def test_classes_change_what_is_played(name: str) -> None:
     assert plain.spec.classes == 0
     assert classes.spec.classes == 3
     sizes = [
-        {n: sum(p.numel() for p in m.parameters()) for n, m in t.players.networks.items()}
-        for t in (plain, classes)
+        {n: sum(p.numel() for p in m.parameters()) for n, m in t.players.networks.items()} for t in (plain, classes)
     ]
     assert all(sizes[0][player] < sizes[1][player] for player in sizes[0])
 
@@ -261,9 +254,7 @@ def test_the_seed_decides_every_bit(name: str, precision: str) -> None:
 
 @every
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_restored_run_goes_on_bit_for_bit(
-    name: str, precision: str, tmp_path: Path
-) -> None:  # trap 22, trap 23
+def test_a_restored_run_goes_on_bit_for_bit(name: str, precision: str, tmp_path: Path) -> None:  # trap 22, trap 23
     run = tiny.run(name, precision=precision, conditional=True, seed=3)
     whole = tiny.training(run, DATA["grey"], tmp_path)
     for step in range(4):
@@ -286,9 +277,7 @@ def test_a_restored_run_goes_on_bit_for_bit(
 @uncoupled
 @conditional
 def test_micro_batches_change_nothing(name: str, data: str, conditional: bool) -> None:  # trap 17
-    whole, split = (
-        training(name, data, precision="fp64", conditional=conditional, micro_batches=n) for n in (1, 4)
-    )
+    whole, split = (training(name, data, precision="fp64", conditional=conditional, micro_batches=n) for n in (1, 4))
     for _ in range(2):
         whole.step()
         split.step()
@@ -311,9 +300,7 @@ def test_coupled_samples_refuse_to_be_split(name: str) -> None:  # trap 17
 
 
 def test_a_batch_that_does_not_split_is_refused() -> None:
-    with pytest.raises(
-        UserError, match="--batch-size 8: must be a multiple of processes x micro-batches = 1 x 3"
-    ):
+    with pytest.raises(UserError, match="--batch-size 8: must be a multiple of processes x micro-batches = 1 x 3"):
         training("gan", micro_batches=3)
 
 
@@ -367,16 +354,11 @@ def play(name: str, data: str, precision: str = "fp64") -> Training:
 def test_two_ranks_equal_one(name: str, data: str, two_ranks: Path) -> None:  # trap 20
     alone = play(name, data)
     one = tiny.tensors(alone)
-    ranks = [
-        safetensors.torch.load_file(two_ranks / f"{name}-{data}-{rank}.safetensors") for rank in range(2)
-    ]
+    ranks = [safetensors.torch.load_file(two_ranks / f"{name}-{data}-{rank}.safetensors") for rank in range(2)]
     assert tiny.equal(*ranks), "the ranks stay together to the last bit"
     assert tiny.farthest(one, ranks[0]) < 1e-12
     if data == "points":
-        assert (
-            "players/D/layers.last.bias" in one
-            or "players/D/layers.last.parametrizations.weight.original" in one
-        )
+        assert "players/D/layers.last.bias" in one or "players/D/layers.last.parametrizations.weight.original" in one
     scores = alone.turns.read_scores()
     facts = json.loads((two_ranks / f"{name}-{data}-0.json").read_text())
     kept = [k for k in scores if not k.startswith("accuracy/") or not alone.run.algorithm.relative]
@@ -391,9 +373,7 @@ def test_ranks_share_out_data_and_latents(name: str, data: str, two_ranks: Path)
         drawn = [rank["drawn"][purpose] for rank in facts]
         assert not set(drawn[0]) & set(drawn[1]), f"{purpose}: no sample twice"
         if purpose == "real":
-            assert sorted(drawn[0] + drawn[1]) == list(range(seen)), (
-                "the shards' union is what one process draws"
-            )
+            assert sorted(drawn[0] + drawn[1]) == list(range(seen)), "the shards' union is what one process draws"
     assert facts[0]["latent"] != facts[1]["latent"]
 
 
@@ -432,16 +412,14 @@ def test_bf16_stays_finite_with_penalties_in_full(
     assert all(bool(v.isfinite().all()) for v in tiny.tensors(t).values())
     assert all(v.dtype == torch.float32 for v in tiny.tensors(t).values() if v.is_floating_point())
     assert t.turns.skipped == 0
-    uses = (
-        "penalties" in Path(importlib.import_module(f"zerosum.algorithms.{name}").__file__ or "").read_text()
-    )
+    uses = "penalties" in Path(importlib.import_module(f"zerosum.algorithms.{name}").__file__ or "").read_text()
     assert bool(differentiated) == uses
 
 
 # ---- BatchNorm -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@every
 def test_real_and_fake_pass_d_apart(name: str) -> None:  # trap 9
     """With BatchNorm in D, one pass over both would tell D which batch it is in; without, it is all one."""
     t = training(name, precision="fp64")
@@ -459,14 +437,32 @@ def test_real_and_fake_pass_d_apart(name: str) -> None:  # trap 9
         torch.testing.assert_close(apart, together, rtol=1e-10, atol=1e-12)
 
 
+def test_some_critic_has_batch_norm() -> None:  # trap 9
+    assert coupled(training("dcgan").players.D)
+    assert not coupled(training("wgan_gp").players.D)
+
+
+def test_noise_inside_a_network_is_addressed_too() -> None:  # trap 11
+    """Dropout and the like draw from torch's own generator: new at every step, the same in every run."""
+    drawn: list[list[float]] = []
+    for disturbance in range(2):
+        t = training("gan")
+        noise: list[float] = []
+        t.players.D.register_forward_hook(lambda module, args, output, n=noise: n.append(float(torch.rand(1))))
+        for _ in range(3):
+            torch.rand(disturbance)
+            t.step()
+        drawn.append(noise)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == len(drawn[0])
+
+
 def test_what_is_measured_is_what_is_minimised() -> None:
     """The logged loss of a turn is the mean of the loss that the paper's equation gives."""
     t = training("gan", precision="fp64")
     b = Batch(t.loader, 0, 8, 8)
     with torch.no_grad():
-        expected = losses.discriminator(
-            t.players.D(b.image, None), t.players.D(t.players.G(b.z, None), None)
-        ).mean()
+        expected = losses.discriminator(t.players.D(b.image, None), t.players.D(t.players.G(b.z, None), None)).mean()
     t.step()
     assert t.turns.read_scores()["loss/D"] == pytest.approx(float(expected), abs=1e-14)
 

@@ -145,7 +145,7 @@ def test_labels_that_do_not_fit_are_refused(labels: object) -> None:
         from_arrays(noise(3, 4, 4), labels)  # type: ignore[arg-type]
 
 
-class Items(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class Items(torch.utils.data.Dataset):
     def __init__(self, items: list[object]) -> None:
         self.items = items
         self.classes = ["no", "yes"]

@@ -75,7 +75,11 @@ def test_arrays_and_names_are_checked_too(tmp_path: Path) -> None:
 
 
 def test_what_looks_wrong_is_noted(tmp_path: Path) -> None:
-    dark = {f"{c}/{i}.png": encoded(Image.fromarray(noise(6, 6, seed=i) // 16)) for c, n in (("a", 20), ("b", 1)) for i in range(n)}
+    dark = {
+        f"{c}/{i}.png": encoded(Image.fromarray(noise(6, 6, seed=i) // 16))
+        for c, n in (("a", 20), ("b", 1))
+        for i in range(n)
+    }
     notes = " ".join(check(Data(source=str(folder_of(tmp_path, dark)))).notes)
     assert "brightest value is 15" in notes
     assert "b (1)" in notes

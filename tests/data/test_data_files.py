@@ -89,7 +89,7 @@ def test_images_beside_the_sub_folders_mean_no_labels(tmp_path: Path) -> None:
 
 
 def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:  # the held-out half is never trained on
-    files = {}
+    files: dict[str, bytes] = {}
     for side, count in (("train", 3), ("test", 2), ("val", 1)):
         for name in ("a", "b"):
             files |= pngs(count, prefix=f"set/{side}/{name}/")
@@ -112,6 +112,7 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
         "file,label\n000.png,cat\n001.png,dog\n002.png,cat\n",
         "\ufeffLabel;Image\r\ncat;000.png\r\ndog;001.png\r\ncat;002.png\r\n",
         "000.png\tcat\n001.png\tdog\n\n002.png\tcat\n",
+        "000,cat\n001,dog\n002,cat\n",
         'filename,width,class\n"./000.png",3,cat\n001,3,dog\nin\\002.png,3,cat\n',
     ],
 )

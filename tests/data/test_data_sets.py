@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torchvision
 from drawn import encoded, folder_of, idx_files, noise, smooth, zip_of
-from PIL import Image
 
 from zerosum.data import ArrayDataset, Data, cifar, named, sets, toy
 from zerosum.data import open as open_data
@@ -35,7 +34,7 @@ def test_importing_data_imports_no_torch() -> None:
 
 
 def test_digits_are_split_once_and_for_all() -> None:  # the held-out half is never trained on
-    whole, train, test = (open_data(Data(source="digits", split=s)) for s in ("all", "train", "test"))  # type: ignore[arg-type]
+    whole, train, test = (open_data(Data(source="digits", split=s)) for s in ("all", "train", "test"))
     assert (len(whole), len(train), len(test)) == (1797, 1438, 359)
     assert train.spec == test.spec == whole.spec
     assert train.spec.shape == (1, 8, 8)
@@ -48,7 +47,7 @@ def test_digits_are_split_once_and_for_all() -> None:  # the held-out half is ne
     sides = sorted(row.tobytes() for side in (train, test) for row in everything(side))
     assert sides == sorted(row.tobytes() for row in everything(whole))
     assert open_data(Data(source="digits")).fingerprint == train.fingerprint
-    assert train.fingerprint[:16] == "GOLDEN"
+    assert train.fingerprint[:16] == "9c389a9d972b9cfd"
 
 
 def test_digits_are_scaled_to_the_whole_range() -> None:  # trap 8
@@ -89,18 +88,16 @@ def test_fashion_mnist_from_debians_package(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "celeba"])
-def test_a_set_that_is_not_here_says_what_to_do(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_that_is_not_here_says_what_to_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "DEBIAN_FASHION", tmp_path / "nowhere")
     for root in (None, str(tmp_path)):
-        with pytest.raises(UserError, match=r"--data\.download.*--data\.root"):
+        with pytest.raises(UserError, match=r"--download.*--root"):
             open_data(Data(source=name, root=root))
 
 
 def test_a_download_that_fails_is_one_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["file:///nowhere/"])
-    with pytest.raises(UserError, match=r"mnist could not be downloaded.*--data\.root") as error:
+    with pytest.raises(UserError, match=r"mnist could not be downloaded.*--root") as error:
         open_data(Data(source="mnist", root=str(tmp_path / "new"), download=True))
     assert "\n" not in str(error.value)
 
@@ -196,7 +193,7 @@ def test_a_pickle_in_a_batch_is_never_run(tmp_path: Path) -> None:
 
 
 def test_cifar_as_images(tmp_path: Path) -> None:
-    files = {}
+    files: dict[str, bytes] = {}
     for side, count in (("train", 3), ("test", 2)):
         for name in cifar.CLASS_NAMES:
             files |= {f"{side}/{name}/{i}.jpg": encoded(smooth(32, 32, i), "JPEG") for i in range(count)}
@@ -204,10 +201,7 @@ def test_cifar_as_images(tmp_path: Path) -> None:
     tarred(tmp_path / "cifar10_jpg.tar.gz", files)
     prints = set()
     for root in (tmp_path / "folder", tmp_path, tmp_path / "cifar10_jpg.tar.gz"):
-        sizes = [
-            len(open_data(Data(source="cifar10", root=str(root), split=s)))  # type: ignore[arg-type]
-            for s in ("train", "test", "all")
-        ]
+        sizes = [len(open_data(Data(source="cifar10", root=str(root), split=s))) for s in ("train", "test", "all")]
         assert sizes == [30, 20, 50]
         found = open_data(Data(source="cifar10", root=str(root)))
         assert found.class_names == cifar.CLASS_NAMES
@@ -239,15 +233,13 @@ def test_points_take_no_image_settings() -> None:
 
 def test_toys_are_the_same_everywhere_and_their_splits_differ() -> None:
     for name in ("ring", "grid", "moons"):
-        train, again, test, both = (
-            open_data(Data(source=name, split=s))  # type: ignore[arg-type]
-            for s in ("train", "train", "test", "all")
-        )
+        train, again, test, both = (open_data(Data(source=name, split=s)) for s in ("train", "train", "test", "all"))
         assert train.spec.shape == (2,)
         assert train.labels is None
         assert everything(train).dtype == np.float32
         assert np.array_equal(everything(train), everything(again))
-        assert not np.intersect1d(everything(train)[:, 0], everything(test)[:1000, 0]).size > 20
+        rows = [{row.tobytes() for row in everything(found)} for found in (train, test)]
+        assert not rows[0] & rows[1]
         assert (len(train), len(test), len(both)) == (100_000, 100_000, 200_000)
         assert len(open_data(Data(source=name, limit=10))) == 10
 
@@ -304,13 +296,3 @@ def test_mnist(data_folder: Path) -> None:
         assert found.spec.shape == (1, 28, 28)
         assert len(found) == count
         assert found.spec.classes == 10
-
-
-def test_cifar10_in_a_tar(data_folder: Path) -> None:
-    found = open_data(Data(source="cifar10", root=str(data_folder / "cifar10"), limit=300))
-    assert found.spec.shape == (3, 32, 32)
-    assert found.class_names == cifar.CLASS_NAMES
-
-
-def test_images_need_not_come_from_pil() -> None:
-    assert Image.fromarray(everything(open_data(Data(source="digits", limit=2)))[0, 0]).size == (8, 8)

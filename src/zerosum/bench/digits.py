@@ -103,7 +103,7 @@ def measure(bench: Bench) -> Report:
 
 def _recipe(bench: Bench) -> Run:
     run = recipes.digits()
-    return shortened(run, 640) if bench.quick else run
+    return shortened(run) if bench.quick else run
 
 
 def _dcgan(minutes: float) -> Run:
@@ -116,7 +116,7 @@ def _dcgan(minutes: float) -> Run:
 
 
 def _pairs(images: np.ndarray, real: np.ndarray) -> Any:
-    """The first samples above their nearest training images; then the samples that come nearest to one, above theirs."""
+    """The first samples above their nearest training images; then those that come nearest to one, above theirs."""
     distance, index = judges.nearest(images, real)
     nearest = np.argsort(distance, kind="stable")[:PAIRS]
     first = np.arange(len(nearest))

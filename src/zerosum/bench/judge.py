@@ -106,7 +106,7 @@ class Convolutional:
     seed: int = 0
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> Judge:
-        x, y = scale(images, torch.float32, torch.device("cpu")), torch.from_numpy(labels)
+        x, y = _tensor(images), torch.from_numpy(labels)
         torch.manual_seed(self.seed)
         network = self._network(x.shape[1:], int(labels.max()) + 1)
         batch = min(64, len(x))
@@ -150,8 +150,13 @@ def _shifted(x: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    parts = [scale(images[i : i + CHUNK], torch.float32, torch.device("cpu")) for i in range(0, len(images), CHUNK)]
-    return torch.cat([network(part).double().softmax(1) for part in parts]).numpy()
+    parts = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
+    return torch.cat([network(_tensor(part)).double().softmax(1) for part in parts]).numpy()
+
+
+def _tensor(images: np.ndarray) -> Tensor:
+    """Scaled, from a copy: an array read from a file may be read-only, which torch warns of."""
+    return scale(np.array(images), torch.float32, torch.device("cpu"))
 
 
 # --- neighbours ----------------------------------------------------------------------------------------------------

@@ -102,5 +102,5 @@ def _arms(bench: Bench) -> dict[str, Run]:
         "gan-minimax": replace(gan, algorithm=replace(gan.algorithm, generator_loss="minimax")),
     }
     if bench.quick:
-        return {arm: shortened(run, 1_280) for arm, run in arms.items()}
+        return {arm: shortened(run) for arm, run in arms.items()}
     return {arm: replace(run, minutes=MINUTES) for arm, run in arms.items()}

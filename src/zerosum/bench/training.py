@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -27,6 +28,8 @@ TIMES = (
     Column("images_per_second", "images/s", ",.0f"),
     Column("threads", "threads", ".3g"),
 )
+
+SMALL_BATCH, SMALL_WIDTH = 16, 8
 
 
 def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Model, Result]:
@@ -60,10 +63,20 @@ def settled(bench: Bench, run: Run, seed: int) -> Run:
     return replace(run, seed=seed, threads=run.threads or bench.options.threads, precision="fp32")
 
 
-def shortened(run: Run, images: int) -> Run:
-    """For --quick: so many images, and two grids, probes and checkpoints on the way."""
-    half = max(1, images // 2)
-    return replace(run, images=images, minutes=None, log_every=half, grid_every=half, checkpoint_every=half)
+def shortened(run: Run) -> Run:
+    """For --quick: some steps of small networks with small batches, and a grid, a probe and a checkpoint on the way."""
+    half = 4 * SMALL_BATCH
+    algorithm: Any = run.algorithm  # a frozen dataclass, as its networks are, but only its own type says so
+    return replace(
+        run,
+        algorithm=replace(algorithm, networks=replace(algorithm.networks, width=SMALL_WIDTH)),
+        batch_size=SMALL_BATCH,
+        images=2 * half,
+        minutes=None,
+        log_every=half,
+        grid_every=half,
+        checkpoint_every=half,
+    )
 
 
 def sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 6) -> Image.Image:

@@ -48,8 +48,7 @@ def open_npz(path: Path, data: Data, progress: Progress | None = None) -> ArrayD
     numbers: np.ndarray | None = None
     names: tuple[str, ...] = ()
     if all(labels in sizes for _, labels in pairs):
-        # encoded over all splits together: a class means the same number in each, also if one of them lacks
-        # it
+        # encoded over all splits together: a class means the same number in each, also if one of them lacks it
         found = {labels: _guarded(path, partial(_load, path, labels)) for _, labels in pairs}
         if "arr_1" not in found or _could_be_labels(found["arr_1"], rows):
             numbers, names = _together(path, found, [labels for _, labels in used])
@@ -72,8 +71,7 @@ def _choose(path: Path, keys: set[str], split: str) -> tuple[list[tuple[str, str
                 raise no_split(str(path))
             return [pair], [pair]
     raise UserError(
-        f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; name the arrays images and labels (or x and "
-        "y, or "
+        f"{path} holds {', '.join(sorted(keys)) or 'nothing'}; name the arrays images and labels (or x and y, or "
         "train_images, train_labels, test_images ...)"
     )
 
@@ -182,8 +180,7 @@ def _guarded(path: Path, load: Callable[[], T]) -> T:
     except Exception as error:  # NumPy's and zip's readers raise whatever the damaged bytes lead them to
         if "allow_pickle" in str(error):
             raise UserError(
-                f"{path} holds Python objects, which are never loaded (they can run code): save plain "
-                "numbers, such as "
+                f"{path} holds Python objects, which are never loaded (they can run code): save plain numbers, such as "
                 "np.stack(images).astype(np.uint8)"
             ) from error
         raise UserError(f"{path} is damaged, or not what its name says ({error}): write it again") from error

@@ -165,6 +165,7 @@ def finish(
         elif not rows.array.flags.c_contiguous:
             raise UserError(f"{rows.where} is in Fortran order, one image being all over the file: save it in C order")
         return ArrayDataset(values, numbers, class_names, notes=notes)
+    name = pack.with_labels(name, numbers, class_names)
     if not pack.fits_in_memory(row_bytes * count, data) and (found := pack.find(data, name)) is not None:
         return found
     if shape != native:
@@ -214,8 +215,7 @@ def _layout(rows: Rows) -> tuple[Layout, tuple[int, int, int]]:
     shape = rows.shape[1:]
     if rows.dtype != np.uint8 and rows.dtype.kind not in "fb":
         raise UserError(
-            f"{rows.where}: values of type {rows.dtype}; give uint8 images 0 .. 255 (.astype(np.uint8) if "
-            "they are "
+            f"{rows.where}: values of type {rows.dtype}; give uint8 images 0 .. 255 (.astype(np.uint8) if they are "
             "that already), float images 0 .. 1, or float (N, d) points"
         )
     if 0 in shape:
@@ -227,8 +227,7 @@ def _layout(rows: Rows) -> tuple[Layout, tuple[int, int, int]]:
     if len(shape) == 3 and shape[2] in CHANNELS:
         return "last", (shape[2], shape[0], shape[1])
     raise UserError(
-        f"{rows.where}: shape {rows.shape} is not (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, "
-        "3, 4; "
+        f"{rows.where}: shape {rows.shape} is not (N, H, W), (N, C, H, W) or (N, H, W, C) with C one of 1, 3, 4; "
         "reshape it"
     )
 
@@ -250,8 +249,7 @@ def _convert(
         if not inside.all():
             i = int(inside.argmin())
             raise UserError(
-                f"{where}: image {start + i} has values from {block[i].min()} to {block[i].max()}; float "
-                "images must "
+                f"{where}: image {start + i} has values from {block[i].min()} to {block[i].max()}; float images must "
                 "be within 0 .. 1 ((x + 1) / 2 if they are in -1 .. 1, x / 255 if in 0 .. 255)"
             )
         block = (block.astype(np.float64) * 255).round().astype(np.uint8)

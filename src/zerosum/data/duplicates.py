@@ -101,8 +101,7 @@ class _Alike:
 
     def __init__(self, thumbnails: np.ndarray) -> None:
         self.full = thumbnails.reshape(len(thumbnails), -1)
-        # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out
-        # cheaply
+        # means over 4 x 3 patches: their difference is at most that of the whole, and rules most pairs out cheaply
         self.coarse = thumbnails.reshape(-1, 4, 2, 3, 3, 3).mean(axis=(2, 4, 5), dtype=np.float32).reshape(-1, 12)
         self.brightness = self.coarse.mean(axis=1)
         self.contrast = np.concatenate(

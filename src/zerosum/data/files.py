@@ -1,6 +1,4 @@
-"""Image files to a set: survey some, settle one shape, decode all in a pool of threads, in the order of their
-names.
-"""
+"""Image files to a set: survey some, settle one shape, decode all in a pool of threads, in the order of their names."""
 
 from __future__ import annotations
 
@@ -41,7 +39,8 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
     listing = labelled.listing.keep(list(labelled.listing.items[: data.limit]))
     if not listing.items:
         raise UserError(f"data.source={data.source}: no image is left after data.split and data.labels")
-    name = pack.key([listing.identity, _listed(listing, labelled.labels)], data)
+    numbers = None if labelled.labels is None else labelled.labels[: len(listing.items)]
+    name = pack.with_labels(pack.key([listing.identity, _listed(listing)], data), numbers, labelled.class_names)
     found = pack.find(data, name)
     if found is not None:
         return found
@@ -52,7 +51,6 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
         def notes() -> tuple[str, ...]:
             return (*labelled.notes, *chosen, *_conversions(seen, shape, data))
 
-        numbers = None if labelled.labels is None else labelled.labels[: len(listing.items)]
         plan = pack.Plan(listing.where, len(listing.items), shape, numbers, labelled.class_names, notes)
         return pack.build(plan, _blocks(listing, shape, data, pool, seen), data, name, progress)
 
@@ -66,7 +64,7 @@ def label(listing: Listing, data: Data) -> labels.Labelled:
     if data.labels is None:
         return labels.by_folder(listing, data.split)
     table = Path(data.labels).expanduser()
-    beside = Path(data.source) / data.labels
+    beside = Path(data.source).expanduser() / data.labels
     return labels.by_table(listing, beside if not table.exists() and beside.exists() else table, data.split)
 
 
@@ -77,8 +75,8 @@ def _hint(listing: Listing) -> str:
     return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
 
 
-def _listed(listing: Listing, numbers: np.ndarray | None) -> str:
-    digest = hashlib.sha256(b"" if numbers is None else numbers.astype("<i8").tobytes())
+def _listed(listing: Listing) -> str:
+    digest = hashlib.sha256()
     for item in listing.items:
         digest.update(f"{item.name}\0{item.bytes}\0{item.stamp}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
@@ -95,9 +93,7 @@ def quiet() -> Iterator[None]:
 def each(
     listing: Listing, items: Sequence[Item], use: Callable[[Picture], T], pool: ThreadPoolExecutor, step: int
 ) -> Iterator[list[T | Broken]]:
-    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that
-    cannot be.
-    """
+    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be."""
 
     def one(item: Item) -> T | Broken:
         try:
@@ -113,8 +109,7 @@ def _blocks(
     listing: Listing, shape: tuple[int, int, int], data: Data, pool: ThreadPoolExecutor, seen: Counter[str]
 ) -> Iterator[Block]:
     def use(found: Picture) -> tuple[np.ndarray, list[str]]:
-        # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread,
-        # below
+        # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread, below
         facts = [f"format {found.format}"]
         if found.size != shape[1:]:
             facts.append("resized")
@@ -152,8 +147,7 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     if seen["resized"]:
         how = {"crop": "centre cropped", "pad": "padded", "stretch": "stretched"}[data.fit]
         notes.append(
-            f"{seen['resized']} of {total} images were resized to {shape[1]} x {shape[2]} (H x W), {how} "
-            "where the "
+            f"{seen['resized']} of {total} images were resized to {shape[1]} x {shape[2]} (H x W), {how} where the "
             "aspect ratio differs"
         )
     if seen["flattened"]:

@@ -1,6 +1,4 @@
-"""IDX files, the format of MNIST: a magic number, the lengths, then the values, all big-endian; plain or
-gzip.
-"""
+"""IDX files, the format of MNIST: a magic number, the lengths, then the values, all big-endian; plain or gzip."""
 
 from __future__ import annotations
 
@@ -35,9 +33,7 @@ class Idx:
         return 4 + 4 * len(self.shape)
 
     def values(self) -> np.ndarray:
-        """All values, uint8: read if packed, else mapped. UserError if the file is shorter than its header
-        says.
-        """
+        """All values, uint8: read if packed, else mapped. UserError if the file is shorter than its header says."""
         try:
             if not self.packed:
                 return map_file(self.path, np.uint8, self.shape, self.offset)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -75,8 +76,7 @@ def by_folder(listing: Listing, split: str) -> Labelled:
 
 def no_split(where: str) -> UserError:
     return UserError(
-        f"data.split=test: {where} has no test split that zerosum knows of; leave data.split out, or give "
-        "the path of "
+        f"data.split=test: {where} has no test split that zerosum knows of; leave data.split out, or give the path of "
         "the test images themselves"
     )
 
@@ -88,21 +88,20 @@ def by_table(listing: Listing, table: Path, split: str) -> Labelled:
     Images that the table does not name are left out, with a note. Raises UserError if it names files that are
     not there.
     """
-    rows = _rows(table)
     known = _by_name(listing)
+    rows = _rows(table, known)
     chosen: dict[Item, str] = {}
     missing = []
     for file, label in rows:
-        item = known.get(file.replace("\\", "/").removeprefix("./"))
+        item = known.get(_path(file))
         if item is None:
             missing.append(file)
         elif chosen.setdefault(item, label) != label:
             raise UserError(f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one")
     if missing:
         raise UserError(
-            f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their "
-            "names "
-            f"fit several), such as {', '.join(missing[:3])}; write paths relative to {listing.where}"
+            f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their names fit "
+            f"several), such as {', '.join(missing[:3])}; write paths relative to {listing.where}"
         )
     items = [item for item in listing.items if item in chosen]
     left_out = len(listing.items) - len(items)
@@ -129,7 +128,11 @@ def _by_name(listing: Listing) -> dict[str, Item]:
     return unique | {item.name: item for item in listing.items}
 
 
-def _rows(table: Path) -> list[tuple[str, str]]:
+def _path(written: str) -> str:
+    return written.strip().replace("\\", "/").removeprefix("./")
+
+
+def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -150,7 +153,7 @@ def _rows(table: Path) -> list[tuple[str, str]]:
     body = rows[1:]
     if file is None and label is None:
         file, label = 0, 1
-        if len(head) > 1 and PurePosixPath(head[0]).suffix in SUFFIXES:
+        if _path(rows[0][0]) in known or PurePosixPath(head[0]).suffix in SUFFIXES:
             body = rows  # no header: the first line names an image already
     if file is None or label is None:
         raise UserError(f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label")
@@ -174,9 +177,8 @@ def encode(labels: np.ndarray, where: str) -> tuple[np.ndarray, tuple[str, ...]]
         return labels.argmax(axis=1).astype(np.int64), tuple(str(i) for i in range(labels.shape[1]))
     if labels.ndim != 1 or labels.dtype.kind not in "biufUS":
         raise UserError(
-            f"{where}: labels of shape {labels.shape} and type {labels.dtype}; give one class per image: "
-            "integers "
-            "or names, (N,) or (N, 1), or one-hot rows"
+            f"{where}: labels of shape {labels.shape} and type {labels.dtype}; give one class per image: integers or "
+            "names, (N,) or (N, 1), or one-hot rows"
         )
     if labels.dtype.kind == "f":
         if not ((np.abs(labels) < 2**53) & (labels == np.round(labels))).all():  # False for NaN and infinity

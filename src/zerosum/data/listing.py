@@ -22,9 +22,7 @@ MAX_TAR = 1 << 30  # bytes: a packed tar has no index, so its image files are he
 
 @dataclass(frozen=True)
 class Item:
-    """One image file: its path inside the source (with /), its size in bytes, and a mark that changes with
-    it.
-    """
+    """One image file: its path inside the source (with /), its size in bytes, and a mark that changes with it."""
 
     name: str
     bytes: int

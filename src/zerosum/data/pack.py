@@ -73,14 +73,18 @@ def key(identity: object, data: Data) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def with_labels(name: str, labels: np.ndarray | None, class_names: tuple[str, ...]) -> str:
+    """The pack's name if these are its labels: they may come from another file than the images, and change alone."""
+    raw = b"" if labels is None else labels.astype("<i8").tobytes()
+    return hashlib.sha256(json.dumps([name, class_names]).encode() + raw).hexdigest()[:32]
+
+
 def fits_in_memory(bytes: int, data: Data) -> bool:
     return bytes <= data.memory_megabytes << 20
 
 
 def build(plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: Progress | None = None) -> ArrayDataset:
-    """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be
-    used.
-    """
+    """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be used."""
     told = _tell(blocks, plan, progress)
     if not fits_in_memory(plan.bytes, data):
         return _pack(plan, told, folder(data), name)
@@ -111,8 +115,7 @@ def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
     if usable < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         raise UserError(
-            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set "
-            "needs at "
+            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
             f"least 2{f' ({why})' if why else ''}; see `zerosum data check`"
         )
 
@@ -161,8 +164,7 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
     n = 0
     with _explained(where), _whole_file(where / f"{name}.u8") as file:
         for block in blocks:
-            # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the
-            # process
+            # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the process
             file.write(np.ascontiguousarray(block.values).data)
             n += len(block.values)
             kept.append(block.kept)

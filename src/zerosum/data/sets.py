@@ -25,10 +25,7 @@ CLOTHES = (
 )  # fmt: skip
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 IDX_FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-CELEBA_TRAIN, CELEBA_VALIDATION = (
-    162_770,
-    19_867,
-)  # the published partition: by number, in this order, then test
+CELEBA_TRAIN, CELEBA_VALIDATION = 162_770, 19_867  # the published partition: by number, in this order, then test
 HELD_OUT = 0.2  # of each class of digits
 
 T = TypeVar("T")
@@ -84,13 +81,11 @@ def _digits(data: Data) -> ArrayDataset:
         images, labels = images[chosen], labels[chosen]
         share = f"{HELD_OUT:.0%}" if data.split == "test" else f"{1 - HELD_OUT:.0%}"
         notes = (f"digits has no published split: {data.split} is a fixed random {share} of each class",)
-    return finish(at_hand("digits", images), labels, DIGITS, data, name="", notes=notes)
+    return finish(at_hand("digits", images), labels, DIGITS, data, name=key("digits", data), notes=notes)
 
 
 def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Which items are for testing, (n,) bool: a keyed random fifth of each class, the same everywhere and
-    always.
-    """
+    """Which items are for testing, (n,) bool: a keyed random fifth of each class, the same everywhere and always."""
     held = np.zeros(len(labels), dtype=bool)
     for c in np.unique(labels):
         digest = hashlib.blake2b(f"0/digits/held out/{c}".encode(), digest_size=16).digest()
@@ -199,9 +194,7 @@ def _places(data: Data) -> list[Path]:
 
 
 def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Path], None], what: str) -> T:
-    """What `look` finds, if need be after `fetch` into the first place. One clear UserError if that is
-    nothing.
-    """
+    """What `look` finds, if need be after `fetch` into the first place. One clear UserError if that is nothing."""
     found = look()
     if found is not None:
         return found
@@ -217,9 +210,8 @@ def _find_or_fetch(data: Data, look: Callable[[], T | None], fetch: Callable[[Pa
     except Exception as error:  # of torchvision, urllib, ssl, gdown or the disk: for the user it is one failure
         reason = str(error).strip().split("\n")[-1] or type(error).__name__
         raise UserError(
-            f"{data.source} could not be downloaded to {root} ({reason}): check the network and the disk "
-            "and try again, "
-            f"{by_hand}"
+            f"{data.source} could not be downloaded to {root} ({reason}): check the network and the disk and try "
+            f"again, {by_hand}"
         ) from error
     found = look()
     if found is None:

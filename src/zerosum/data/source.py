@@ -46,8 +46,7 @@ def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDatas
     if path.suffix.lower() in SUFFIXES:
         raise UserError(f"data.source={data.source} is one image; give the folder that holds it and the others")
     raise UserError(
-        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an "
-        "IDX file, a "
+        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an IDX file, a "
         ".npy or .npz file, or unpack it into a folder"
     )
 
@@ -79,8 +78,7 @@ def find(source: str) -> Path:
         near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
     hint = f"did you mean {near[0]}? Otherwise g" if near else "G"
     raise UserError(
-        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; "
-        f"{hint}ive a "
+        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; {hint}ive a "
         f"path, or one of {', '.join(sets.named())}"
     )
 
