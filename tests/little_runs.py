@@ -1,7 +1,7 @@
 """Little runs for tests: random pixels, tiny networks, and processes to run them in, which can be killed.
 
-The processes are forked from one server that has torch imported and warm, so that each starts within milliseconds. It
-uses one thread from its first moment on: a process that has used several must not be forked.
+The processes are forked from one server that has torch imported and warm, so that each starts within
+milliseconds. It uses one thread from its first moment on: a process that has used several must not be forked.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from zerosum.view import Level, SilentView
 
 TIMES = ("seconds", "images_per_second")  # what a resumed run need not repeat
 MAKE_FILM = session.make_film  # `quick_sessions` replaces it
-PATIENCE = 60  # seconds that a process is given before a test calls it stuck
+PATIENCE = 200  # seconds that a process is given before a test calls it stuck
 
 
 class Slow:
@@ -54,7 +54,8 @@ class Slow:
         return len(self.dataset)
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        time.sleep(self.seconds)
+        if self.seconds:
+            time.sleep(self.seconds)
         return self.dataset.gather(index)
 
 
@@ -188,9 +189,8 @@ class Processes:
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["pytest", "little_runs_warm"])
         with pytest.MonkeyPatch.context() as patch:  # the server finds what it is to import there only
-            patch.setenv(
-                "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-            )
+            patch.setenv("OMP_WAIT_POLICY", "PASSIVE")  # two threads on busy cores: no spinning
+            patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
             forkserver.ensure_running()
         self.folder = folder
         self.started: list[BaseProcess] = []

@@ -47,7 +47,7 @@ def test_round_trip(tmp_path: Path) -> None:
         assert found.shape == tensor.shape
         bits = [t.detach().contiguous().flatten().view(torch.uint8) for t in (found, tensor)]
         assert torch.equal(*bits), name
-    assert list(saved.under("f")) == ["64", "32"] or set(saved.under("f")) == {"64", "32"}
+    assert set(saved.under("f")) == {"64", "32"}
 
 
 def test_tied_weights(tmp_path: Path) -> None:
@@ -57,6 +57,15 @@ def test_tied_weights(tmp_path: Path) -> None:
     assert torch.equal(saved.tensors["a"], w)
     assert torch.equal(saved.tensors["b"], w)
     assert torch.equal(saved.tensors["row"], w[1])
+
+
+def is_whole(path: Path) -> bool:
+    try:
+        checkpoint.load(path)
+    except Damaged as damage:
+        assert str(path) in str(damage)
+        return False
+    return True
 
 
 def test_every_damage_is_seen(tmp_path: Path) -> None:
@@ -69,14 +78,9 @@ def test_every_damage_is_seen(tmp_path: Path) -> None:
             spoilt = bytearray(data)
             spoilt[position] ^= 1 << position % 8
             (path / name).write_bytes(spoilt)
-            try:
-                saved = checkpoint.load(path)
-            except Damaged as damage:
-                assert str(path / name) in str(damage) or name == STATE
-            else:  # white space
+            if is_whole(path):  # white space
                 assert name == STATE
                 assert json.loads(spoilt) == content
-                assert saved.state == content["state"]
         for length in (0, 1, len(data) // 2, len(data) - 1):
             (path / name).write_bytes(data[:length])
             with pytest.raises(Damaged, match=name):

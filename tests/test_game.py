@@ -86,9 +86,7 @@ def test_a_batch_draws_by_address_and_once() -> None:
     assert torch.equal(b.label, b.label2)
     assert b.epsilon.shape == (4,)
     drawn = [b.image, b.image2, b.z, b.z2]
-    assert not any(torch.equal(x, y) for i, x in enumerate(drawn) for y in drawn[:i]), (
-        "the twins are independent"
-    )
+    assert not any(torch.equal(x, y) for i, x in enumerate(drawn) for y in drawn[:i]), "the twins are independent"
 
 
 def test_parts_and_rounds_cover_without_overlap() -> None:
@@ -261,9 +259,7 @@ def test_engines() -> None:
     with pytest.raises(UserError, match="--device tpu: unknown device; give one of auto, cpu, cuda, mps"):
         choose_device("tpu")
     if not torch.cuda.is_available():
-        with pytest.raises(
-            UserError, match="--device cuda: this machine has no such device; give --device cpu"
-        ):
+        with pytest.raises(UserError, match="--device cuda: this machine has no such device; give --device cpu"):
             choose_device("cuda")
 
 
@@ -512,9 +508,7 @@ def test_r3gan_against_a_straight_loop(networks: MLP | R3, conditional: bool) ->
         r1 = torch.autograd.grad(logits(x, c).sum(), x, create_graph=True)[0].square().sum() / 8
         r2 = torch.autograd.grad(logits(fake, c).sum(), fake, create_graph=True)[0].square().sum() / 8
         loss = torch.log(1 + torch.exp(-(logits(x, c) - logits(fake, c)))).sum() / 8 + gamma / 2 * (r1 + r2)
-        adam_d.step(
-            list(d.parameters()), torch.autograd.grad(loss, list(d.parameters()), materialize_grads=True)
-        )
+        adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters()), materialize_grads=True))
 
         x, c = t.loader.real("real2", first, 8), t.loader.label("real2", first, 8)
         fake = g(t.loader.latent("z2", first, 8), c)
@@ -557,10 +551,10 @@ def test_wgan_gp_against_a_straight_loop() -> None:
 
 def test_gan_and_dcgan_against_a_straight_loop() -> None:
     """Goodfellow et al. 2014, algorithm 1, with torch's own cross entropy; BatchNorm in both players."""
-    run = tiny.run("dcgan", precision="fp64")
+    run = tiny.run("dcgan", precision="fp64", adam_g=Adam(lr=Constant(5e-4)), adam_d=Adam(lr=Constant(5e-4)))
     t = tiny.training(run, tiny.images())
     g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
-    adams = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (g, d)]
+    adams = [torch.optim.Adam(n.parameters(), lr=5e-4, betas=(0.5, 0.999)) for n in (g, d)]
     one, zero = torch.ones(8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits
     for step in range(10):

@@ -210,7 +210,7 @@ def slower_helps() -> Run:
 
 def test_stopped_when_half_the_rate_does_not_help(tmp_path: Path) -> None:
     run = troubled(60, bad=tuple(range(12, 60)))
-    with pytest.raises(UserError, match="stopped at 176 images.*again, after half the learning rate") as error:
+    with pytest.raises(UserError, match=r"stopped at 176 images.*again, after half the learning rate") as error:
         session.start(run, tiny.images(), tmp_path / "run")
     out = tmp_path / "run"
     status = read_status(out)

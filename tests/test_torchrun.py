@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -53,7 +52,11 @@ class Torchrun:
         self.said = open(self.folder / "said.txt", "w+")  # noqa: SIM115 - closed in `end`
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])}
         self.process = subprocess.Popen(
-            [sys.executable, *words], env=environment, stdout=self.said, stderr=subprocess.STDOUT, start_new_session=True
+            [sys.executable, *words],
+            env=environment,
+            stdout=self.said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def end(self) -> tuple[int, str]:
@@ -102,27 +105,25 @@ def test_two_ranks_equal_one(tmp_path: Path, processes: Processes) -> None:
 
     Stopped by a SIGTERM to torchrun and gone on with, two ranks end bit for bit where two ranks end.
     """
-    whole, stopped, alone = tmp_path / "whole", tmp_path / "stopped", tmp_path / "alone"
-    for folder in (whole, stopped, alone):
+    ran, two_of, alone = tmp_path / "torchrun", tmp_path / "two", tmp_path / "alone"
+    for folder in (ran, two_of, alone):
         folder.mkdir()
-    launch = Torchrun(whole, 0.0, NAMES)
+    launch = Torchrun(ran, 0.05, ("wgan_gp", "r3gan"))
     for name in NAMES:
         processes.must(train, uncoupled(name), alone / name)
-    code, text = launch.end()
-    assert code == 0, text
-    for name in NAMES:
-        assert_near_runs(alone / name, whole / name, relative=True)
-        assert leftovers(whole / name) == []
-        lines = (whole / name / EVENTS).read_text().splitlines()
+        for code, text in two(processes, train, uncoupled(name), two_of / name):
+            assert code == 0, text
+        assert_near_runs(alone / name, two_of / name, relative=True)
+        assert leftovers(two_of / name) == []
+        lines = (two_of / name / EVENTS).read_text().splitlines()
         assert len(lines) == len(set(lines)), "two have written"
-        assert json.loads((whole / name / "environment.json").read_text()) == {}
 
-    launch = Torchrun(stopped, 0.05, NAMES[:1])
-    out, until = stopped / "r3gan", time.monotonic() + little_runs.PATIENCE
+    out, until = ran / "r3gan", time.monotonic() + little_runs.PATIENCE
     while not (out / EVENTS).exists() or (out / EVENTS).read_bytes().count(b"\n") < 5:
         assert launch.process.poll() is None, launch.end()
         assert time.monotonic() < until
         time.sleep(0.01)
+    assert_equal_runs(two_of / "wgan_gp", ran / "wgan_gp")
     launch.process.send_signal(signal.SIGTERM)
     code, text = launch.end()
     assert code != 0
@@ -131,7 +132,7 @@ def test_two_ranks_equal_one(tmp_path: Path, processes: Processes) -> None:
     shutil.copytree(out, tmp_path / "one")
     for code, text in two(processes, train, uncoupled("r3gan"), out):
         assert code == 0, text
-    assert_equal_runs(whole / "r3gan", out)
+    assert_equal_runs(two_of / "r3gan", out)
     processes.must(train, uncoupled("r3gan"), tmp_path / "one")
     assert_near_runs(alone / "r3gan", tmp_path / "one", relative=True)
 
@@ -202,7 +203,7 @@ def test_death_of_one_ends_the_other(rank: int, tmp_path: Path, processes: Proce
     code, text = processes.end(both[1 - rank])
     assert code == 1, text
     assert "Connection closed by peer" in text or "reset" in text
-    assert time.monotonic() - begun < little_runs.PATIENCE / 2
+    assert time.monotonic() - begun < 60
     assert read_status(out)["state"] == ("stopped" if rank == 0 else "failed")
     both[rank].join()
     processes.must(train, run, out, images=checkpoint.numbers(out)[-1] + 16)

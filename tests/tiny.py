@@ -19,12 +19,14 @@ from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Settings
 from zerosum.networks import DCGAN, Networks, coupled
 from zerosum.run import Run
+from zerosum.schedule import Constant
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
 ALGORITHMS = (*algorithms.names(), "_template")
 """Every algorithm, by the name of its file; the template is one too."""
 
+RATE = Constant(5e-4)
 SMALL = {"latent": 6, "width": 8, "widest": 16, "generator_width": 8, "depth": 2}
 
 
@@ -70,13 +72,13 @@ def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:
 
 
 def run(name: str, *, toy: bool = False, **changes: Any) -> Run:
-    """A short run of an algorithm with its own optimisers and small networks."""
+    """A short run of an algorithm with small networks and its own optimisers, at a rate that stays the same."""
     s = settings(name, toy=toy)
     usual: dict[str, Any] = {
         "data": Data(source="tiny"),
         "algorithm": small_algorithm(name, toy=toy),
-        "adam_g": s.adam_g,
-        "adam_d": s.adam_d,
+        "adam_g": replace(s.adam_g, lr=RATE),
+        "adam_d": replace(s.adam_d, lr=RATE),
         "batch_size": 8,
         "images": 1_000,
         "ema_half_life": s.ema_half_life,

@@ -26,7 +26,6 @@ from zerosum.errors import UserError
 from zerosum.networks import Networks, coupled, stateful, track
 from zerosum.schedule import Schedule
 
-
 HUGE = 3e38  # what an infinite loss counts as: JSON has no infinity
 
 
@@ -314,10 +313,8 @@ class Turns:
         for name, ranks in state["scores"].items():
             if len(ranks) == distributed.world():
                 total, count = ranks[distributed.rank()]
-            elif distributed.is_writer():  # another number of processes than before: it takes all
-                total, count = map(sum, zip(*ranks, strict=True))
-            else:
-                total, count = 0.0, 0
+            else:  # another number of processes than before: to each the mean of theirs
+                total, count = sum(t for t, _ in ranks) / len(ranks), ranks[0][1]
             self.scores[name] = Score(torch.tensor(total, dtype=torch.float64, device=device), int(count))
 
 

@@ -30,8 +30,19 @@ from zerosum.film import save_film
 from zerosum.metrics.report import write_report
 from zerosum.run import Run
 from zerosum.runlog import (
-    ENVIRONMENT, FILM, LOOP, REAL, RECIPE, Lock, RunLog, State, grid_path, grids, read_events, write_status,
-)  # fmt: skip
+    ENVIRONMENT,
+    FILM,
+    LOOP,
+    REAL,
+    RECIPE,
+    Lock,
+    RunLog,
+    State,
+    grid_path,
+    grids,
+    read_events,
+    write_status,
+)
 from zerosum.trainer import Training
 from zerosum.view import SilentView, View
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from zerosum.data import picture
 from zerosum.data.picture import Broken
+from zerosum.data.spec import Fit
 
 FORMATS = ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM"]
 
@@ -195,6 +196,17 @@ def test_no_change_of_size_changes_no_pixel() -> None:
     for fit in ("crop", "pad", "stretch"):
         same = picture.render(Image.fromarray(values), (3, 11, 7), fit)
         assert np.array_equal(same, values.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_many_at_once_are_the_same_as_one_by_one(fit: Fit, channels: int) -> None:
+    values = noise(7, channels, 12, 9)
+    for target in (1, 3, 4):
+        for size in ((12, 9), (9, 12), (24, 18), (5, 5), (12, 20), (33, 9)):
+            shape = (target, *size)
+            single = np.stack([picture.render(picture.from_pixels(one), shape, fit) for one in values])
+            assert np.array_equal(picture.render_all(values, shape, fit), single), shape
 
 
 @pytest.mark.parametrize(

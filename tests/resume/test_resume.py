@@ -32,9 +32,7 @@ def lines(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def interrupt(
-    processes: Processes, run: Run, out: Path, number: int, after: int, moment: random.Random
-) -> int:
+def interrupt(processes: Processes, run: Run, out: Path, number: int, after: int, moment: random.Random) -> int:
     """Play on, and send a signal at a random moment after so many new events. Returns the exit code."""
     before = lines(out)
     process = processes.start(train, run, out, delay_seconds=DELAY)
@@ -247,14 +245,15 @@ def start_here(run: Run, out: Path) -> None:
 
 def test_fresh_interpreter_and_two_threads(tmp_path: Path, processes: Processes) -> None:
     """Nothing forked: what was killed had two threads and a warm-up of its own."""
-    run = recipe("gan", threads=2)
+    run = recipe("gan", 12, threads=2)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     processes.must(train, run, whole)
     program = (
         "import sys; from pathlib import Path; import little_runs as l; l.quick_sessions();"
-        "l.train(l.recipe('gan', threads=2), Path(sys.argv[1]), delay_seconds=0.02)"
+        "l.train(l.recipe('gan', 12, threads=2), Path(sys.argv[1]), delay_seconds=0.02)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(little_runs.__file__).parent)}
+    folder = str(Path(little_runs.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": folder, "OMP_WAIT_POLICY": "PASSIVE"}
     process = subprocess.Popen([sys.executable, "-c", program, str(killed)], env=environment)
     while lines(killed) < 6 and process.poll() is None:
         time.sleep(0.005)

@@ -87,11 +87,12 @@ def measure(bench: Bench) -> Report:
             model, times = train(bench, arm, run, train_set)
             images = model.sample(samples, seed=run.seed).images
             about = {"zerosum": "generated", "arm": arm, "seed": str(run.seed)}
-            pictures.save_png(pictures.grid(images[:64]), bench.folder / f"{arm}-seed{run.seed}.png", about)
-            pictures.save_png(_pairs(images, real), bench.folder / f"{arm}-seed{run.seed}-neighbours.png", about)
+            pictures.save_png(pictures.grid(images[:64]), grid, about)
+            pictures.save_png(_pairs(images, real), pairs, about)
             return {**times, **examine(images)}
 
-        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work)
+        grid, pairs = (bench.folder / f"{arm}-seed{run.seed}{end}.png" for end in ("", "-neighbours"))
+        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work, (grid, pairs))
 
     ours = [trained("recipe", settled(bench, _recipe(bench), seed)) for seed in bench.seeds]
     minutes = round(statistics.fmean(r["training_seconds"] for r in ours) / 60, 2)

@@ -96,11 +96,11 @@ def measure(bench: Bench) -> Report:
             model, times = train(bench, arm, run, train_set)
             images = model.sample(samples, seed=run.seed).images
             about = {"zerosum": "generated", "arm": arm, "seed": str(run.seed)}
-            picture = pictures.grid(images[:SHOWN], columns=COLUMNS)
-            pictures.save_png(picture, bench.folder / f"{arm}-seed{run.seed}.png", about)
+            pictures.save_png(pictures.grid(images[:SHOWN], columns=COLUMNS), picture, about)
             return {**times, **examine(images)}
 
-        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work)
+        picture = bench.folder / f"{arm}-seed{run.seed}.png"
+        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work, (picture,))
 
     arms = {name: replace(run, data=train_data) for name, run in _arms(bench).items()}
     rows = {arm: [trained(arm, settled(bench, run, seed)) for seed in bench.seeds] for arm, run in arms.items()}

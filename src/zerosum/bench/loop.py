@@ -20,7 +20,7 @@ from zerosum.bench import overhead
 from zerosum.bench.bare import Bare, Step
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_most
-from zerosum.bench.training import settled
+from zerosum.bench.training import settled, shortened
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Batch, Players, Turn
@@ -48,6 +48,10 @@ class Arm:
     run: Run
     dataset: ArrayDataset
     steps: int
+
+    @property
+    def warm_up(self) -> int:
+        return min(WARM_UP, self.steps)
 
 
 class Interleaved(Algorithm):
@@ -137,19 +141,16 @@ def _target(name: str, results: list[Result]) -> Target:
 def _arms(quick: bool) -> dict[str, Arm]:
     images, points = _noise(10 if quick else 60_000)
     long, short = (3, 3) if quick else (300, 1_500)
-    narrow = Convolutional(latent=100, width=8 if quick else 32)
-    dcgan, pick = from_settings("dcgan", NOISE), default_pick(NOISE)
-    dcgan = replace(dcgan, algorithm=DCGAN(networks=narrow))
-    if quick:
-        pick = replace(pick, algorithm=R3GAN(networks=replace(narrow, norm_critic=False)))
+    dcgan = replace(from_settings("dcgan", NOISE), algorithm=DCGAN(networks=Convolutional(latent=100, width=32)))
     # As `zerosum train` would: networks this small are quicker with one thread.
     toys = {name: replace(from_settings(name, NOISE, toy=True), threads=1) for name in ("dcgan", "r3gan")}
-    return {
+    arms = {
         "dcgan": Arm(dcgan, images, long),
-        "r3gan": Arm(pick, images, long),
+        "r3gan": Arm(default_pick(NOISE), images, long),
         "dcgan-tiny": Arm(toys["dcgan"], points, short),
         "r3gan-tiny": Arm(toys["r3gan"], points, short),
     }
+    return {name: replace(arm, run=shortened(arm.run)) for name, arm in arms.items()} if quick else arms
 
 
 def _noise(count: int) -> tuple[ArrayDataset, ArrayDataset]:
@@ -170,7 +171,7 @@ def _bare(training: Training) -> tuple[Bare, Step]:
 
 def _training(arm: Arm, run: Run, folder: str) -> Training:
     run = with_cadence(run, int(LENGTH * estimate(run, arm.dataset, "cpu", arm.steps / 300)))
-    run = replace(run, images=(WARM_UP + arm.steps + 1) * run.batch_size, minutes=None)
+    run = replace(run, images=(arm.warm_up + arm.steps + 1) * run.batch_size, minutes=None)
     return Training(run, arm.dataset, torch.device("cpu"), Path(folder), SilentView())
 
 
@@ -183,7 +184,7 @@ def _compare(arm: Arm, run: Run) -> Result:
         training.train()
         reals = 2 if step is not bare_loops.dcgan else 1
         costs = overhead.parts(training, bare, reals, min(overhead.REPEATS, arm.steps))
-    found = _statistics(timer.ours_ms, timer.bare_ms)
+    found = _statistics(timer.ours_ms, timer.bare_ms, arm.warm_up)
     difference = found["ours_ms"] - found["bare_ms"]
     return {**found, "parts": {**costs, "unexplained": difference - sum(costs.values()), "together": difference}}
 
@@ -193,17 +194,17 @@ def _control(arm: Arm, run: Run) -> Result:
         training = _training(arm, run, folder)
     pairs = [_bare(training) for _ in range(2)]
     times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(WARM_UP + arm.steps):
+    for _ in range(arm.warm_up + arm.steps):
         for (bare, step), spent in zip(pairs, times, strict=True):
             began = time.perf_counter()
             step(bare)
             spent.append(1e3 * (time.perf_counter() - began))
-    return _statistics(*times)
+    return _statistics(*times, arm.warm_up)
 
 
-def _statistics(ours_ms: list[float], bare_ms: list[float]) -> Result:
+def _statistics(ours_ms: list[float], bare_ms: list[float], warm_up: int) -> Result:
     """Of steps in pairs, in milliseconds, the first ones left out."""
-    ours, bare = ours_ms[WARM_UP:], bare_ms[WARM_UP : len(ours_ms)]
+    ours, bare = ours_ms[warm_up:], bare_ms[warm_up : len(ours_ms)]
     a, b = statistics.median(ours), statistics.median(bare)
     return {
         "steps": len(ours), "ours_ms": a, "bare_ms": b, "ratio": a / b, "overhead_ms": (a - b) / TURNS,

@@ -7,7 +7,7 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,17 @@ class Bench:
         self.records: list[dict[str, Any]] = []
         torch.set_num_threads(options.threads)
 
-    def arm(self, arm: str, seed: int, protocol: Mapping[str, Any], work: Callable[[], Result]) -> Result:
+    def arm(
+        self,
+        arm: str,
+        seed: int,
+        protocol: Mapping[str, Any],
+        work: Callable[[], Result],
+        pictures: Sequence[Path] = (),
+    ) -> Result:
         """The result of `work`, or what it was when it was measured by the same protocol before.
+
+        `pictures` are the files that `work` leaves beside it: where one is missing, the work is done again.
 
         Written to `<out>/<name>/<arm>-seed<seed>.json` when it ends. The commit is recorded but is no part of the
         protocol: after a change that matters, measure with --again.
@@ -74,7 +83,7 @@ class Bench:
         shared = {"seed": seed, "threads": self.options.threads, "quick": self.quick}
         wanted = plain({**protocol, **shared})
         record = None if self.options.again else _read(path)
-        if record is None or record["protocol"] != wanted:
+        if record is None or record["protocol"] != wanted or not all(p.is_file() for p in pictures):
             self.say(f"{arm}, seed {seed}")
             torch.set_num_threads(self.options.threads)
             circumstances = environment(self.quick)

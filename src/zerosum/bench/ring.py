@@ -55,11 +55,12 @@ def measure(bench: Bench) -> Report:
             points = model.sample(SAMPLES, seed=run.seed).images
             tile = pictures.scatter(points, real=fresh[:KERNEL_SAMPLES], size=TILE)
             found = examine(points)
-            words = f"{arm}: {found['modes']} modes, {found['share']:.0%}"
-            pictures.save_png(pictures.caption(tile, words), bench.folder / f"{arm}-seed{run.seed}.png")
+            words = f"{arm}: {found['modes']} of 8 modes, {found['share']:.0%}"
+            pictures.save_png(pictures.caption(tile, words), picture)
             return {**times, **found}
 
-        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work)
+        picture = bench.folder / f"{arm}-seed{run.seed}.png"
+        return bench.arm(arm, run.seed, {**protocol, "run": recipe(run)}, work, (picture,))
 
     arms = _arms(bench)
     rows = {arm: [trained(arm, settled(bench, run, seed)) for seed in bench.seeds] for arm, run in arms.items()}

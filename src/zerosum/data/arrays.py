@@ -257,4 +257,4 @@ def _convert(
         block = block.astype(np.uint8) * 255
     if block.shape[1:] == shape:
         return np.ascontiguousarray(block)
-    return np.stack([picture.render(picture.from_pixels(row), shape, data.fit) for row in block])
+    return picture.render_all(block, shape, data.fit)

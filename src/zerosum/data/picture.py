@@ -169,22 +169,66 @@ def render(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> np.ndar
     return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
 
 
+def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
+    """`render` for many small images (n, C, H, W) at once: the same bytes, about ten times as fast.
+
+    Resizing goes along the rows, then along the columns, and no row knows its neighbours. So one tall picture of all
+    images, one below the other, is resized along its rows, and again with every image turned on its side.
+    """
+    channels, height, width = shape
+    tall = to_channels(from_pixels(np.concatenate(list(values), axis=1)), channels)
+    resized = values.shape[2:] != (height, width)
+    if channels == 4 and resized:
+        tall = tall.convert("RGBa")  # colours weighted by alpha, as for one image
+    mode = tall.mode
+    pixels = np.asarray(tall).reshape(len(values), *values.shape[2:], channels)
+    if not resized:
+        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    (left, top, right, bottom), inner = _geometry(values.shape[3], values.shape[2], (height, width), fit)
+    for length, start, end in ((inner[0], left, right), (inner[1], top, bottom)):
+        n, rows, columns, _ = pixels.shape
+        tall = Image.frombytes(mode, (columns, n * rows), pixels.tobytes())
+        tall = tall.resize((length, n * rows), Image.Resampling.BICUBIC, box=(start, 0, end, n * rows))
+        pixels = np.asarray(tall).reshape(n, rows, length, channels).swapaxes(1, 2)
+    if mode == "RGBa":
+        n, rows, columns, _ = pixels.shape
+        plain = Image.frombytes(mode, (columns, n * rows), pixels.tobytes()).convert("RGBA")
+        pixels = np.asarray(plain).reshape(pixels.shape)
+    return np.ascontiguousarray(_padded(pixels, (height, width), axis=1).transpose(0, 3, 1, 2))
+
+
 def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     """Bring an image to `size` (height, width): crop the centre, pad with the edge's colours, or stretch."""
-    height, width = size
-    w, h = image.size
-    if (h, w) == size:
+    if (image.height, image.width) == size:
         return image
-    if fit == "stretch":
-        return image.resize((width, height), Image.Resampling.BICUBIC)
+    (left, top, right, bottom), (width, height) = _geometry(image.width, image.height, size, fit)
+    mode = image.mode
+    if mode == "RGBA":
+        image = image.convert("RGBa")  # colours weighted by alpha
+    # along the rows first, always: some versions of Pillow choose the order, and it shows in the last bit
+    image = image.resize((width, image.height), Image.Resampling.BICUBIC, box=(left, 0, right, image.height))
+    image = image.resize((width, height), Image.Resampling.BICUBIC, box=(0, top, width, bottom)).convert(mode)
+    return image if fit != "pad" else Image.fromarray(_padded(np.asarray(image), size, axis=0))
+
+
+def _geometry(
+    w: int, h: int, size: tuple[int, int], fit: Fit
+) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    """Which box (left, top, right, bottom) of an image to take, and the (width, height) to bring it to."""
+    height, width = size
     if fit == "crop":
         scale = min(w / width, h / height)
-        left, top = (w - width * scale) / 2, (h - height * scale) / 2
-        box = (max(left, 0.0), max(top, 0.0), min(w - left, float(w)), min(h - top, float(h)))
-        return image.resize((width, height), Image.Resampling.BICUBIC, box=box)
+        left, top = max((w - width * scale) / 2, 0.0), max((h - height * scale) / 2, 0.0)
+        return (left, top, w - left, h - top), (width, height)
     scale = max(w / width, h / height)
-    inner = (max(round(w / scale), 1), max(round(h / scale), 1))
-    pixels = np.asarray(image.resize(inner, Image.Resampling.BICUBIC))
-    across, down = width - inner[0], height - inner[1]
-    margins = [(down // 2, down - down // 2), (across // 2, across - across // 2), (0, 0)]
-    return Image.fromarray(np.pad(pixels, margins[: pixels.ndim], mode="edge"))
+    inner = (width, height) if fit == "stretch" else (max(round(w / scale), 1), max(round(h / scale), 1))
+    return (0.0, 0.0, float(w), float(h)), inner
+
+
+def _padded(pixels: np.ndarray, size: tuple[int, int], axis: int) -> np.ndarray:
+    """Rows and columns, at `axis` and `axis` + 1, brought to `size` by repeating the edges, the same on both sides."""
+    margins = [(0, 0)] * pixels.ndim
+    for i in (0, 1):
+        missing = size[i] - pixels.shape[axis + i]
+        margins[axis + i] = (missing // 2, missing - missing // 2)
+    return np.pad(pixels, margins, mode="edge")

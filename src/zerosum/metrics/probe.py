@@ -37,7 +37,7 @@ class Probe:
         x = self.features(fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float())
         if not bool(torch.isfinite(x).all()):
             return float(np.finfo(np.float32).max), 0.0
-        return kernel_distance(x, self._real), spread(x) / max(spread(self._real), 1e-12)
+        return kernel_distance(x, self._real), spread(x) / self._real_spread
 
     @cached_property
     def _latents(self) -> tuple[Tensor, Tensor | None]:
@@ -47,6 +47,10 @@ class Probe:
     def _real(self) -> Tensor:
         with torch.no_grad():
             return self.features(self.loader.real("probe/real", 0, SAMPLES).float())
+
+    @cached_property
+    def _real_spread(self) -> float:
+        return max(spread(self._real), 1e-12)
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor | None, int | None]:
