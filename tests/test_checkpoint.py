@@ -62,8 +62,7 @@ def test_tied_weights(tmp_path: Path) -> None:
 def is_whole(path: Path) -> bool:
     try:
         checkpoint.load(path)
-    except Damaged as damage:
-        assert str(path) in str(damage)
+    except Damaged:
         return False
     return True
 

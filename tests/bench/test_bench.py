@@ -286,7 +286,7 @@ def test_startup_tells_whether_torch_was_loaded() -> None:
 def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One arm, on noise in Fashion-MNIST's files: the real set need not be here."""
     arms = fashion._arms
-    monkeypatch.setattr(fashion, "_arms", lambda bench: {"pick": arms(bench)["pick"]})
+    monkeypatch.setattr(fashion, "_arms", lambda bench: {"r3gan": arms(bench)["r3gan"]})
     random = np.random.default_rng(0)
     for side, count in (("train", 60), ("t10k", 40)):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
@@ -295,7 +295,7 @@ def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / f"{side}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
         (tmp_path / f"{side}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
     written = quick("fashion", tmp_path / "out", "--data", str(tmp_path))
-    assert set(written["tables"][0]["arms"]) == {"pick", "test images", "shuffled pixels", "the mean image"}
+    assert set(written["tables"][0]["arms"]) == {"r3gan", "test images", "shuffled pixels", "the mean image"}
     assert str(tmp_path) not in (tmp_path / "out" / "fashion.json").read_text()
 
 
