@@ -158,9 +158,7 @@ def test_no_module_needs_itself() -> None:
         visit(module, [])
 
 
-@pytest.mark.parametrize(
-    "module", ["zerosum", "zerosum.__main__", "zerosum.cli", "zerosum.schedule", "zerosum.errors"]
-)
+@pytest.mark.parametrize("module", ["zerosum", "zerosum.__main__", "zerosum.cli", "zerosum.schedule", "zerosum.errors"])
 def test_help_needs_no_torch(module: str) -> None:
     assert module in MODULES
     assert not at_import(module) & HEAVY
@@ -193,11 +191,7 @@ def test_only_declared_packages_are_imported() -> None:
     }
     for module in MODULES:
         for found in imports(module):
-            if (
-                found.module not in MODULES
-                and found.module not in sys.stdlib_module_names
-                and not found.typing_only
-            ):
+            if found.module not in MODULES and found.module not in sys.stdlib_module_names and not found.typing_only:
                 assert found.module in declared, f"{module} imports {found.module}"
 
 
@@ -216,9 +210,7 @@ def test_nothing_is_unpickled_and_nobody_asks_hasattr(module: str) -> None:
             assert keywords.get("weights_only") == "True", f"{module}, line {call.lineno}"
         if name in ("np.load", "numpy.load"):
             assert keywords.get("allow_pickle") == "False", f"{module}, line {call.lineno}"
-        assert name != "hasattr", (
-            f"{module}, line {call.lineno}: abstract or final, no hasattr (design rule 6)"
-        )
+        assert name != "hasattr", f"{module}, line {call.lineno}: abstract or final, no hasattr (design rule 6)"
 
 
 def test_the_loop_is_short() -> None:

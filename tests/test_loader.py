@@ -82,9 +82,7 @@ def test_batches_do_not_matter(first: int, cuts: list[int]) -> None:  # trap 21
 
 def test_a_pass_has_every_item_once_and_the_next_another_order() -> None:
     one = loader()
-    passes = [
-        items(torch.cat([one.real("real", 20 * epoch + i, 5) for i in range(0, 20, 5)])) for epoch in range(3)
-    ]
+    passes = [items(torch.cat([one.real("real", 20 * epoch + i, 5) for i in range(0, 20, 5)])) for epoch in range(3)]
     assert all(sorted(p) == list(range(20)) for p in passes)
     assert passes[0] != passes[1] != passes[2]
     assert sorted(items(one.real("real", 7, 20))) != list(range(20)), "a batch across two passes may repeat"

@@ -58,9 +58,7 @@ def name(loss: Loss) -> str:
 def test_the_papers_formula(loss: Loss, real: list[float], fake: list[float]) -> None:
     d_real, d_fake = torch.tensor(real, dtype=torch.float64), torch.tensor(fake, dtype=torch.float64)
     got = loss(*arguments(loss, d_real, d_fake))
-    assert got.tolist() == pytest.approx(
-        [FORMULAS[loss](r, f) for r, f in zip(real, fake, strict=True)], abs=1e-12
-    )
+    assert got.tolist() == pytest.approx([FORMULAS[loss](r, f) for r, f in zip(real, fake, strict=True)], abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", FORMULAS, ids=name)
@@ -113,9 +111,7 @@ def test_minimax_saturates_as_the_paper_says() -> None:
 
 def test_both_forms_of_gs_loss_push_the_same_way() -> None:
     d_fake = torch.linspace(-5, 5, 11, requires_grad=True)
-    slopes = [
-        torch.autograd.grad(loss(d_fake).sum(), d_fake)[0] for loss in (losses.non_saturating, losses.minimax)
-    ]
+    slopes = [torch.autograd.grad(loss(d_fake).sum(), d_fake)[0] for loss in (losses.non_saturating, losses.minimax)]
     assert bool((slopes[0] < 0).all())
     assert bool((slopes[1] < 0).all())
 
@@ -152,9 +148,7 @@ def test_each_sample_by_itself(loss: Loss) -> None:
 
 def test_the_relativistic_loss_knows_differences_only() -> None:
     a, b = torch.randn(9, dtype=torch.float64), torch.randn(9, dtype=torch.float64)
-    torch.testing.assert_close(
-        losses.relativistic(a + 100, b + 100), losses.relativistic(a, b), rtol=1e-10, atol=0
-    )
+    torch.testing.assert_close(losses.relativistic(a + 100, b + 100), losses.relativistic(a, b), rtol=1e-10, atol=0)
     torch.testing.assert_close(losses.relativistic(a, b) - losses.relativistic(b, a), b - a)
 
 
@@ -191,9 +185,7 @@ def test_a_column_of_logits_is_refused(loss: Loss, shape: tuple[int, ...]) -> No
 
 def test_every_loss_is_in_these_tests() -> None:
     public = {
-        f
-        for n, f in vars(losses).items()
-        if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"
+        f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"
     }
     assert public == {*PAIRED, *SINGLE}
     assert public - {losses.optimal_logits} == set(FORMULAS)

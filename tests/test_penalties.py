@@ -113,9 +113,7 @@ def test_gradient_penalty_against_a_jacobian_loop(name: str) -> None:
     for i in range(5):
         between = float(epsilon[i]) * x[i] + (1 - float(epsilon[i])) * fake[i]
         slope = jacobian(d, between[None])[0, 0]
-        assert float(penalty[i].detach()) == pytest.approx(
-            (float(slope.norm()) - 1) ** 2, abs=1e-10
-        )  # the guard
+        assert float(penalty[i].detach()) == pytest.approx((float(slope.norm()) - 1) ** 2, abs=1e-10)  # the guard
 
 
 def test_gradient_penalty_gives_its_gradient_to_d() -> None:

@@ -54,9 +54,7 @@ def test_a_grid_holds_every_pixel_of_every_image(
     assert (rest == (0 if c == 4 else pictures.GRID_GREY)).all()  # alpha: transparent
 
 
-@pytest.mark.parametrize(
-    ("n", "h", "w"), [(64, 8, 8), (64, 28, 28), (16, 32, 32), (100, 16, 16), (9, 20, 31)]
-)
+@pytest.mark.parametrize(("n", "h", "w"), [(64, 8, 8), (64, 28, 28), (16, 32, 32), (100, 16, 16), (9, 20, 31)])
 def test_small_images_are_enlarged_until_people_can_see_them(n: int, h: int, w: int) -> None:
     picture = pictures.grid(noise(n, 1, h, w))
     assert 480 <= picture.width <= 900
@@ -84,9 +82,7 @@ def test_a_strip_is_one_row() -> None:
         (noise(2, 1, 8, 8), {"padding": -1}, "padding=-1"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused_by_name(
-    images: np.ndarray, options: dict[str, int], names: str
-) -> None:
+def test_what_cannot_be_drawn_is_refused_by_name(images: np.ndarray, options: dict[str, int], names: str) -> None:
     with pytest.raises(UserError, match=names):
         pictures.grid(images, **options)
 
@@ -187,9 +183,7 @@ def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:
         assert animation.convert("RGB").getpixel((10, 10)) == (0, 0, 0)
 
 
-def test_a_long_film_is_thinned_and_a_gif_stays_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_film_is_thinned_and_a_gif_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(film, "GIF_BYTES", 60_000)
     monkeypatch.setattr(film, "GIF_FRAMES", 30)
     count = film.GIF_FRAMES * 2 + 7

@@ -46,9 +46,7 @@ def test_samples_and_purposes_and_seeds_have_numbers_of_their_own() -> None:
     streams = [flat(0, "z"), flat(0, "z2"), flat(1, "z"), flat(0, "z/flip"), flat(10, "z")]
     correlation = torch.corrcoef(torch.stack(streams)) - torch.eye(len(streams), dtype=torch.float64)
     assert float(correlation.abs().max()) < 4 / math.sqrt(20_000)
-    assert (
-        len({key(seed, purpose) for seed in range(50) for purpose in ("z", "z2", "real", "1/z", "")}) == 250
-    )
+    assert len({key(seed, purpose) for seed in range(50) for purpose in ("z", "z2", "real", "1/z", "")}) == 250
     lagged = torch.corrcoef(torch.stack((streams[0][1:], streams[0][:-1])))
     assert abs(float(lagged[0, 1])) < 4 / math.sqrt(20_000)
 

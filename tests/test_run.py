@@ -50,9 +50,7 @@ def test_every_recipe_comes_back(name: str) -> None:
     check(run)
 
 
-@pytest.mark.parametrize(
-    "networks", [DCGAN(), MLP(critic_activation="maxout"), R3(stages=2), SNDCGAN(), ResNet()]
-)
+@pytest.mark.parametrize("networks", [DCGAN(), MLP(critic_activation="maxout"), R3(stages=2), SNDCGAN(), ResNet()])
 def test_all_networks_come_back(networks: Networks) -> None:
     run = tiny.run("gan")
     run = replace(run, algorithm=replace(run.algorithm, networks=networks))
@@ -166,9 +164,7 @@ def edit(change: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         (lambda c: c.update(data=[]), "recipe.data: .. is not what belongs there"),
     ],
 )
-def test_a_recipe_edited_by_hand_is_refused_by_name(
-    change: Callable[[dict[str, Any]], object], words: str
-) -> None:
+def test_a_recipe_edited_by_hand_is_refused_by_name(change: Callable[[dict[str, Any]], object], words: str) -> None:
     with pytest.raises(UserError, match=words):
         from_json(edit(change))
 

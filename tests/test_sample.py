@@ -100,9 +100,7 @@ def test_the_averaged_weights_are_sampled(tmp_path: Path) -> None:
     model = load(tmp_path)
     assert all(p.dtype == torch.float32 for p in model.generator.parameters())
     assert not model.generator.training
-    averaged = {
-        k: v.float() if v.is_floating_point() else v for k, v in tiny.weights(t.ema["G"].network).items()
-    }
+    averaged = {k: v.float() if v.is_floating_point() else v for k, v in tiny.weights(t.ema["G"].network).items()}
     live = {k: v.float() if v.is_floating_point() else v for k, v in tiny.weights(t.players.G).items()}
     assert tiny.equal(tiny.weights(model.generator), averaged)
     assert not tiny.equal(tiny.weights(model.generator), live)
@@ -208,9 +206,7 @@ def test_the_label_changes_the_image_and_nothing_else(folder: Path) -> None:
 def test_unknown_classes_are_refused(folder: Path, tmp_path: Path) -> None:
     model = load(folder)
     for wrong in ("dog", 3, "-1"):
-        with pytest.raises(
-            UserError, match=f"--classes {wrong}: no such class; the classes are class 0, class 1"
-        ):
+        with pytest.raises(UserError, match=f"--classes {wrong}: no such class; the classes are class 0, class 1"):
             model.sample(2, classes=[wrong])
     trained(tmp_path, "no norm, colour", steps=1)
     with pytest.raises(UserError, match="--classes: this run was trained without labels"):
@@ -259,9 +255,7 @@ def test_a_walk(model: Model) -> None:
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(
-            UserError, match=r"not a run folder \(it has no recipe.json\); zerosum list shows yours"
-        ):
+        with pytest.raises(UserError, match=r"not a run folder \(it has no recipe.json\); zerosum list shows yours"):
             load(path)
 
 
@@ -274,30 +268,21 @@ def test_a_damaged_recipe(tmp_path: Path, text: str) -> None:
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
     trained(tmp_path, steps=0)
-    with pytest.raises(
-        UserError, match="no whole checkpoint to load; train it first with zerosum train --resume"
-    ):
+    with pytest.raises(UserError, match="no whole checkpoint to load; train it first with zerosum train --resume"):
         load(tmp_path)
     with pytest.raises(UserError, match="--checkpoint best: give last, best or images seen, one of: none"):
         load(tmp_path, "best")
 
 
-def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path)
     numbers = checkpoint.numbers(tmp_path)
     file = checkpoint.path_of(tmp_path, numbers[-1]) / checkpoint.TENSORS
     file.write_bytes(file.read_bytes()[:-1])
     assert load(tmp_path).images_seen == numbers[-2]
     said = capsys.readouterr().err
-    assert (
-        "does not match its checksum: it is truncated or altered; going back to the checkpoint before it"
-        in said
-    )
-    with pytest.raises(
-        UserError, match=f"--checkpoint {numbers[-1]}: .*truncated or altered; use another checkpoint"
-    ):
+    assert "does not match its checksum: it is truncated or altered; going back to the checkpoint before it" in said
+    with pytest.raises(UserError, match=f"--checkpoint {numbers[-1]}: .*truncated or altered; use another checkpoint"):
         load(tmp_path, str(numbers[-1]))
     for number in numbers[:-1]:
         (checkpoint.path_of(tmp_path, number) / checkpoint.STATE).write_text("{}")
@@ -310,9 +295,7 @@ def test_which_checkpoint(folder: Path) -> None:
     assert load(folder).images_seen == numbers[-1]
     assert load(folder, str(numbers[0])).images_seen == numbers[0]
     for wrong in ("7", "newest", "-8"):
-        with pytest.raises(
-            UserError, match=f"--checkpoint {wrong}: give last, best or images seen, one of: 8, 16, 24"
-        ):
+        with pytest.raises(UserError, match=f"--checkpoint {wrong}: give last, best or images seen, one of: 8, 16, 24"):
             load(folder, wrong)
 
 

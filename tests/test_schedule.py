@@ -76,9 +76,7 @@ def test_text_forms(text: str, schedule: Schedule) -> None:
     ],
 )
 def test_other_text_is_refused_with_the_forms(text: str) -> None:
-    with pytest.raises(
-        ValueError, match="is not a schedule: give a number, linear:START:END:IMAGES or cosine:"
-    ):
+    with pytest.raises(ValueError, match="is not a schedule: give a number, linear:START:END:IMAGES or cosine:"):
         Schedule.parse(text)
 
 

@@ -138,9 +138,7 @@ def test_the_terminal_view_stays_in_place_and_fits(width: int, height: int) -> N
     assert watched.screen.cursor
     if (width, height) == (80, 24):
         parts = "R3GAN on digits|650 of 1,000 images (65 %)|100 images/s|0:06 gone|0:03 left|D on real|71 %"
-        parts += (
-            "|D on fake|46 %|50 %: D can only guess|loss D 0.612|diversity 0.93|samples at 650 images|▀▀▀▀"
-        )
+        parts += "|D on fake|46 %|50 %: D can only guess|loss D 0.612|diversity 0.93|samples at 650 images|▀▀▀▀"
         for part in parts.split("|"):
             assert part in text, part
 
@@ -230,9 +228,7 @@ def test_drawing_is_rare_and_cheap() -> None:
     for _ in range(updates):
         status(updates)
     mine = (empty - cpu) - (time.thread_time() - empty)
-    draws = watched.file.getvalue().count("\x1b[?25l") + len(
-        re.findall(r"\x1b\[\d+A", watched.file.getvalue())
-    )
+    draws = watched.file.getvalue().count("\x1b[?25l") + len(re.findall(r"\x1b\[\d+A", watched.file.getvalue()))
     assert draws <= 8  # four a second
     assert mine < 0.1 * 1.2  # a tenth of a core with Python's sleep and all; some 0.7 % in a real run
 
@@ -262,9 +258,7 @@ def test_no_color_and_poor_encodings() -> None:
         encoding = "ascii"
 
     file = Poor()
-    poor = TerminalView(
-        Console(file=file, width=80, height=24, force_terminal=True, color_system="truecolor")
-    )
+    poor = TerminalView(Console(file=file, width=80, height=24, force_terminal=True, color_system="truecolor"))
     poor.start("größe", [], 1000, None)
     poor.update(status())
     poor.preview(digits(), 640)

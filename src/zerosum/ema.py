@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class EMA:
     """A frozen copy of a network whose parameters follow the live ones with a half-life in images.
 
-    Half-life, not decay per step, so that batch 32 twice and batch 64 once move it equally (Karras et al. 2020, app. B).
+    Half-life, not decay per step, so that batch 32 twice and batch 64 once move it alike (Karras et al. 2020, app. B).
     Buffers (BatchNorm statistics, counters, spectral norm's vectors) are copied, not averaged.
     """
 

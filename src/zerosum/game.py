@@ -143,7 +143,7 @@ class Algorithm(ABC):
 
     @abstractmethod
     def players(self, spec: Spec) -> dict[str, nn.Module]:
-        """The networks of the game, built for the data, by the paper's names. Names with G use `adam_g`, with D `adam_d`."""
+        """The networks by the paper's names, built for the data. Names with G use `adam_g`, others `adam_d`."""
 
     @abstractmethod
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
@@ -335,4 +335,3 @@ class Score:
         value = value.double().nan_to_num(posinf=HUGE, neginf=-HUGE)  # a loss may overflow in a sound update
         self._total = value if self._total is None else self._total + value
         self.count += 1
-

@@ -57,7 +57,7 @@ def minimax(d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
 
 
 def wasserstein_critic(d_real: Float[Tensor, " n"], d_fake: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """D(G(z)) - D(x): the negated estimate of the Wasserstein distance (Arjovsky et al. 2017; Gulrajani 2017, eq. 3)."""
+    """D(G(z)) - D(x): the negated estimate of the Wasserstein distance (Gulrajani et al. 2017, eq. 3)."""
     d_real, d_fake = _pair(d_real, d_fake)
     return d_fake - d_real
 
@@ -75,7 +75,7 @@ def hinge(d_real: Float[Tensor, " n"], d_fake: Float[Tensor, " n"]) -> Float[Ten
 
 
 def relativistic(d_better: Float[Tensor, " n"], d_worse: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """softplus(-(D(a) - D(b))): the relativistic pairing loss (Huang et al. 2024, eq. 2, after Jolicoeur-Martineau 2018).
+    """softplus(-(D(a) - D(b))): the relativistic pairing loss (Huang et al. 2024, eq. 2).
 
     D minimises it with (real, fake), G with (fake, real). f(t) = -log(1 + e^-t) in the paper's max-min form.
     """

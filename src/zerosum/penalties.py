@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def zero_centred(x: Float[Tensor, "n ..."], d_x: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """||grad_x D(x)||^2 for each sample: R1 on real x, R2 on fake x (Mescheder et al. 2018, eq. 9 and 10, without gamma/2).
+    """||grad_x D(x)||^2 for each sample: R1 on real x, R2 on fake x (Mescheder et al. 2018, eq. 9, 10; no gamma/2).
 
     `x` must be a leaf that requires grad and `d_x` its critic logits, not yet backpropagated.
     """
@@ -31,7 +31,7 @@ def gradient_penalty(
     x_fake: Float[Tensor, "n ..."],
     epsilon: Float[Tensor, " n"],
 ) -> Float[Tensor, " n"]:
-    """(||grad D(x_hat)||_2 - 1)^2 at x_hat = eps x + (1 - eps) x_fake (Gulrajani et al. 2017, algorithm 1, lines 6 and 7).
+    """(||grad D(x_hat)||_2 - 1)^2 at x_hat = eps x + (1 - eps) x_fake (Gulrajani et al. 2017, algorithm 1, lines 6, 7).
 
     `epsilon` is uniform in (0, 1), one a sample. Runs the critic itself, in full precision.
     """

@@ -43,9 +43,7 @@ class Cells:
         return x, y, x + w, y + h
 
 
-def grid(
-    images: np.ndarray, columns: int | None = None, padding: int = 2, scale: int | None = None
-) -> Image.Image:
+def grid(images: np.ndarray, columns: int | None = None, padding: int = 2, scale: int | None = None) -> Image.Image:
     """Images (n, C, H, W) uint8, row by row, in one picture: mode L, RGB or RGBA as C is 1, 3 or 4.
 
     Near-square unless `columns` is given. Each pixel becomes `scale` x `scale` equal pixels; if not given,
@@ -53,8 +51,7 @@ def grid(
     """
     if images.ndim != 4 or images.dtype != np.uint8 or images.shape[1] not in (1, 3, 4) or 0 in images.shape:
         raise UserError(
-            f"images: {images.dtype} {images.shape} cannot be drawn; "
-            "give uint8 (n, C, H, W) with n > 0 and C 1, 3 or 4"
+            f"images: {images.dtype} {images.shape} cannot be drawn; give uint8 (n, C, H, W) with n > 0 and C 1, 3 or 4"
         )
     n, channels, h, w = images.shape
     if columns is None:

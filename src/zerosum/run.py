@@ -72,9 +72,7 @@ def check(run: Run) -> None:
     if run.threads is not None and run.threads < 1:
         raise UserError(f"--threads {run.threads}: must be 1 or more")
     if run.batch_size % run.micro_batches:
-        raise UserError(
-            f"--micro-batches {run.micro_batches}: must divide --batch-size {run.batch_size}"
-        )
+        raise UserError(f"--micro-batches {run.micro_batches}: must divide --batch-size {run.batch_size}")
     if run.algorithm.rounds < 1:
         raise UserError(f"--algorithm.critic-steps {run.algorithm.rounds}: must be 1 or more")
     for player, adam in (("g", run.adam_g), ("d", run.adam_d)):

@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ def to_uint8(x: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def generate(generator: nn.Module, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> Tensor:
+def generate(
+    generator: nn.Module, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None
+) -> Tensor:
     """G(z) for any number of latents (N, latent), in padded chunks of CHUNK, in eval mode. (N, ...) on the CPU."""
     if generator.training:
         raise ValueError("sample from a generator in eval mode: BatchNorm would mix the samples")
@@ -103,7 +106,9 @@ class Samples:
 class Model:
     """A trained generator with its averaged weights, loaded from a run folder by `load`."""
 
-    def __init__(self, generator: nn.Module, run: runs.Run, spec: Spec, class_names: Sequence[str], images_seen: int) -> None:
+    def __init__(
+        self, generator: nn.Module, run: runs.Run, spec: Spec, class_names: Sequence[str], images_seen: int
+    ) -> None:
         self.generator = generator.eval()
         self.run = run
         self.spec = spec
@@ -170,7 +175,7 @@ class Model:
             raise UserError(f"--steps {steps}, --stops {stops}: both must be 2 or more")
         ends = self.latents(stops, seed)
         t = torch.linspace(0, 1, steps)
-        z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(zip(ends[:-1], ends[1:], strict=True))])
+        z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(pairwise(ends))])
         label = self.labels(1, classes)
         label = None if label is None else label.expand(len(z)).contiguous()
         return self._samples(generate(self.generator, z, label), label, {"seed": seed, "stops": stops}, columns=len(z))

@@ -38,12 +38,12 @@ class Training:
         torch.set_num_threads(run.threads)
         self.engine = engine = Engine(device, run.precision)
         if run.conditional and not dataset.spec.classes:
-            raise UserError("--conditional True: this data has no labels; sort it into one folder a class, or leave it off")
+            raise UserError(
+                "--conditional True: this data has no labels; sort it into a folder a class, or leave it off"
+            )
         self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
-        modules = {
-            name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()
-        }
+        modules = {name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()}
         self.players = Players(modules)
         self.optimisers = {name: self._settings_of(name).optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
@@ -158,7 +158,9 @@ class Training:
         """The fixed latents through the averaged generator, as one picture."""
         z, label, columns = self.probe.fixed
         x = sample.generate(self.ema["G"].network, z, label)
-        return sample.picture(x, self.spec, real=None if self.spec.is_image else self.probe.real_values, columns=columns)
+        return sample.picture(
+            x, self.spec, real=None if self.spec.is_image else self.probe.real_values, columns=columns
+        )
 
     def _grid(self) -> None:
         image = self.draw()

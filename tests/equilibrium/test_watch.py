@@ -53,13 +53,9 @@ def test_rows_without_accuracies_say_nothing() -> None:
 def test_skipped_updates_are_counted() -> None:
     watch = Watch()
     assert rows(watch, EVEN, 3, skipped=0) == []
-    assert rows(watch, EVEN, 1, skipped=1) == [
-        "1 update skipped for a gradient that was not finite (1 so far)"
-    ]
+    assert rows(watch, EVEN, 1, skipped=1) == ["1 update skipped for a gradient that was not finite (1 so far)"]
     assert rows(watch, EVEN, 5, skipped=1) == []
-    assert rows(watch, EVEN, 1, skipped=4) == [
-        "3 updates skipped for a gradient that was not finite (4 so far)"
-    ]
+    assert rows(watch, EVEN, 1, skipped=4) == ["3 updates skipped for a gradient that was not finite (4 so far)"]
 
 
 def test_two_troubles_in_one_row() -> None:

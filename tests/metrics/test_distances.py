@@ -43,9 +43,7 @@ def test_kernel_distance_has_the_expectation_that_it_estimates(m: float) -> None
         return (a**3 + 3 * a) * (b**3 + 3 * b) + 3 * (a * a + 1) * (b * b + 1) + 3 * a * b + 1
 
     truth = expected(0, 0) + expected(m, m) - 2 * expected(0, m)
-    found = torch.tensor(
-        [kernel_distance(draw(100, 1, 2 * i), draw(80, 1, 2 * i + 1, mean=m)) for i in range(300)]
-    )
+    found = torch.tensor([kernel_distance(draw(100, 1, 2 * i), draw(80, 1, 2 * i + 1, mean=m)) for i in range(300)])
     error = float(found.std()) / 300**0.5
     assert float(found.mean()) == pytest.approx(truth, abs=4 * error)
     if m == 0:

@@ -41,9 +41,7 @@ class Replay(nn.Module):
         return out
 
 
-@pytest.mark.parametrize(
-    "data", [tiny.images((3, 8, 12), 2_000), tiny.points(2_000)], ids=["images", "points"]
-)
+@pytest.mark.parametrize("data", [tiny.images((3, 8, 12), 2_000), tiny.points(2_000)], ids=["images", "points"])
 def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayDataset) -> None:
     t = tiny.training(tiny.run("gan", toy=not data.spec.is_image), data)
     real = t.loader.real("other", 0, SAMPLES)

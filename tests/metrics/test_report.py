@@ -85,9 +85,7 @@ def make_run(run: Path, rows: int = 50, film: bool = True) -> Path:
         "data": {"shape": [1, 8, 8], "count": 1797, "class_names": []},
     }
     (run / "recipe.json").write_text(json.dumps(recipe))
-    (run / "environment.json").write_text(
-        json.dumps({"cores": 2, "command": "zerosum train digits --minutes 2"})
-    )
+    (run / "environment.json").write_text(json.dumps({"cores": 2, "command": "zerosum train digits --minutes 2"}))
     (run / "status.json").write_text(
         json.dumps({"state": "finished", "images_seen": 10_000, "seconds": 20.0, "text": ""})
     )
@@ -153,9 +151,7 @@ def test_nothing_comes_from_outside(whole: tuple[Path, str, Page]) -> None:
                 assert value.startswith(("data:", "#")), (tag, name, value[:60])
             assert not name.startswith("on")
     assert not re.search(r"@import|url\((?!#)", html)
-    policy = next(
-        m["content"] or "" for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
-    )
+    policy = next(m["content"] or "" for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
 
 
@@ -201,12 +197,8 @@ def test_names_and_messages_cannot_become_markup(tmp_path: Path) -> None:
     assert "run <script>alert(1)" in page.text
 
 
-@pytest.mark.parametrize(
-    "name", [None, "recipe.json", "environment.json", "events.jsonl", "real.png", "film.mp4"]
-)
-def test_a_half_written_file_is_named_and_the_rest_is_shown(
-    made: Path, tmp_path: Path, name: str | None
-) -> None:
+@pytest.mark.parametrize("name", [None, "recipe.json", "environment.json", "events.jsonl", "real.png", "film.mp4"])
+def test_a_half_written_file_is_named_and_the_rest_is_shown(made: Path, tmp_path: Path, name: str | None) -> None:
     run = Path(shutil.copytree(made, tmp_path / "run"))
     if name:
         data = (run / name).read_bytes()
@@ -255,9 +247,7 @@ def test_strange_json_is_survived(tmp_path: Path, content: str) -> None:
     assert "D last 1.5" in page.text  # one point is a curve too
 
 
-def test_a_film_too_large_gives_way_to_the_gif(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_film_too_large_gives_way_to_the_gif(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Path(shutil.copytree(made, tmp_path / "run"))
     monkeypatch.setattr(report, "EMBED_FILM_BYTES", (run / "film.mp4").stat().st_size - 1)
     (run / "film.gif").write_bytes(b"GIF89a")
@@ -275,10 +265,7 @@ def test_large_grids_are_made_smaller(tmp_path: Path) -> None:
 
 
 def test_what_was_undone_is_not_drawn() -> None:
-    events = [
-        {"event": "progress", "images_seen": x, "loss/D": y}
-        for x, y in ((1, 1.0), (2, 9.0), (3, 9.0), (2, 2.0))
-    ]
+    events = [{"event": "progress", "images_seen": x, "loss/D": y} for x, y in ((1, 1.0), (2, 9.0), (3, 9.0), (2, 2.0))]
     assert curves._series(events) == {"loss/D": [(1.0, 1.0), (2.0, 2.0)]}
 
 

@@ -27,9 +27,7 @@ from zerosum.networks.init import leaky_gain, scaled_
         ((8, 1000), 1, (4, 500)),
     ],
 )
-def test_stages_halve_the_shorter_side_down_to_four(
-    size: tuple[int, int], stages: int, base: tuple[int, int]
-) -> None:
+def test_stages_halve_the_shorter_side_down_to_four(size: tuple[int, int], stages: int, base: tuple[int, int]) -> None:
     assert stages_for((3, *size)) == stages
     assert base_size((3, *size), stages) == base
 

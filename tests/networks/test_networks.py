@@ -213,9 +213,7 @@ def test_the_same_seed_builds_the_same_networks(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_other_precisions(name: str, dtype: torch.dtype) -> None:
     """float64 by conversion, bf16 under autocast: near float32."""
-    for player, value in zip(
-        build(name, (1, 8, 8)), (torch.randn(4, 8), torch.rand(4, 1, 8, 8)), strict=True
-    ):
+    for player, value in zip(build(name, (1, 8, 8)), (torch.randn(4, 8), torch.rand(4, 1, 8, 8)), strict=True):
         track(stateful(player), False)
         expected = player(value)
         if dtype == torch.float64:
@@ -226,9 +224,7 @@ def test_other_precisions(name: str, dtype: torch.dtype) -> None:
             with torch.autocast("cpu", dtype):
                 other = player(value)
             other.float().sum().backward()
-            torch.testing.assert_close(
-                other.float(), expected, rtol=0.1, atol=0.1 * float(expected.detach().std())
-            )
+            torch.testing.assert_close(other.float(), expected, rtol=0.1, atol=0.1 * float(expected.detach().std()))
 
 
 @pytest.mark.parametrize("name", ["mlp", "dcgan", "sndcgan", "resnet", "r3"])
@@ -340,9 +336,7 @@ def test_sndcgan_has_the_papers_layers_at_32() -> None:
     assert ups == [(256, 8, 8), (128, 16, 16), (64, 32, 32)]
 
 
-@pytest.mark.parametrize(
-    ("shape", "last"), [((3, 32, 32), 8), ((1, 28, 28), 7), ((3, 64, 64), 8), ((1, 8, 8), 4)]
-)
+@pytest.mark.parametrize(("shape", "last"), [((3, 32, 32), 8), ((1, 28, 28), 7), ((3, 64, 64), 8), ((1, 8, 8), 4)])
 def test_resnet_critic_stops_at_eight_pixels(shape: tuple[int, int, int], last: int) -> None:
     """Miyato et al. 2018, Table 4: two halvings of 32x32, then two blocks at 8x8."""
     critic = ResNet(width=4).critic(Spec(shape))
@@ -374,9 +368,7 @@ def test_r3_keeps_variance_through_depth() -> None:
         assert 1 < trunk(x).var() < math.e
         block = trunk[0]
         gain = (20 * 2) ** -0.25
-        inner = block.widen(
-            x
-        )  # the variance after a layer, and after the activation that its gain is made for
+        inner = block.widen(x)  # the variance after a layer, and after the activation that its gain is made for
         torch.testing.assert_close(
             float(nn.functional.leaky_relu(inner, 0.2).square().mean()), gain**2, rtol=0.1, atol=0.0
         )

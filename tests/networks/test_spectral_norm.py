@@ -35,9 +35,7 @@ def test_sigma_becomes_the_largest_singular_value(layer: nn.Linear | nn.Conv2d |
         norm.due = True
         weight = layer.weight
     torch.testing.assert_close(weight, original / largest, rtol=1e-9, atol=1e-12)
-    torch.testing.assert_close(
-        torch.linalg.svdvals(weight.flatten(1))[0], torch.ones((), dtype=torch.float64)
-    )
+    torch.testing.assert_close(torch.linalg.svdvals(weight.flatten(1))[0], torch.ones((), dtype=torch.float64))
 
 
 @pytest.mark.parametrize("layer", layers(), ids=lambda layer: type(layer).__name__)

@@ -108,8 +108,8 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Fashion-MNIST in minutes",
         about=(
-            f"28x28, unconditional, {samples:,} samples of the averaged generator at the end, none chosen. dcgan is the "
-            "textbook DCGAN; r3gan is R3GAN's loss and penalties on plain convolutional networks, which is also what "
+            f"28x28, unconditional, {samples:,} samples of the averaged generator at the end, none chosen. dcgan is "
+            "the textbook DCGAN; r3gan is the loss and penalties of R3GAN on plain convolutional networks, also what "
             "`zerosum train fashion-mnist --minutes 5` picks.",
             "The judge is a small convolutional network trained for one pass over the real training images. The "
             f"kernel distance (unbiased, cubic) is between {samples:,} samples and {samples:,} test images in "

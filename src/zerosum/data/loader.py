@@ -62,9 +62,7 @@ class Loader:
         if self._kept is not None and self._kept[0] == (purpose, first, count):
             labels = self._kept[1]
         else:
-            _, labels = self.dataset.gather(
-                randomness.order(self.seed, purpose, first, count, len(self.dataset))
-            )
+            _, labels = self.dataset.gather(randomness.order(self.seed, purpose, first, count, len(self.dataset)))
         return None if labels is None else torch.from_numpy(labels).to(self.device)
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:

@@ -27,7 +27,7 @@ class Data:
     """Which data a run reads, and how it is brought to one size."""
 
     source: str
-    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path to a folder, zip, IDX, .npy or .npz file."""
+    """A name (digits, mnist, fashion-mnist, cifar10, celeba, ring, grid, moons) or a path to a folder or file."""
     root: str | None = None
     """For named sets: the folder that holds (or will hold) their files."""
     split: Literal["train", "test", "all"] = "train"

@@ -141,9 +141,7 @@ def _drawn(chart: Chart, series: Series) -> dict[str, Any] | None:
                 "dash": ("", "6 3", "2 3", "6 2 2 2")[i % len(STYLES)],
             }
         )
-    label = f"{chart.title} over images seen; at the end: " + ", ".join(
-        f"{k['name']} {k['last']}" for k in legend
-    )
+    label = f"{chart.title} over images seen; at the end: " + ", ".join(f"{k['name']} {k['last']}" for k in legend)
     return {
         "title": chart.title,
         "reading": chart.reading,

@@ -54,7 +54,7 @@ class Probe:
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor | None, int | None]:
-        """The latents, labels and number of columns of every sample grid of the run: one column a class, if it has some."""
+        """The latents, labels and number of columns of every sample grid: one column a class, if it has some."""
         if not self.spec.is_image:
             return self.loader.latent("grid", 0, GRID_POINTS), self._grid_labels(GRID_POINTS), None
         columns = min(self.spec.classes, GRID_CLASSES) or 8

@@ -46,9 +46,7 @@ def write_report(run_dir: Path) -> Path:
     """
     page = _Page(run_dir)
     template = files("zerosum.metrics").joinpath("report.html").read_text("utf-8")
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     html = environment.from_string(template).render(**page.content())
     path = run_dir / REPORT
     atomic.write_file(path, html.encode("utf-8", "replace"))  # a folder's name need not be valid Unicode

@@ -178,7 +178,7 @@ def required(label: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
     return label
 
 
-def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, "..."]) -> Float[Tensor, "n k"]:
+def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, ...]) -> Float[Tensor, "n k"]:
     """Rows of the identity, in the dtype of `like`."""
     return torch.eye(classes, dtype=like.dtype, device=like.device)[label]
 
@@ -200,9 +200,7 @@ class BatchNorm(nn.Module):
             nn.init.ones_(self.scale.weight)
             nn.init.zeros_(self.shift.weight)
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None) -> Float[Tensor, "n c h w"]:
         x = self.norm(x)
         if not self.classes:
             return x
@@ -247,9 +245,7 @@ def stateful(network: nn.Module) -> list[nn.Module]:
         if isinstance(module, _InstanceNorm) and module.running_mean is not None:
             module.__dict__.setdefault("moving_momentum", module.momentum)
             found.append(module)
-        elif isinstance(module, SpectralNorm) or (
-            isinstance(module, _BatchNorm) and module.running_mean is not None
-        ):
+        elif isinstance(module, SpectralNorm) or (isinstance(module, _BatchNorm) and module.running_mean is not None):
             found.append(module)
     return found
 

@@ -75,9 +75,7 @@ class _Generator(nn.Module):
         if spec.classes:
             nn.init.normal_(self.embedding.weight)  # on the scale of z, beside which it stands
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.layers(self.project(z).unflatten(1, self.base))
@@ -99,7 +97,5 @@ class _Critic(nn.Module):
         self.head = Projection(widths[-1] * height * width, spec.classes)
         radford_(self)
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, " n"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         return self.head(self.layers(x).flatten(1), label)

@@ -69,9 +69,7 @@ class _Generator(nn.Module):
             net.latent + spec.classes, net.width, net.depth, math.prod(spec.shape), net.generator_activation
         )
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "n ..."]:
+    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n ..."]:
         x = self.layers(_with_class(z, label, self.classes)).unflatten(1, self.shape)
         return torch.tanh(x) if self.bounded else x
 
@@ -84,9 +82,7 @@ class _Critic(nn.Module):
             math.prod(spec.shape) + spec.classes, net.width, net.depth, 1, net.critic_activation, net.spectral
         )
 
-    def forward(
-        self, x: Float[Tensor, "n ..."], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, " n"]:
+    def forward(self, x: Float[Tensor, "n ..."], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         return self.layers(_with_class(x.flatten(1), label, self.classes)).squeeze(1)
 
 
@@ -127,7 +123,5 @@ def _activate(x: Float[Tensor, "n u"], activation: Activation) -> Float[Tensor, 
     return x.unflatten(1, (-1, PIECES)).amax(2)
 
 
-def _with_class(
-    x: Float[Tensor, "n i"], label: Int[Tensor, " n"] | None, classes: int
-) -> Float[Tensor, "n j"]:
+def _with_class(x: Float[Tensor, "n i"], label: Int[Tensor, " n"] | None, classes: int) -> Float[Tensor, "n j"]:
     return torch.cat([x, one_hot(required(label), classes, x)], 1) if classes else x

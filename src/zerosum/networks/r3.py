@@ -99,9 +99,7 @@ class _Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.to_image = scaled_(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False))
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.to_image(self.layers(self.basis * self.modulate(z)[:, :, None, None]))
@@ -128,9 +126,7 @@ class _Critic(nn.Module):
             self.embedding = nn.Embedding(spec.classes, last)
             nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last))
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, " n"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         features = self.linear((self.layers(self.from_image(x)) * self.basis).sum((2, 3)))
         if not self.classes:
             return features.squeeze(1)

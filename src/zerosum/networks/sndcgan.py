@@ -77,9 +77,7 @@ class _Generator(nn.Module):
         for part in (self.project, self.ups, self.to_image):
             radford_(part)
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
         x = F.relu(self.norms[0](self.project(z).unflatten(1, self.base), label))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = F.relu(norm(up(x), label))
@@ -103,9 +101,7 @@ class _Critic(nn.Module):
         self.convs = nn.ModuleList(layers)
         self.head = Projection(widths[-1] * height * width, spec.classes, normalise=net.spectral)
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None
-    ) -> Float[Tensor, " n"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
         return self.head(x.flatten(1), label)

@@ -44,7 +44,7 @@ def pick(
     progress: Callable[[int, int, str], None] | None = None,
     dataset: Dataset | None = None,
 ) -> Choice:
-    """A complete run for this data. What the caller gives is kept; the rest is chosen from the data's shape and count."""
+    """A complete run for this data. What the caller gives is kept; the rest follows from the data's shape and count."""
     reasons: list[str] = []
     on_cpu = choose_device(device).type == "cpu"
     if dataset is None:
@@ -57,7 +57,9 @@ def pick(
         reasons.append("the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick")
     elif not spec.is_image:
         run = from_settings(algorithm or "r3gan", data, toy=True)
-        reasons.append(f"{type(run.algorithm).__name__} with small feed-forward networks: the data are points in {spec.shape[0]}-D")
+        reasons.append(
+            f"{type(run.algorithm).__name__} with small feed-forward networks: the data are points in {spec.shape[0]}-D"
+        )
     else:
         run, why = _for_images(data, spec, len(dataset), algorithm, on_cpu)
         reasons += why
@@ -114,9 +116,7 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def quickest(
-    run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS
-) -> tuple[float, int]:
+def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> tuple[float, int]:
     """Real images a second, and the number of threads that gives them: small networks are quicker with one."""
     most = run.threads or torch.get_num_threads()
     return max((estimate(replace(run, threads=n), dataset, device, seconds), n) for n in sorted({1, most}))

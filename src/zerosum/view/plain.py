@@ -31,9 +31,7 @@ class PlainView:
         self.shown = status
         parts = [words.seen(status), words.pace(status)]
         if accuracies := words.accuracies(status):
-            parts.append(
-                "D right on " + ", ".join(f"{name} {words.percent(value)}" for name, value in accuracies)
-            )
+            parts.append("D right on " + ", ".join(f"{name} {words.percent(value)}" for name, value in accuracies))
         if status.numbers:
             parts.append(", ".join(f"{name} {words.number(value)}" for name, value in status.numbers.items()))
         self._write("; ".join(parts))

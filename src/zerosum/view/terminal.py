@@ -176,9 +176,7 @@ class TerminalView:
         if room != self.art_room:
             per_row = 1 if self.colour == "none" else 2  # plain characters: drawn twice as large, to be read
             image = pictures.fewer(self.sample[0], room[0] * per_row // 2, room[1] * per_row)
-            self.art = [
-                self._ansi(line, room[0]) for line in characters.draw(image, room[0], room[1], self.colour)
-            ]
+            self.art = [self._ansi(line, room[0]) for line in characters.draw(image, room[0], room[1], self.colour)]
             self.art_room = room
         label = Text(f" samples at {self.sample[1]:,} images", "dim")
         if not beside:
@@ -206,9 +204,7 @@ class TerminalView:
             )
             lines.append(Text(" " * 11 + words.pace(status)))
         else:
-            lines.append(
-                Text.assemble((" images    ", "bold"), f"{words.seen(status)}, {words.pace(status)}")
-            )
+            lines.append(Text.assemble((" images    ", "bold"), f"{words.seen(status)}, {words.pace(status)}"))
         for name, value in words.accuracies(status):
             colour = {"real": "cyan", "fake": "magenta"}[name]
             lines.append(
@@ -237,11 +233,7 @@ class TerminalView:
 
     def _spark(self, values: list[float], width: int) -> str:
         steps = self.glyphs.spark
-        values = (
-            values
-            if len(values) <= width
-            else [values[(i + 1) * len(values) // width - 1] for i in range(width)]
-        )
+        values = values if len(values) <= width else [values[(i + 1) * len(values) // width - 1] for i in range(width)]
         return "".join(steps[min(len(steps) - 1, int(v * len(steps)))] for v in values)
 
     def _wrapped(self, *texts: Text) -> str:
@@ -256,6 +248,4 @@ class TerminalView:
         segments = text.render(self.console)
         if self.console.no_color:
             segments = Segment.remove_color(segments)
-        return "".join(
-            s.style.render(s.text, color_system=self.system) if s.style else s.text for s in segments
-        )
+        return "".join(s.style.render(s.text, color_system=self.system) if s.style else s.text for s in segments)
