@@ -38,9 +38,7 @@ class Training:
         torch.set_num_threads(run.threads)
         self.engine = engine = Engine(device, run.precision)
         if run.conditional and not dataset.spec.classes:
-            raise UserError(
-                "--conditional True: this data has no labels; sort it into a folder a class, or leave it off"
-            )
+            raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
         self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
         modules = {name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()}
