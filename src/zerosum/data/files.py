@@ -71,7 +71,8 @@ def label(listing: Listing, data: Data) -> labels.Labelled:
 def _hint(listing: Listing) -> str:
     arrays = [name for name in listing.others if name.endswith((".npy", ".npz", ".zip", "-ubyte", "-ubyte.gz"))]
     if arrays:
-        return f"; give the path of a file in it instead, such as {arrays[0]}"
+        best = min(arrays, key=lambda name: ("train" not in name, "label" in name))
+        return f"; give the path of a file in it instead, such as {best}"
     return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
 
 

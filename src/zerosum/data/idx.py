@@ -15,6 +15,7 @@ from zerosum.data.mapped import map_file
 from zerosum.errors import UserError
 
 UBYTE = 0x08
+KINDS = (UBYTE, 0x09, 0x0B, 0x0C, 0x0D, 0x0E)  # the types that the format knows
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def looks_like_idx(path: Path) -> bool:
     if _is_gzip(path):
         return True
     with open(path, "rb") as file:
-        return file.read(2) == b"\0\0"
+        head = file.read(4)
+    return len(head) == 4 and head[:2] == b"\0\0" and head[2] in KINDS
 
 
 def header(path: Path) -> Idx:
