@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from zerosum import atomic
+from zerosum import atomic, runlog
 from zerosum.errors import UserError
 from zerosum.runlog import (
     EVENTS,
@@ -186,6 +186,18 @@ def test_lock_goes_with_its_process(tmp_path: Path) -> None:
     assert (tmp_path / LOCK).exists()
     assert not is_running(tmp_path)
     Lock(tmp_path).release()
+
+
+def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There one has to take care oneself."""
+
+    def claim(file: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(runlog, "_claim", claim)
+    lock = Lock(tmp_path)
+    assert not is_running(tmp_path)
+    lock.release()
 
 
 def test_looking_needs_no_permission_and_disturbs_nobody(tmp_path: Path) -> None:

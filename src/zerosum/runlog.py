@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -19,13 +20,25 @@ State = Literal["running", "stopped", "finished", "failed"]
 if os.name == "nt":
     import msvcrt
 
-    def _lock(file: IO[str]) -> None:
+    def _claim(file: IO[str]) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
 else:
     import fcntl
 
-    def _lock(file: IO[str]) -> None:
+    def _claim(file: IO[str]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _lock(file: IO[str]) -> bool:
+    """Lock an open file; False if another process has it. On file systems without locks everybody gets it."""
+    try:
+        _claim(file)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+    return True
 
 
 def grid_path(run: Path, images_seen: int) -> Path:
@@ -45,16 +58,12 @@ class Lock:
         run.mkdir(parents=True, exist_ok=True)
         self._file = open(run / LOCK, "a", encoding="utf-8")  # noqa: SIM115 - held until release
         for attempt in reversed(range(5)):  # who only looks (`is_running`) holds it for an instant too
-            try:
-                _lock(self._file)
+            if _lock(self._file):
                 return
-            except OSError as error:
-                if attempt == 0:
-                    self._file.close()
-                    raise UserError(
-                        f"{run}: another process is training here; stop it or choose another --out"
-                    ) from error
-            time.sleep(0.02)
+            if attempt:
+                time.sleep(0.02)
+        self._file.close()
+        raise UserError(f"{run}: another process is training here; stop it or choose another --out")
 
     def release(self) -> None:
         self._file.close()
@@ -63,16 +72,11 @@ class Lock:
 def is_running(run: Path) -> bool:
     """Whether a live process holds the run's lock."""
     try:
-        file = open(run / LOCK, encoding="utf-8")  # noqa: SIM115 - closed below; to read, so that any user may look
+        file = open(run / LOCK, encoding="utf-8")  # noqa: SIM115 - closed below; to read: any user may look
     except OSError:
         return False
-    try:
-        _lock(file)
-    except OSError:
-        return True
-    finally:
-        file.close()
-    return False
+    with file:
+        return not _lock(file)
 
 
 class RunLog:

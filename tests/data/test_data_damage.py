@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -96,6 +97,14 @@ def test_a_folder_with_a_damaged_image(damage: Callable[[bytes], bytes], kind: s
         del found  # Windows cannot remove a mapped file
 
 
+@functools.cache
+def whole(kind: str) -> tuple[str, dict[str, bytes]]:
+    """The name of the file to damage, and the bytes of it and of those beside it."""
+    with tempfile.TemporaryDirectory() as name:
+        path = whole_files(Path(name))[kind]
+        return path.name, {one.name: one.read_bytes() for one in path.parent.iterdir() if one.is_file()}
+
+
 def whole_files(folder: Path) -> dict[str, Path]:
     labels = np.arange(6) % 2
     np.save(folder / "a.npy", noise(6, 5, 4))
@@ -116,8 +125,8 @@ def whole_files(folder: Path) -> dict[str, Path]:
 @settings(max_examples=60)
 def test_a_damaged_container(kind: str, damage: Callable[[bytes], bytes], memory: int) -> None:
     with tempfile.TemporaryDirectory() as name:
-        path = whole_files(Path(name))[kind]
-        path.write_bytes(damage(path.read_bytes()))
+        which, files = whole(kind)
+        path = folder_of(Path(name), files | {which: damage(files[which])}) / which
         try:
             found = open_data(Data(source=str(path), cache=name, memory_megabytes=memory))
         except UserError:

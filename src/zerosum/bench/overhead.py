@@ -65,10 +65,17 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         for parameters in networks:
             bool(torch.isfinite(torch.stack(torch._foreach_norm(tuple(parameters))).norm()))
 
+    kept = [Score() for _ in range(4)]  # loss and gradient of either player
+
     def scores() -> None:
         turns.note(real=logits[0], fake=logits[1])
-        for _ in range(4):  # loss and gradient of either player
-            Score().add(value)
+        for score in kept:
+            score.add(value)
+
+    def backward_precision() -> None:  # what `minimise` puts around either player's backward pass
+        for _ in range(2):
+            with torch.autocast(training.device.type, enabled=False):
+                pass
 
     def average() -> None:
         for ema in training.ema.values():
@@ -87,6 +94,7 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         "freeze, clear": (empty_turns, bare_turns),
         "guard": (guard, None),
         "scores": (scores, None),
+        "backward's precision": (backward_precision, None),
         "average": (average, bare.average),
         "housekeeping": (housekeeping, None),
     }
