@@ -171,6 +171,7 @@ def pick(
     minutes: float | None = None,
     device: str = "auto",
     dataset: Dataset | None = None,
+    adjust: Callable[[Run], Run] = lambda run: run,
 ) -> Choice:
     """A recipe for these data (see `recipes.pick`), with a progress bar while they are read."""
     with progress_bar(f"reading {data.source}") as tick:
@@ -182,6 +183,7 @@ def pick(
             device=device,
             progress=tick,
             dataset=dataset,
+            adjust=adjust,
         )
 
 

@@ -73,6 +73,10 @@ class Engine:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
+    def backward(self) -> AbstractContextManager[Any]:
+        """Without autocast, which would run the second derivatives of a penalty in bf16."""
+        return torch.autocast(self.device.type, enabled=False) if self.precision == "bf16" else nullcontext()
+
 
 def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp64"]:
     """auto is fp32 until the gain of another is measured on the machine at hand."""

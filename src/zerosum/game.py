@@ -10,6 +10,7 @@ else in the package knows how to do these things.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -181,6 +182,7 @@ class Engine(Protocol):
     """The machine's side of a turn (see `zerosum.engine`)."""
 
     def forward(self, full_precision: bool) -> AbstractContextManager[Any]: ...
+    def backward(self) -> AbstractContextManager[Any]: ...
 
 
 class Turns:
@@ -230,8 +232,7 @@ class Turns:
             if loss.dim() == 0:
                 raise ValueError("minimise takes one loss a sample, shape (N,): the turn does the averaging")
             mean = loss.mean() * (self._share if share is None else share)
-            # A backward pass of its own precision: autocast would run the second derivatives of a penalty in bf16.
-            with torch.autocast(mean.device.type, enabled=False):
+            with self.engine.backward():
                 mean.backward()
             losses.append(mean.detach())
 
@@ -244,11 +245,11 @@ class Turns:
             gradients = [p.grad for p in movers if p.grad is not None]
             norm = torch.stack(torch._foreach_norm(gradients)).norm()
             player = "+".join(names)
-            if bool(torch.isfinite(norm)):
+            if math.isfinite(norm):
                 for name in names:
                     self.optimisers[name].step()
                 self.skips_in_a_row[player] = 0
-                self._add(f"loss/{player}", torch.stack(losses).sum())
+                self._add(f"loss/{player}", losses[0] if len(losses) == 1 else torch.stack(losses).sum())
                 self._add(f"gradient/{player}", norm)
             else:
                 for buffer, before in buffers:
@@ -291,8 +292,10 @@ class Turns:
 
     def _table(self) -> Tensor:
         """The scores by name: (names, 2) of total and count."""
-        rows = [self.scores[name] for name in sorted(self.scores)]
-        return torch.stack([torch.stack((s.total, s.total.new_tensor(float(s.count)))) for s in rows])
+        rows = [(self.scores[name].total, float(self.scores[name].count)) for name in sorted(self.scores)]
+        # NCCL sums only what is on its GPUs; alone, and with gloo, the processor's memory will do.
+        device = next((p.device for ps in self._parameters.values() for p in ps if p.is_cuda), torch.device("cpu"))
+        return torch.tensor(rows, dtype=torch.float64, device=device)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold of the score, exact in JSON; `scores` has [total, count] for each rank.
@@ -306,7 +309,7 @@ class Turns:
             "scores": {name: [table[i] for table in tables] for i, name in enumerate(sorted(self.scores))},
         }
 
-    def load_state(self, state: Mapping[str, Any], device: torch.device) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         self.skipped = state["skipped"]
         self.skips_in_a_row = dict(state["skips_in_a_row"])
         self.scores = {}
@@ -315,23 +318,28 @@ class Turns:
                 total, count = ranks[distributed.rank()]
             else:  # another number of processes than before: to each the mean of theirs
                 total, count = sum(t for t, _ in ranks) / len(ranks), ranks[0][1]
-            self.scores[name] = Score(torch.tensor(total, dtype=torch.float64, device=device), int(count))
+            self.scores[name] = Score(total, int(count))
 
 
 class Score:
-    """A running sum on the device, read only when it is logged."""
+    """A running sum in double precision. Values wait where they are made; they are read when the sum is."""
 
-    def __init__(self, total: Tensor | None = None, count: int = 0) -> None:
+    def __init__(self, total: float = 0.0, count: int = 0) -> None:
         self._total = total
+        self._waiting: list[Tensor] = []
         self.count = count
 
     @property
-    def total(self) -> Tensor:
-        if self._total is None:
+    def total(self) -> float:
+        if not self.count:
             raise RuntimeError("an empty score has no total")
+        for value in self._waiting:  # one by one: the same sum whenever it is read
+            number = float(value)
+            # A loss may overflow in a sound update, and JSON has no infinity.
+            self._total += 0.0 if math.isnan(number) else min(max(number, -HUGE), HUGE)
+        self._waiting = []
         return self._total
 
     def add(self, value: Tensor) -> None:
-        value = value.double().nan_to_num(posinf=HUGE, neginf=-HUGE)  # a loss may overflow in a sound update
-        self._total = value if self._total is None else self._total + value
+        self._waiting.append(value.detach())
         self.count += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -67,8 +68,8 @@ def check(run: Run) -> None:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more")
     if run.images is not None and run.images < 1:
         raise UserError(f"--images {run.images}: must be 1 or more")
-    if run.minutes is not None and not run.minutes > 0:
-        raise UserError(f"--minutes {run.minutes}: must be above 0")
+    if run.minutes is not None and not 0 < run.minutes < math.inf:
+        raise UserError(f"--minutes {run.minutes}: must be above 0 and finite")
     if run.threads is not None and run.threads < 1:
         raise UserError(f"--threads {run.threads}: must be 1 or more")
     if run.batch_size % run.micro_batches:

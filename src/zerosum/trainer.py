@@ -209,7 +209,7 @@ class Training:
         values = saved.state
         self.seen, self.seconds = saved.images_seen, values["seconds"]
         self.restored_at = saved.images_seen
-        self.turns.load_state(values["turns"], self.device)
+        self.turns.load_state(values["turns"])
         self.watch = Watch(**values["watch"])
         self.lr_scale, self.rolled_back = values["lr_scale"], values["rolled_back"]
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from little_runs import (
     train_with_hook,
 )
 from zerosum import checkpoint
+from zerosum.networks import MLP
 from zerosum.run import Run
 from zerosum.runlog import read_events, read_status
 
@@ -40,7 +42,8 @@ Whole = tuple[Path, list[tuple[str, str]]]
 
 def short() -> Run:
     """Five steps: checkpoints at 0, 16, 32 and the end, so that old ones are removed; grids at 0, 32, the end."""
-    return recipe("gan", 5, log_every=16, checkpoint_every=16, grid_every=32)
+    run = recipe("gan", 5, log_every=16, checkpoint_every=16, grid_every=32)
+    return replace(run, algorithm=replace(run.algorithm, networks=MLP(latent=4, width=4, depth=1)))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -63,7 +64,7 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
     @torch.no_grad()
     def guard() -> None:  # as in `game.Turns`, on weights in place of gradients
         for parameters in networks:
-            bool(torch.isfinite(torch.stack(torch._foreach_norm(tuple(parameters))).norm()))
+            math.isfinite(torch.stack(torch._foreach_norm(tuple(parameters))).norm())
 
     kept = [Score() for _ in range(4)]  # loss and gradient of either player
 
@@ -71,11 +72,6 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         turns.note(real=logits[0], fake=logits[1])
         for score in kept:
             score.add(value)
-
-    def backward_precision() -> None:  # what `minimise` puts around either player's backward pass
-        for _ in range(2):
-            with torch.autocast(training.device.type, enabled=False):
-                pass
 
     def average() -> None:
         for ema in training.ema.values():
@@ -94,7 +90,6 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
         "freeze, clear": (empty_turns, bare_turns),
         "guard": (guard, None),
         "scores": (scores, None),
-        "backward's precision": (backward_precision, None),
         "average": (average, bare.average),
         "housekeeping": (housekeeping, None),
     }

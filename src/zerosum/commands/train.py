@@ -17,7 +17,10 @@ from zerosum.parsing import options_of
 from zerosum.runlog import read_status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zerosum.recipes import Choice
+    from zerosum.run import Run
 
 WITH_RESUME = {"resume", "images", "minutes", "device"}
 STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give them
@@ -71,7 +74,7 @@ class Train(Command):
         if self.recipe_help:
             from zerosum.commands import recipe
 
-            recipe.show(self._choice().run, prog=f"zerosum train {self.data.source}")
+            recipe.show(self._choice(self._own).run, prog=f"zerosum train {self.data.source}")
             return 0
         return self._start()
 
@@ -80,29 +83,35 @@ class Train(Command):
         from zerosum import run as runs
         from zerosum.commands import recipe
 
+        def adjust(run: Run) -> Run:
+            return recipe.apply(self._own(run), self.rest, tuple(options_of(Train)))
+
         def plan() -> api.Plan:
-            choice = self._choice()
-            run = recipe.apply(choice.run, self.rest, tuple(options_of(Train)))
-            runs.check(run)
+            choice = self._choice(adjust)
+            runs.check(choice.run)
             for reason in choice.reasons:
                 print(reason, file=sys.stderr)
-            return api.Plan(run, choice.dataset, self.out or api.reserve(run))
+            return api.Plan(choice.run, choice.dataset, self.out or api.reserve(choice.run))
 
         return _status(api.play(plan, device=self.device))
 
-    def _choice(self) -> Choice:
-        """The recipe picked, with this command's own settings in it."""
+    def _choice(self, adjust: Callable[[Run], Run]) -> Choice:
+        """The recipe picked, with the words of this command in it."""
         from zerosum import api
 
-        choice = api.pick(
+        return api.pick(
             self.data.plain(),
             algorithm=self.algorithm,
             images=self.images,
             minutes=self.minutes,
             device=self.device,
+            adjust=adjust,
         )
+
+    def _own(self, run: Run) -> Run:
+        """The recipe with this command's own settings in it."""
         own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
-        return replace(choice, run=replace(choice.run, **{k: v for k, v in own.items() if v is not None}))
+        return replace(run, **{k: v for k, v in own.items() if v is not None})
 
     def _resume(self, path: Path) -> int:
         set_here = [

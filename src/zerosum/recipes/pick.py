@@ -15,7 +15,7 @@ from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.engine import choose_device, resolve_precision
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings, with_cadence
-from zerosum.run import Run
+from zerosum.run import Run, check
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
@@ -43,8 +43,12 @@ def pick(
     device: str = "auto",
     progress: Callable[[int, int, str], None] | None = None,
     dataset: Dataset | None = None,
+    adjust: Callable[[Run], Run] = lambda run: run,
 ) -> Choice:
-    """A complete run for this data. What the caller gives is kept; the rest follows from the data's shape and count."""
+    """A complete run for this data. What the caller gives is kept; the rest follows from the data's shape and count.
+
+    `adjust` puts settings of the caller's own into the run that was picked, before it is timed.
+    """
     reasons: list[str] = []
     on_cpu = choose_device(device).type == "cpu"
     if dataset is None:
@@ -63,7 +67,8 @@ def pick(
     else:
         run, why = _for_images(data, spec, len(dataset), algorithm, on_cpu)
         reasons += why
-    run = _with_length(run, dataset, images, minutes, device, reasons)
+    # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
+    run = adjust(_with_length(adjust(run), dataset, images, minutes, device, reasons))
     return Choice(run, dataset, reasons)
 
 
@@ -96,6 +101,7 @@ def _with_length(
     if images is None and minutes is None:
         minutes = DEFAULT_MINUTES
     run = replace(run, images=images, minutes=minutes)
+    check(run)
     most = run.threads or torch.get_num_threads()
     rate, threads = quickest(run, dataset, device)
     run = replace(run, threads=threads)
