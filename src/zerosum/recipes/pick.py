@@ -12,6 +12,7 @@ import torch
 
 from zerosum import data as sources
 from zerosum.data.spec import Data, Dataset, Spec
+from zerosum.data.store import ArrayDataset
 from zerosum.engine import choose_device, resolve_precision
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings, with_cadence
@@ -21,6 +22,7 @@ from zerosum.view import SilentView
 
 LONGEST_ON_CPU = 64  # pixels: the largest image that two cores learn in minutes
 FEW = 2_000  # images: below, D can learn them by heart
+NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS = 1.0
 
@@ -55,6 +57,8 @@ def pick(
         if data.size is None and on_cpu:
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         dataset = sources.open(data, progress)
+    if isinstance(dataset, ArrayDataset):
+        reasons += [*dataset.notes, *_skipped(dataset.skipped)]
     spec = dataset.spec
     if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
         run = replace(image_recipes.digits(), data=data)
@@ -114,6 +118,13 @@ def _with_length(
     assert expected is not None
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
     return with_cadence(run, expected)
+
+
+def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
+    """The first few of the files that were left out, by name and reason, and how many there are."""
+    named = [f"skipped {name}: {reason}" for name, reason in files[:NAMED]]
+    rest = len(files) - len(named)
+    return [*named, f"skipped {rest:,} more; zerosum data check names them all"] if rest else named
 
 
 def _time(seconds: float) -> str:
