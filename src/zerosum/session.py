@@ -204,7 +204,7 @@ def _announce(training: Training, fresh: bool) -> None:
         f"data       {run.data.source}: {len(training.dataset):,} of {' x '.join(map(str, spec.shape))}"
         + (f", {spec.classes} classes" if spec.classes else ""),
         f"algorithm  {type(run.algorithm).__name__}, " + ", ".join(f"{n} {s:,} weights" for n, s in sizes.items()),
-        f"machine    {training.device}, {run.precision}, {run.threads} thread{'s' if run.threads != 1 else ''}, seed {run.seed}",
+        f"machine    {training.device}, {run.precision}, threads {run.threads}, seed {run.seed}",
         f"folder     {training.out}",
     ]
     if not fresh:
