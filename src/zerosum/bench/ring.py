@@ -83,7 +83,7 @@ def measure(bench: Bench) -> Report:
             "algorithm plays with the toy settings of its own file, at most 60 s. A perfect sampler has 98.9 % of "
             "its samples within 3 sigma; the fresh points show what that looks like at this number.",
             "gan is the original with its non-saturating loss, gan-minimax with the value function itself, both with "
-            "Adam's beta1 at 0.5, the cure that came with DCGAN; gan-momentum has the common 0.9 and 64 latents, and shows the "
+            "Adam's beta1 at 0.5, the cure that came with DCGAN; gan-momentum has the common 0.9 and 64 latents: the "
             "collapse that the original is known for. The kernel distance (unbiased, cubic, on coordinates) is "
             f"between {KERNEL_SAMPLES:,} samples and {KERNEL_SAMPLES:,} fresh points.",
         ),
