@@ -46,13 +46,18 @@ def quick(data: Data) -> Run:
 
 
 def fashion_mnist_dcgan() -> Run:
-    """Fashion-MNIST at 28x28 with the DCGAN, half the paper's width, 5 minutes."""
+    """Fashion-MNIST at 28x28 with the DCGAN, half the paper's width, 5 minutes.
+
+    On one AMD EPYC core (`zerosum bench fashion`, 1 seed): 53,000 images, blotchy clothes, a judge's confidence 61 % of
+    that on real ones.
+    """
     return replace(from_settings("dcgan", Data(source="fashion-mnist")), images=None, minutes=5.0)
 
 
 def fashion_mnist_r3gan() -> Run:
     """Fashion-MNIST at 28x28 with R3GAN's loss and penalties on plain convolutional networks, 5 minutes.
 
-    Its own residual networks are some five times slower on two cores (docs/log.md); `--algorithm r3gan` has them.
+    On one AMD EPYC core (`zerosum bench fashion`, 1 seed): 112,000 images, recognisable and varied clothes, a judge's
+    confidence 80 % of that on real ones. R3GAN's own residual networks (`--algorithm r3gan`) are several times slower.
     """
     return replace(quick(Data(source="fashion-mnist")), minutes=5.0)
