@@ -33,8 +33,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _same_start() -> None:
-    """Each test alone, or in any order, sees the same numbers and the same machine."""
+def _same_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test alone, or in any order, sees the same numbers and the same machine; colour is as a test sets it."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.delenv(name, raising=False)
     torch.manual_seed(0)
     torch.set_num_threads(1)
 
