@@ -18,7 +18,7 @@ from zerosum import losses
 from zerosum.data.spec import Data, Spec
 from zerosum.engine import Engine, choose_device, resolve_precision
 from zerosum.errors import UserError
-from zerosum.game import Adam, Batch, Players, Score, Turns, leaf
+from zerosum.game import JUDGED, Adam, Batch, Players, Score, Turns, leaf
 from zerosum.networks import MLP, R3, SNDCGAN
 from zerosum.networks.blocks import SpectralNorm, spectral
 from zerosum.randomness import normal
@@ -34,13 +34,13 @@ class Numbers:
         self.size, self.mean = size, mean
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
-        return normal(0, purpose, first, count, self.size) + self.mean
+        return normal(0, purpose, first, count, self.size).double() + self.mean
 
     def label(self, purpose: str, first: int, count: int) -> Tensor | None:
         return torch.arange(first, first + count) % 3
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:
-        return normal(0, purpose, first, count, self.size)
+        return normal(0, purpose, first, count, self.size).double()
 
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
         return torch.full((count,), 0.25, dtype=torch.float64)
@@ -77,10 +77,10 @@ def everything(turns: Turns) -> dict[str, Tensor]:
 def test_a_batch_draws_by_address_and_once() -> None:
     b = batch(4, first=12)
     assert b.image is b.image
-    assert torch.equal(b.image, normal(0, "real", 12, 4, 3))
-    assert torch.equal(b.z, normal(0, "z", 12, 4, 3))
-    assert torch.equal(b.z2, normal(0, "z2", 12, 4, 3))
-    assert torch.equal(b.image2, normal(0, "real2", 12, 4, 3))
+    assert torch.equal(b.image, normal(0, "real", 12, 4, 3).double())
+    assert torch.equal(b.z, normal(0, "z", 12, 4, 3).double())
+    assert torch.equal(b.z2, normal(0, "z2", 12, 4, 3).double())
+    assert torch.equal(b.image2, normal(0, "real2", 12, 4, 3).double())
     assert b.label is not None
     assert b.label.tolist() == [0, 1, 2, 0]
     assert torch.equal(b.label, b.label2)
@@ -385,7 +385,22 @@ def test_noting_keeps_no_graph() -> None:
     logits = turns.players.D(batch().image)
     assert logits.requires_grad
     turns.note(real=logits, fake=logits)
-    assert not any(value.requires_grad for value in turns.scores["accuracy/real"]._waiting)
+    assert not any(side.requires_grad for pair in turns._noted for side in pair)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_logits_judged_together_score_as_each_alone(relative: bool) -> None:
+    together, alone = referee(), referee()
+    together.relative = alone.relative = relative
+    sizes = [5] * (JUDGED + 3) + [4, 5]  # one full load, a part of one, and a change of shape
+    for i, size in enumerate(sizes):
+        real, fake = normal(i, "real", 0, size, 1)[:, 0], normal(i, "fake", 0, size, 1)[:, 0]
+        together.note(real=real, fake=fake)
+        alone.note(real=real, fake=fake)
+        alone.state()
+    assert together.state() == alone.state()
+    assert together.scores["accuracy/real"].count == len(sizes)
+    assert together.read_scores() == alone.read_scores()
 
 
 def test_scores_are_means_and_reading_starts_anew() -> None:

@@ -181,6 +181,35 @@ def test_latents_and_uniform_numbers(dtype: torch.dtype) -> None:
     assert not torch.equal(z, loader(dtype=dtype, seed=5).latent("z", 3, 4))
 
 
+@given(steps=st.lists(st.tuples(st.integers(-3, 3), st.integers(1, 9)), min_size=1, max_size=30))
+def test_numbers_drawn_ahead_are_those_drawn_when_asked_for(steps: list[tuple[int, int]]) -> None:
+    """Mostly in sequence, at times a jump: the reader of a run that was resumed, probed or split over processes."""
+    one, first = loader(), 100
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("zerosum.data.loader.AHEAD", 40)  # eight samples of five numbers
+        for jump, count in steps:
+            first = max(0, first + (jump if abs(jump) == 3 else 0))
+            assert torch.equal(one.latent("z", first, count), normal(4, "z", first, count, 5))
+            assert torch.equal(one.uniform("epsilon", first, count), uniform(4, "epsilon", first, count)[:, 0].float())
+            first += count
+
+
+def test_what_is_read_in_sequence_is_drawn_ahead_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def spy(seed: int, purpose: str, first: int, count: int, size: int) -> torch.Tensor:
+        drawn.append(count)
+        return normal(seed, purpose, first, count, size)
+
+    monkeypatch.setattr("zerosum.randomness.normal", spy)
+    alone, one_of_two = loader(), loader()
+    for i in range(100):
+        alone.latent("z", 8 * i, 8)
+        one_of_two.latent("z2", 16 * i, 8)
+    assert sum(count > 8 for count in drawn) == 1
+    assert len(drawn) == 2 + 100
+
+
 def test_precision_changes_the_type_and_not_the_draw() -> None:
     assert torch.equal(loader().latent("z", 0, 9), loader(dtype=torch.float64).latent("z", 0, 9).float())
     assert items(loader().real("real", 0, 9)) == items(loader(dtype=torch.float64).real("real", 0, 9))

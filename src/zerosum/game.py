@@ -27,6 +27,7 @@ from zerosum.errors import UserError
 from zerosum.networks import Networks, coupled, stateful, track
 from zerosum.schedule import Schedule
 
+JUDGED = 64  # pairs of logits that wait to be judged together: one by one they would cost a tenth of a small turn
 HUGE = 3e38  # what an infinite loss counts as: JSON has no infinity
 
 
@@ -206,6 +207,7 @@ class Turns:
         self.skipped = 0  # turns skipped for a non-finite gradient, in the whole run
         self.skips_in_a_row: dict[str, int] = {}  # by player
         self._share = 1.0
+        self._noted: list[tuple[Tensor, Tensor]] = []
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
         if micro_batches > 1:
@@ -231,7 +233,9 @@ class Turns:
         def minimise(loss: Tensor, share: float | None = None) -> None:
             if loss.dim() == 0:
                 raise ValueError("minimise takes one loss a sample, shape (N,): the turn does the averaging")
-            mean = loss.mean() * (self._share if share is None else share)
+            mean, weight = loss.mean(), self._share if share is None else share
+            if weight != 1.0:
+                mean = mean * weight
             with self.engine.backward():
                 mean.backward()
             losses.append(mean.detach())
@@ -269,21 +273,36 @@ class Turns:
         finally:
             self._share = 1.0
 
-    @torch.no_grad()
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """Keep D's accuracy on real and on fake for the log, from its logits (N,).
 
         Relative logits are judged at their midpoint: of this process and micro-batch, which is near enough for a log.
         """
-        threshold = (real.mean() + fake.mean()) / 2 if self.relative else 0.0
-        self._add("accuracy/real", (real > threshold).double().mean())
-        self._add("accuracy/fake", (fake < threshold).double().mean())
+        if self._noted and self._noted[0][0].shape != real.shape:
+            self._judge()
+        self._noted.append((real.detach(), fake.detach()))
+        if len(self._noted) == JUDGED:
+            self._judge()
+
+    def _judge(self) -> None:
+        """Turn the logits noted since the last time into accuracies."""
+        if not self._noted:
+            return
+        # In float64 a mean of logits is the same in whatever company it is taken.
+        real, fake = (torch.stack(side).double().flatten(1) for side in zip(*self._noted, strict=True))
+        self._noted = []
+        zero = real.new_zeros(len(real))
+        threshold = ((real.mean(1) + fake.mean(1)) / 2 if self.relative else zero)[:, None]
+        for name, right in (("accuracy/real", real > threshold), ("accuracy/fake", fake < threshold)):
+            for value in right.double().mean(1).cpu():
+                self._add(name, value)
 
     def _add(self, name: str, value: Tensor) -> None:
         self.scores.setdefault(name, Score()).add(value)
 
     def read_scores(self) -> dict[str, float]:
         """Means since the last reading, over all processes; then starts anew."""
+        self._judge()
         if not self.scores:
             return {}
         names, table = sorted(self.scores), distributed.sum_over_ranks(self._table())
@@ -302,6 +321,7 @@ class Turns:
 
         All ranks must call it.
         """
+        self._judge()
         tables = [table.tolist() for table in distributed.gather(self._table())] if self.scores else []
         return {
             "skipped": self.skipped,
@@ -312,7 +332,7 @@ class Turns:
     def load_state(self, state: Mapping[str, Any]) -> None:
         self.skipped = state["skipped"]
         self.skips_in_a_row = dict(state["skips_in_a_row"])
-        self.scores = {}
+        self.scores, self._noted = {}, []
         for name, ranks in state["scores"].items():
             if len(ranks) == distributed.world():
                 total, count = ranks[distributed.rank()]

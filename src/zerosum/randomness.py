@@ -40,17 +40,24 @@ def uniform(seed: int, purpose: str, first: int, count: int, per_sample: int = 1
 
 
 def normal(seed: int, purpose: str, first: int, count: int, per_sample: int) -> Tensor:
-    """Standard normal numbers, shape (count, per_sample), float64, by Box and Muller (1958).
+    """Standard normal numbers, shape (count, per_sample), float32, by Box and Muller (1958).
 
-    Each 64-bit word gives one pair: its upper 32 bits the radius, its lower 32 bits the angle.
+    Each 64-bit word gives one pair: its lower 32 bits the radius, its upper 32 bits the angle. In single precision
+    the radius still reaches as far as 32 bits do: what is near 0, where the tail is, keeps its digits.
     """
     pairs = -(-per_sample // 2)
-    raw = np.ascontiguousarray(words(seed, purpose, first, count, pairs)).view(np.uint32)
-    unit = torch.from_numpy(raw.reshape(count, pairs, 2).astype(np.float64)).add_(0.5).mul_(2.0**-32)
-    radius = unit[..., 0].log_().mul_(-2.0).sqrt_()
-    angle = unit[..., 1].mul_(2 * math.pi)
-    both = torch.stack((radius * angle.cos(), radius * angle.sin()), dim=-1)
-    return both.reshape(count, 2 * pairs)[:, :per_sample]
+    raw = np.ascontiguousarray(words(seed, purpose, first, count, pairs)).view(np.uint32).reshape(count, pairs, 2)
+    unit = raw.astype(np.float32)  # NumPy, in place: twice as quick as the same in torch where the batch is small
+    radius, angle = np.ascontiguousarray(unit[..., 0]), np.ascontiguousarray(unit[..., 1])
+    radius += 0.5
+    radius *= 2.0**-32
+    np.log(radius, out=radius)
+    radius *= -2.0
+    np.sqrt(radius, out=radius)
+    angle *= 2 * math.pi * 2.0**-32
+    np.multiply(radius, np.cos(angle), out=unit[..., 0])
+    np.multiply(radius, np.sin(angle), out=unit[..., 1])
+    return torch.from_numpy(unit.reshape(count, 2 * pairs)[:, :per_sample])
 
 
 @lru_cache(maxsize=8)

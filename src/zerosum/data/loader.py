@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from zerosum import randomness
 from zerosum.data.spec import Dataset
+
+AHEAD = 1 << 16  # numbers drawn at once where samples are asked for in sequence: a draw costs 30 us, however small
+
+Draw = Callable[[int, str, int, int, int], Tensor]
 
 
 def scale(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -46,6 +52,7 @@ class Loader:
         self.dtype = dtype
         self.device = device or torch.device("cpu")
         self._kept: tuple[tuple[str, int, int], np.ndarray | None] | None = None
+        self._drawn: dict[str, tuple[int, int, Tensor]] = {}
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
         index = randomness.order(self.seed, purpose, first, count, len(self.dataset))
@@ -66,8 +73,22 @@ class Loader:
         return None if labels is None else torch.from_numpy(labels).to(self.device)
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:
-        z = randomness.normal(self.seed, purpose, first, count, self.latent_size)
-        return z.to(self.dtype).to(self.device)
+        return self._numbers(randomness.normal, purpose, first, count, self.latent_size)
 
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
-        return randomness.uniform(self.seed, purpose, first, count)[:, 0].to(self.dtype).to(self.device)
+        return self._numbers(randomness.uniform, purpose, first, count, 1)[:, 0]
+
+    def _numbers(self, draw: Draw, purpose: str, first: int, count: int, size: int) -> Tensor:
+        """The numbers (count, size) of samples first .. first+count-1, from what was drawn ahead if they are there.
+
+        The numbers of a sample are the same whenever it is drawn. A purpose is drawn ahead once it is read in
+        sequence, which a process among several never does.
+        """
+        start, asked, numbers = self._drawn.get(purpose, (0, -1, None))
+        offset = first - start
+        if numbers is None or offset < 0 or offset + count > len(numbers):
+            ahead = max(count, AHEAD // size) if first == asked else count
+            start, offset = first, 0
+            numbers = draw(self.seed, purpose, first, ahead, size).to(self.dtype).to(self.device)
+        self._drawn[purpose] = (start, first + count, numbers)
+        return numbers[offset : offset + count]
