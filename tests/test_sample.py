@@ -17,7 +17,7 @@ from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.run import to_json
-from zerosum.sample import CHUNK, Model, Samples, generate, load, slerp
+from zerosum.sample import CHUNK, Model, Samples, chunks, generate, load, slerp
 from zerosum.session import data_record
 from zerosum.trainer import Training
 
@@ -115,7 +115,7 @@ def test_what_was_done_is_recorded(model: Model) -> None:  # trap 25
     assert model.sample(2, truncation=0.7).protocol["truncation"] == 0.7
 
 
-def test_generate_refuses_train_mode_and_tells_its_progress() -> None:  # trap 10
+def test_generate_refuses_train_mode_and_works_in_whole_chunks() -> None:  # trap 10
     network = nn.Linear(3, 2)
 
     class Generator(nn.Module):
@@ -131,11 +131,17 @@ def test_generate_refuses_train_mode_and_tells_its_progress() -> None:  # trap 1
     g, z = Generator(), torch.randn(CHUNK + 5, 3)
     with pytest.raises(ValueError, match="eval mode"):
         generate(g, z, None)
-    told: list[int] = []
-    out = generate(g.eval(), z, torch.zeros(CHUNK + 5, dtype=torch.int64), told.append)
-    assert told == [CHUNK, CHUNK + 5]
+    label = torch.zeros(CHUNK + 5, dtype=torch.int64)
+    out = generate(g.eval(), z, label)
+    assert [len(part) for part in chunks(g, z, label)] == [CHUNK, 5]
     torch.testing.assert_close(out, network(z).detach())
     assert not out.requires_grad
+
+
+def test_sampling_tells_its_progress(model: Model) -> None:
+    told: list[int] = []
+    model.sample(CHUNK + 5, progress=told.append)
+    assert told == [CHUNK, CHUNK + 5]
 
 
 # ---- latents -------------------------------------------------------------------------------------------

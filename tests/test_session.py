@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -220,6 +221,30 @@ def test_signals_are_given_back(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         session.start(recipe("gan", 2), DATA, tmp_path / "other", view=Ear(boom))
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_resuming_with_data_of_another_shape_is_refused(tmp_path: Path) -> None:
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match=r"--resume .*: the data's shape was .* and is \[3, 8, 8\] now"):
+        session.resume(out, tiny.images((3, 8, 8)), images=10_000)
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("program", "processes", "command"),
+    [
+        ("/usr/bin/zerosum", 1, "zerosum train digits"),
+        ("/some/where/zerosum/__main__.py", 1, "zerosum train digits"),
+        ("/some/where/zerosum/__main__.py", 2, "torchrun --nproc-per-node 2 -m zerosum train digits"),
+        ("/home/me/experiment.py", 1, ""),
+    ],
+)
+def test_the_command_is_recorded(program: str, processes: int, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "train", "digits"])
+    monkeypatch.setattr(session.distributed, "world", lambda: processes)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert session.environment()["command"] == command
 
 
 def test_in_a_thread(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -37,13 +37,10 @@ def to_uint8(x: Tensor) -> np.ndarray:
 
 
 @torch.no_grad()
-def generate(
-    generator: nn.Module, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None
-) -> Tensor:
-    """G(z) for any number of latents (N, latent), in padded chunks of CHUNK, in eval mode. (N, ...) on the CPU."""
+def chunks(generator: nn.Module, z: Tensor, label: Tensor | None) -> Iterator[Tensor]:
+    """G(z) for any number of latents (N, latent), in eval mode: padded chunks of CHUNK, each (n, ...), on the CPU."""
     if generator.training:
         raise ValueError("sample from a generator in eval mode: BatchNorm would mix the samples")
-    out = []
     for start in range(0, len(z), CHUNK):
         piece = z[start : start + CHUNK]
         kind = None if label is None else label[start : start + CHUNK]
@@ -51,10 +48,12 @@ def generate(
         if missing:
             piece = torch.cat((piece, piece.new_zeros(missing, piece.shape[1])))
             kind = None if kind is None else torch.cat((kind, kind.new_zeros(missing)))
-        out.append(generator(piece, kind)[: CHUNK - missing].cpu())
-        if progress:
-            progress(min(start + CHUNK, len(z)))
-    return torch.cat(out)
+        yield generator(piece, kind)[: CHUNK - missing].cpu()
+
+
+def generate(generator: nn.Module, z: Tensor, label: Tensor | None) -> Tensor:
+    """All of `chunks` in one tensor (N, ...), as the generator made them."""
+    return torch.cat(list(chunks(generator, z, label)))
 
 
 def picture(x: Tensor, spec: Spec, real: np.ndarray | None = None, columns: int | None = None) -> Image.Image:
@@ -164,8 +163,9 @@ class Model:
         if n < 1:
             raise UserError(f"-n {n}: ask for 1 sample or more")
         label = self.labels(n, classes)
-        x = generate(self.generator, self.latents(n, seed, truncation), label, progress)
-        return self._samples(x, label, {"seed": seed, "truncation": truncation})
+        return self._samples(
+            self.latents(n, seed, truncation), label, {"seed": seed, "truncation": truncation}, progress=progress
+        )
 
     def interpolate(
         self, steps: int = 8, seed: int = 0, *, stops: int = 2, classes: Sequence[str | int] | None = None
@@ -178,10 +178,22 @@ class Model:
         z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(pairwise(ends))])
         label = self.labels(1, classes)
         label = None if label is None else label.expand(len(z)).contiguous()
-        return self._samples(generate(self.generator, z, label), label, {"seed": seed, "stops": stops}, columns=len(z))
+        return self._samples(z, label, {"seed": seed, "stops": stops}, columns=len(z))
 
-    def _samples(self, x: Tensor, label: Tensor | None, extra: dict[str, Any], columns: int | None = None) -> Samples:
-        images = to_uint8(x) if self.spec.is_image else x.float().numpy()
+    def _samples(
+        self,
+        z: Tensor,
+        label: Tensor | None,
+        extra: dict[str, Any],
+        columns: int | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Samples:
+        parts: list[np.ndarray] = []
+        for x in chunks(self.generator, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
+            parts.append(to_uint8(x) if self.spec.is_image else x.float().numpy())
+            if progress:
+                progress(min(len(parts) * CHUNK, len(z)))
+        images = np.concatenate(parts)
         protocol = {"images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", **extra}
         return Samples(images, None if label is None else label.numpy(), protocol, columns)
 

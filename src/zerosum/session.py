@@ -146,6 +146,15 @@ def _write_recipe(training: Training, fresh: bool) -> None:
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
+        for name, was, now in (
+            ("shape", known["shape"], record["shape"]),
+            ("classes", known["classes"], record["classes"]),
+        ):
+            if was != now:
+                raise UserError(
+                    f"--resume {out}: the data's {name} was {was} when the run began and is {now} now; its networks "
+                    "were built for the old one: give back the old data, or start a new run"
+                )
         if known["fingerprint"] != record["fingerprint"]:
             training.view.message(
                 f"the data is not what the run began with ({known['count']:,} items then, {record['count']:,} now): "
@@ -178,9 +187,21 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
         "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),
         "device": str(device or "cpu"),
         "processes": distributed.world(),
-        "command": shlex.join(["zerosum", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("zerosum") else "",
+        "command": _command(),
         "versions": packages,
     }
+
+
+def _command() -> str:
+    """The command line that made this process, if it was one of zerosum's."""
+    program = Path(sys.argv[0])
+    if distributed.world() > 1 and program.name == "__main__.py":
+        start = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), "-m"]
+    elif program.name.startswith("zerosum") or program.parts[-2:] == ("zerosum", "__main__.py"):
+        start = []
+    else:
+        return ""
+    return shlex.join([*start, "zerosum", *sys.argv[1:]])
 
 
 def _go_back(training: Training) -> None:

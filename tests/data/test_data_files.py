@@ -243,6 +243,7 @@ def test_unsafe_names_in_a_zip_write_nothing(tmp_path: Path) -> None:
     found = opened(zip_of(inside / "x.zip", files))
     assert len(found) == 2
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["in", "x.zip"]
+    assert set(listing.zip_file(inside / "x.zip").others) == {name for name in files if name.startswith("../")}
 
 
 def test_a_zip_bomb_and_a_locked_member_are_broken_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance, spread
 from zerosum.run import Run
 
-SEEDS = (0,)
+SEEDS = (0, 1, 2)
 SAMPLES = 2_000
 FLOORS = 5  # draws of real images for the floor
 SHOWN, COLUMNS = 100, 10

@@ -93,7 +93,7 @@ def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
     where = "in memory" if report.in_memory else "mapped from a packed cache on disk"
     yield line("memory", f"{_size(report.memory_bytes)}, {where}")
     yield from (line("note", note) for note in report.notes)
-    yield from (line("a run here", reason) for reason in reasons)
+    yield from (line("" if i else "a run here", reason) for i, reason in enumerate(reasons))
 
 
 def _more(count: int) -> Iterator[str]:

@@ -122,9 +122,11 @@ def zip_file(path: Path) -> Listing:
         ) from error
     items, others = [], []
     for name, info in sorted(members.items()):
-        if info.is_dir() or any(_hidden(part) for part in name.split("/")):
+        parts = name.split("/")
+        outside = ".." in parts or parts[0] == ""  # would lie outside the zip's own folder: named, never read
+        if info.is_dir() or (any(_hidden(part) for part in parts) and not outside):
             continue
-        if _wanted(name):
+        if _wanted(name) and not outside:
             items.append(Item(name, info.file_size, info.CRC))
         else:
             others.append(name)
