@@ -247,7 +247,7 @@ class Turns:
                 raise RuntimeError(f"the turn of {', '.join(names)} minimised nothing: call minimise(loss) in it")
             distributed.average_gradients(movers)
             gradients = [p.grad for p in movers if p.grad is not None]
-            norm = torch.stack(torch._foreach_norm(gradients)).norm()
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
             player = "+".join(names)
             if math.isfinite(norm):
                 for name in names:

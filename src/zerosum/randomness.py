@@ -62,19 +62,20 @@ def normal(seed: int, purpose: str, first: int, count: int, per_sample: int) -> 
 
 @lru_cache(maxsize=8)
 def permutation(seed: int, purpose: str, epoch: int, n: int) -> np.ndarray:
-    """The order in which pass number `epoch` visits a set of n items: (n,) int64, each exactly once."""
-    return np.random.Generator(np.random.Philox(key=key(seed, f"{purpose}/{epoch}"))).permutation(n)
+    """The order in which pass number `epoch` visits a set of n items: (n,) int64, each exactly once. Read-only."""
+    visits = np.random.Generator(np.random.Philox(key=key(seed, f"{purpose}/{epoch}"))).permutation(n)
+    visits.setflags(write=False)  # it is shared by all who ask
+    return visits
 
 
 def order(seed: int, purpose: str, first: int, count: int, n: int) -> np.ndarray:
     """Which items the global samples first .. first+count-1 are, (count,) int64: endless passes without repeats."""
-    index = np.arange(first, first + count, dtype=np.int64)
-    epochs, position = index // n, index % n
-    out = np.empty(count, dtype=np.int64)
-    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-        here = epochs == epoch
-        out[here] = permutation(seed, purpose, epoch, n)[position[here]]
-    return out
+    epoch, start = divmod(first, n)
+    if start + count <= n:
+        return permutation(seed, purpose, epoch, n)[start : start + count]
+    rest = start + count - n
+    passes = [permutation(seed, purpose, epoch + 1 + i, n)[: rest - i * n] for i in range(-(-rest // n))]
+    return np.concatenate([permutation(seed, purpose, epoch, n)[start:], *passes])
 
 
 def torch_seed(seed: int, purpose: str, position: int) -> int:

@@ -68,7 +68,7 @@ def parts(training: Training, bare: Bare, reals: int, repeats: int = REPEATS) ->
     @torch.no_grad()
     def guard() -> None:  # as in `game.Turns`, on weights in place of gradients
         for parameters in networks:
-            math.isfinite(torch.stack(torch._foreach_norm(tuple(parameters))).norm())
+            math.isfinite(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tuple(parameters)))))
 
     kept = [Score() for _ in range(4)]  # loss and gradient of either player
 
