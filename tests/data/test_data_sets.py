@@ -50,6 +50,17 @@ def test_digits_are_split_once_and_for_all() -> None:  # the held-out half is ne
     assert train.fingerprint[:16] == "9c389a9d972b9cfd"
 
 
+def test_digits_are_those_that_scikit_learn_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits
+
+    known, quick = load_digits(), sets._embedded_digits()
+    monkeypatch.setattr(sets.importlib.util, "find_spec", lambda name: None)  # as if its files lay elsewhere
+    for images, labels in (quick, sets._embedded_digits()):
+        assert images.shape == (1797, 8, 8)
+        assert np.array_equal(images, known.images)
+        assert np.array_equal(labels, known.target)
+
+
 def test_digits_are_scaled_to_the_whole_range() -> None:  # trap 8
     values = everything(open_data(Data(source="digits", split="all")))
     assert set(np.unique(values)) == {round(v * 255 / 16) for v in range(17)}

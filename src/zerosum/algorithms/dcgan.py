@@ -40,7 +40,7 @@ class DCGAN(Algorithm):
 
 
 SETTINGS = Settings(
-    algorithm=DCGAN(networks=Convolutional(latent=100, width=64)),
+    algorithm=DCGAN(networks=Convolutional(latent=100, width=32)),
     adam_g=Adam(lr=Constant(2e-4)),
     adam_d=Adam(lr=Constant(2e-4)),
     batch_size=64,

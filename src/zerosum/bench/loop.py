@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from zerosum.algorithms.dcgan import DCGAN
 from zerosum.algorithms.r3gan import R3GAN
 from zerosum.bench import bare as bare_loops
 from zerosum.bench import overhead
@@ -24,7 +23,6 @@ from zerosum.bench.training import settled, shortened
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Batch, Players, Turn
-from zerosum.networks import DCGAN as Convolutional
 from zerosum.recipes import estimate
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.recipes.images import quick as default_pick
@@ -141,11 +139,10 @@ def _target(name: str, results: list[Result]) -> Target:
 def _arms(quick: bool) -> dict[str, Arm]:
     images, points = _noise(10 if quick else 60_000)
     long, short = (3, 3) if quick else (300, 1_500)
-    dcgan = replace(from_settings("dcgan", NOISE), algorithm=DCGAN(networks=Convolutional(latent=100, width=32)))
     # As `zerosum train` would: networks this small are quicker with one thread.
     toys = {name: replace(from_settings(name, NOISE, toy=True), threads=1) for name in ("dcgan", "r3gan")}
     arms = {
-        "dcgan": Arm(dcgan, images, long),
+        "dcgan": Arm(from_settings("dcgan", NOISE), images, long),
         "r3gan": Arm(default_pick(NOISE), images, long),
         "dcgan-tiny": Arm(toys["dcgan"], points, short),
         "r3gan-tiny": Arm(toys["r3gan"], points, short),

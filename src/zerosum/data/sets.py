@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,11 +72,8 @@ def _sides(data: Data) -> tuple[str, ...]:
 
 
 def _digits(data: Data) -> ArrayDataset:
-    from sklearn.datasets import load_digits  # slow to import
-
-    found = load_digits()
-    images = np.round(found.images * 255 / 16).astype(np.uint8)
-    labels = found.target.astype(np.int64)
+    values, labels = _embedded_digits()
+    images = np.round(values * 255 / 16).astype(np.uint8)
     notes: tuple[str, ...] = ()
     if data.split != "all":
         chosen = np.flatnonzero(_held_out(labels) == (data.split == "test"))
@@ -82,6 +81,23 @@ def _digits(data: Data) -> ArrayDataset:
         share = f"{HELD_OUT:.0%}" if data.split == "test" else f"{1 - HELD_OUT:.0%}"
         notes = (f"digits has no published split: {data.split} is a fixed random {share} of each class",)
     return finish(at_hand("digits", images), labels, DIGITS, data, name=key("digits", data), notes=notes)
+
+
+def _embedded_digits() -> tuple[np.ndarray, np.ndarray]:
+    """The images (1797, 8, 8), from 0 to 16, and labels (1797,) int64 that scikit-learn carries.
+
+    Read from its file, if that is where it has been: importing scikit-learn takes seconds, most of all a start's.
+    """
+    package = importlib.util.find_spec("sklearn")
+    path = Path(package.origin or "").parent / "datasets" / "data" / "digits.csv.gz" if package else Path()
+    if path.is_file():
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            table = np.loadtxt(file, delimiter=",")
+        return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    return found.images, found.target.astype(np.int64)
 
 
 def _held_out(labels: np.ndarray) -> np.ndarray:
