@@ -282,6 +282,15 @@ def test_mixed_sizes_meet_in_the_middle_and_it_is_said(tmp_path: Path) -> None:
     assert any("64 x 128" in note and "--size" in note for note in found.notes)
 
 
+def test_the_longest_side_is_what_was_asked_for(tmp_path: Path) -> None:
+    folder_of(tmp_path, pngs(3, height=80, width=160))
+    shapes = {n: opened(tmp_path, longest=n, memory_megabytes=0).spec.shape[1:] for n in (256, 100, 64, 16)}
+    assert shapes == {256: (80, 160), 100: (48, 96), 64: (32, 64), 16: (16, 16)}
+    assert opened(tmp_path, longest=64, size=(20, 30)).spec.shape[1:] == (20, 30)
+    with pytest.raises(UserError, match=r"data.longest=15: give at least 16"):
+        opened(tmp_path, longest=15)
+
+
 def test_large_images_are_brought_to_256(tmp_path: Path) -> None:
     files = {f"{i}.png": encoded(smooth(300, 600, i)) for i in range(2)}
     assert opened(folder_of(tmp_path, files)).spec.shape == (3, 128, 256)

@@ -25,7 +25,6 @@ from zerosum.errors import UserError
 
 SURVEYED = 1024  # images looked at to settle size and channels
 AGREE = 0.9  # share of images that must have the commonest size for it to be taken
-LONGEST = 256  # pixels: the long side is not made larger than this unless asked for
 STEP = 16  # a size that no image has anyway is a multiple of this, which most networks take
 ALPHA_SHARE, COLOUR_SHARE = 0.5, 0.05  # of images that must use alpha, or colour, for the set to have them
 THREADS = min(os.cpu_count() or 1, 16)
@@ -178,7 +177,7 @@ def _shape(
             progress(done, len(sample), f"looking at {listing.where}")
     if not sizes:  # all of the sample is broken: whatever the others are, they come as they may
         sizes[(64, 64)], uses[3] = 1, 1
-    size, notes = (data.size, ()) if data.size is not None else choose_size(sizes)
+    size, notes = (data.size, ()) if data.size is not None else choose_size(sizes, data.longest)
     return (data.channels or choose_channels(uses), *size), notes
 
 
@@ -195,27 +194,27 @@ def choose_channels(uses: Counter[int]) -> int:
     return 3 if uses[3] + uses[4] >= COLOUR_SHARE * total else 1
 
 
-def choose_size(sizes: Counter[tuple[int, int]]) -> tuple[tuple[int, int], tuple[str, ...]]:
+def choose_size(sizes: Counter[tuple[int, int]], longest: int) -> tuple[tuple[int, int], tuple[str, ...]]:
     """One (height, width) for images of these sizes, and what to say about it.
 
-    The commonest if nine tenths agree; else the median area at the median aspect ratio. At most 256 on the
+    The commonest if nine tenths agree; else the median area at the median aspect ratio. At most `longest` on the
     long side.
     """
     common = min(sizes, key=lambda size: (-sizes[size], size))
     agreed = sizes[common] >= AGREE * sum(sizes.values())
-    if agreed and max(common) <= LONGEST:
+    if agreed and max(common) <= longest:
         return common, ()
     all_sizes = np.array(list(_repeated(sizes)), dtype=np.float64)
     area, aspect = np.median(all_sizes.prod(axis=1)), np.median(all_sizes[:, 1] / all_sizes[:, 0])
     height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
-    scale = min(1.0, LONGEST / max(height, width))
-    size = (_multiple(height * scale), _multiple(width * scale))
+    scale = min(1.0, longest / max(height, width))
+    size = (_multiple(height * scale, longest), _multiple(width * scale, longest))
     why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else "the images differ in size"
     return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --size H W",)
 
 
-def _multiple(length: float) -> int:
-    return min(max(STEP * round(length / STEP), STEP), LONGEST)
+def _multiple(length: float, longest: int) -> int:
+    return max(STEP, min(STEP * round(length / STEP), longest // STEP * STEP))
 
 
 def _repeated(sizes: Counter[tuple[int, int]]) -> Iterable[tuple[int, int]]:

@@ -68,7 +68,7 @@ def key(identity: object, data: Data) -> str:
     """Names a pack by what its bytes depend on: the source with names, sizes and times, and how it is brought
     to shape.
     """
-    settings = [VERSION, data.size, data.channels, data.fit, data.limit, data.split]
+    settings = [VERSION, data.size or data.longest, data.channels, data.fit, data.limit, data.split]
     text = json.dumps([settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 

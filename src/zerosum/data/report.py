@@ -113,7 +113,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
     sample = [one for i, one in zip(kept, looked, strict=True) if i in chosen] or looked
     numbers = None if labelled.labels is None else labelled.labels[np.array(kept)]
     sizes = Counter(one.size for one in sample)
-    size, notes = (data.size, ()) if data.size is not None else files.choose_size(sizes)
+    size, notes = (data.size, ()) if data.size is not None else files.choose_size(sizes, data.longest)
     channels = data.channels or files.choose_channels(Counter(one.channels for one in sample))
     return _report(
         data,

@@ -55,6 +55,8 @@ def validate(data: Data) -> None:
     """Refuse settings that mean nothing, before anything is read."""
     if data.size is not None and (len(data.size) != 2 or min(data.size) < 1):
         raise UserError(f"data.size={data.size}: give height and width, both at least 1")
+    if data.longest < 16:
+        raise UserError(f"data.longest={data.longest}: give at least 16 pixels")
     if data.channels not in (None, 1, 3, 4):
         raise UserError(f"data.channels={data.channels}: give 1 (grey), 3 (colour) or 4 (colour with alpha)")
     if data.fit not in ("crop", "pad", "stretch"):

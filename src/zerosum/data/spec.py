@@ -35,7 +35,7 @@ class Data:
     size: tuple[int, int] | None = None
     """Height and width to bring every image to; as found if not given."""
     longest: int = 256
-    """Where `size` is not given, bring larger images down to this long side, in pixels."""
+    """Where `size` is not given, bring the images of a folder down to this long side, in pixels."""
     channels: Literal[1, 3, 4] | None = None
     """1 grey, 3 colour, 4 colour with alpha; as found if not given."""
     fit: Fit = "crop"
