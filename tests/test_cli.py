@@ -204,6 +204,11 @@ def test_completion_completes(zerosum: Callable[..., Result]) -> None:
         assert done.stdout.split() == [expected], done.stderr
 
 
+def test_completion_falls_back_to_files(zerosum: Callable[..., Result]) -> None:
+    assert "complete -o default -F _tyro_zerosum" in zerosum("completion", "bash").out
+    assert "|| _files" in zerosum("completion", "zsh").out
+
+
 # --- errors ------------------------------------------------------------------------------------------------
 
 

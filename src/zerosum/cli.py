@@ -153,7 +153,12 @@ def completion(shell: str) -> str:
             )  # fmt: skip
     except SystemExit:
         pass  # tyro ends the process once it has printed
-    return script.getvalue()
+    # Where it knows nothing better, as for the data of `zerosum train`, the shell offers files.
+    return (
+        script.getvalue()
+        .replace("complete -F ", "complete -o default -F ")
+        .replace("_describe 'zerosum completions' completion_array", "_describe 'zerosum' completion_array || _files")
+    )
 
 
 if __name__ == "__main__":
