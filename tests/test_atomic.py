@@ -153,10 +153,14 @@ def test_remove_folder_and_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     atomic.remove_folder(tmp_path / "one")
     assert seen == [("rename", "one")]
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / ".tmp-file-1").write_bytes(b"half")
-    (tmp_path / ".tmp-folder-2").mkdir()
-    (tmp_path / ".tmp-folder-2" / "a").write_bytes(b"half")
+    half, folder = atomic._temporary(tmp_path / "file"), atomic._temporary(tmp_path / "folder")
+    half.write_bytes(b"half")
+    folder.mkdir()
+    (folder / "a").write_bytes(b"half")
+    others = [".hidden", ".tmp-notes", ".tmp-thesis"]
     (tmp_path / ".hidden").write_bytes(b"somebody's")
+    (tmp_path / ".tmp-notes").write_bytes(b"somebody's")
+    (tmp_path / ".tmp-thesis").mkdir()
     atomic.sweep(tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == [".hidden"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == others
     atomic.sweep(tmp_path / "none")

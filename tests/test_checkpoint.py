@@ -169,7 +169,7 @@ def test_best_is_none_without_scores_and_passes_over_damage(tmp_path: Path) -> N
 def test_numbers_are_of_checkpoints_only(tmp_path: Path) -> None:
     for number in (100, 8, 1_000_000_000_000):
         save(tmp_path, number)
-    (checkpoint.folder(tmp_path) / ".tmp-000000000016-ab").mkdir()
+    (checkpoint.folder(tmp_path) / ".tmp-000000000016-0123abcd").mkdir()
     (checkpoint.folder(tmp_path) / "12.txt").write_text("")
     (checkpoint.folder(tmp_path) / "000000000033").write_text("a file")
     assert checkpoint.numbers(tmp_path) == [8, 100, 1_000_000_000_000]

@@ -300,7 +300,7 @@ def test_out_must_be_free_and_writable(own: Path, tmp_path: Path, zerosum: Calla
     (tmp_path / "file").write_text("")
     below = zerosum("train", "digits", "--out", tmp_path / "file" / "run", *SHORT, *SMALL)
     assert below.status == 2
-    assert "cannot be written" in below.err
+    assert "no folder that can be written to" in below.err
 
 
 def test_full_disk(run: Path, tmp_path: Path, zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,6 +445,16 @@ def test_resume_goes_on_and_refuses_another_recipe(own: Path, zerosum: Callable[
     assert longer.status == 0
     assert read_status(own)["images_seen"] == 320
     assert checkpoint.numbers(own)[-1] == 320
+
+
+def test_resume_restores_the_end_of_a_finished_run(own: Path, zerosum: Callable[..., Result]) -> None:
+    last = checkpoint.path_of(own, checkpoint.numbers(own)[-1]) / checkpoint.TENSORS
+    whole = last.read_bytes()
+    last.write_bytes(whole[:-1])
+    result = zerosum("train", "--resume", own)
+    assert result.status == 0
+    assert "truncated or altered; going back to the checkpoint before it" in result.out + result.err
+    assert last.read_bytes() == whole
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")

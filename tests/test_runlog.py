@@ -135,6 +135,12 @@ def test_status(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / STATUS]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"state": 3}', '{"state": "finished"}', "\x00"])
+def test_an_odd_status_stops_nobody(tmp_path: Path, text: str) -> None:
+    (tmp_path / STATUS).write_text(text)
+    assert read_status(tmp_path) == {"state": "stopped", "images_seen": 0, "seconds": 0.0, "text": "killed"}
+
+
 def test_running_means_somebody_holds_the_lock(tmp_path: Path) -> None:
     write_status(tmp_path, "running", 8, 1.0)
     killed = {"state": "stopped", "images_seen": 8, "seconds": 1.0, "text": "killed"}

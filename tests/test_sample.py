@@ -274,7 +274,7 @@ def test_a_damaged_recipe(tmp_path: Path, text: str) -> None:
 
 def test_a_run_without_checkpoints(tmp_path: Path) -> None:
     trained(tmp_path, steps=0)
-    with pytest.raises(UserError, match="no whole checkpoint to load; train it first with zerosum train --resume"):
+    with pytest.raises(UserError, match="there is no checkpoint yet; train it first with zerosum train --resume"):
         load(tmp_path)
     with pytest.raises(UserError, match="--checkpoint best: give last, best or images seen, one of: none"):
         load(tmp_path, "best")
@@ -292,7 +292,20 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caps
         load(tmp_path, str(numbers[-1]))
     for number in numbers[:-1]:
         (checkpoint.path_of(tmp_path, number) / checkpoint.STATE).write_text("{}")
-    with pytest.raises(UserError, match="no whole checkpoint to load"):
+    with pytest.raises(UserError, match="every checkpoint is damaged, so there is nothing to load; train it anew"):
+        load(tmp_path)
+
+
+def test_a_recipe_that_was_changed_under_its_checkpoint(tmp_path: Path) -> None:
+    trained(tmp_path)
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    recipe["run"]["algorithm"]["networks"]["width"] += 1
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match=r"holds weights of other networks than recipe.json describes: .*size mismatch"):
+        load(tmp_path)
+    del recipe["data"]["fingerprint"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match="its data has no 'fingerprint'; put back the original"):
         load(tmp_path)
 
 

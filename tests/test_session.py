@@ -86,6 +86,8 @@ def test_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert image.text == {"images_seen": "48"}
     (out / "film.mp4").unlink()
     (out / "report.html").unlink()
+    damaged = grids(out)[1]  # as a power cut may leave it: film and report do without
+    damaged.write_bytes(damaged.read_bytes()[:-20])
     session.resume(out, DATA)
     assert (out / "film.mp4").exists()
     assert (out / "report.html").exists()
@@ -135,7 +137,7 @@ def test_lock_is_given_back_however_it_ends(tmp_path: Path) -> None:
 def test_leftovers_are_swept(tmp_path: Path) -> None:
     """What a killed session was writing, wherever it was, goes when the next one begins."""
     out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
-    for name in (".tmp-status.json-12", "samples/.tmp-8.png-12", "checkpoints/.tmp-000000000008-12"):
+    for name in (".tmp-status.json-0123abcd", "samples/.tmp-8.png-0123abcd", "checkpoints/.tmp-8-0123abcd"):
         (out / name).write_bytes(b"half")
     session.resume(out, DATA)
     assert leftovers(out) == []
@@ -161,8 +163,9 @@ def test_resume_keeps_the_recipe(tmp_path: Path) -> None:
     assert json.loads((out / "recipe.json").read_text())["run"] == {**before, "images": 32}
     assert checkpoint.numbers(out)[-1] == 32
     session.resume(out, DATA)
-    session.resume(out, DATA, images=24)
-    assert checkpoint.numbers(out)[-1] == 32, "fewer than it has seen: nothing to do, nothing lost"
+    with pytest.raises(UserError, match=r"--images 24: .* has seen 32 already; give more to make it longer"):
+        session.resume(out, DATA, images=24)
+    assert json.loads((out / "recipe.json").read_text())["run"]["images"] == 32, "fewer than it has seen"
     assert read_status(out)["state"] == "finished"
 
 
@@ -187,6 +190,24 @@ def test_checkpoints_taken_away(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no whole checkpoint"):
         session.resume(out, DATA)
     assert (events(out), [p.name for p in grids(out)]) == before
+
+
+@pytest.mark.parametrize("name", ["nowhere/run", "file", "file/run", "locked/run"])
+def test_a_place_for_a_run_is_looked_at_before_work_begins(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "locked").mkdir(mode=0o500)
+    if name == "nowhere/run" or (name == "locked/run" and os.access(tmp_path / "locked", os.W_OK)):  # root may
+        session.check_place(tmp_path / name)
+    else:
+        with pytest.raises(UserError, match=f"--out {tmp_path / name}: .* is no folder that can be written to"):
+            session.check_place(tmp_path / name)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "locked"]
+
+
+def test_a_run_in_the_place_is_refused_before_work_begins(tmp_path: Path) -> None:
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run")
+    with pytest.raises(UserError, match="holds a run already; go on with --resume"):
+        session.check_place(out)
 
 
 # ---- the status ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from pathlib import Path
 from zerosum.errors import UserError
 
 CHUNK = 1 << 22
+_TEMPORARY = re.compile(r"\.tmp-.+-[0-9a-f]{8}")  # what `_temporary` names
 
 
 def _nothing(operation: str, path: Path) -> None:
@@ -136,8 +138,10 @@ def remove_folder(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what a killed writer left half-made."""
+    """Remove what a killed writer of ours left half-made; other people's names stay."""
     for left in folder.glob(".tmp-*"):
+        if not _TEMPORARY.fullmatch(left.name):
+            continue
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

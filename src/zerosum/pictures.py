@@ -181,6 +181,16 @@ def caption(image: Image.Image, text: str) -> Image.Image:
     return out
 
 
+def is_whole(path: Path) -> bool:
+    """Whether a picture can be read to its end: a power cut may have left half of it."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):  # Pillow raises them all
+        return False
+    return True
+
+
 def save_png(image: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
     """Write a PNG, whole or not at all, that carries `text` as tEXt chunks (iTXt beyond Latin-1)."""
     info = PngImagePlugin.PngInfo()

@@ -140,12 +140,22 @@ def write_status(run: Path, state: State, images_seen: int, seconds: float, text
     atomic.write_file(run / STATUS, json.dumps(status).encode())
 
 
+def _kinds(value: Any) -> tuple[type, ...]:
+    return (int, float) if isinstance(value, int | float) else (type(value),)
+
+
 def read_status(run: Path) -> dict[str, Any]:
-    """The last written state; "running" without a live process becomes "stopped" (it was killed)."""
+    """The last written state; "running" without a live process becomes "stopped" (it was killed).
+
+    It is a note for people: whatever is wrong with the file, nobody is stopped by it.
+    """
+    status: dict[str, Any] = {"state": "running", "images_seen": 0, "seconds": 0.0, "text": ""}
     try:
-        status = json.loads((run / STATUS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):  # not written yet, or by a process that was killed before
-        status = {"state": "running", "images_seen": 0, "seconds": 0.0, "text": ""}
+        written = json.loads((run / STATUS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not written yet, or by a process that was killed before
+        written = None
+    if isinstance(written, dict) and all(type(written.get(name)) in _kinds(value) for name, value in status.items()):
+        status |= written
     if status["state"] == "running" and not is_running(run):
         status |= {"state": "stopped", "text": "killed"}
     return status

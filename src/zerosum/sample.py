@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zerosum import checkpoint, pictures, randomness
+from zerosum import checkpoint, pictures, randomness, snapshot
 from zerosum import run as runs
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
@@ -214,13 +214,15 @@ def load(path: str | Path, which: str = "last") -> Model:
             saved = checkpoint.load(checkpoint.path_of(path, number))
         except checkpoint.Damaged as damage:
             raise UserError(f"--checkpoint {which}: {damage}; use another checkpoint") from damage
+    if saved is None and checkpoint.numbers(path):
+        raise UserError(f"{path}: every checkpoint is damaged, so there is nothing to load; train it anew")
     if saved is None:
-        raise UserError(f"{path}: no whole checkpoint to load; train it first with zerosum train --resume {path}")
+        raise UserError(f"{path}: there is no checkpoint yet; train it first with zerosum train --resume {path}")
     spec = Spec(tuple(recipe["data"]["shape"]), recipe["data"]["classes"])
     generator = run.algorithm.players(spec)["G"]
     weights = saved.under("ema/G/")
     generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
-    generator.load_state_dict(weights)
+    snapshot.fit(generator, weights, saved.path)
     generator.float().eval().requires_grad_(False)
     return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen)
 
@@ -235,4 +237,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UserError(f"{path / RECIPE} cannot be read: {error}") from error
     if not isinstance(content, dict) or not {"run", "data"} <= content.keys():
         raise UserError(f"{path / RECIPE} is not a recipe of zerosum: it has no run or no data in it")
+    missing = {"shape", "classes", "class_names", "count", "fingerprint"} - set(content["data"] or ())
+    if missing:
+        raise UserError(f"{path / RECIPE} was changed: its data has no {sorted(missing)[0]!r}; put back the original")
     return content

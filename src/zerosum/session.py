@@ -74,6 +74,9 @@ def resume(
     UserError if no checkpoint is whole. Under torchrun every process reads `recipe.json`, the writer the rest.
     """
     run = runs.from_json(sample.read_recipe(out)["run"])
+    done = max(checkpoint.numbers(out), default=0)
+    if images is not None and images < done:
+        raise UserError(f"--images {images}: {out} has seen {done:,} already; give more to make it longer")
     if images is not None or minutes is not None:
         run = replace(run, images=images, minutes=minutes)
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
@@ -119,14 +122,30 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
             distributed.stop()
 
 
+def check_place(out: Path) -> None:
+    """UserError if no new run can be made in the folder `out`. Makes nothing."""
+    there = next(place for place in (out, *out.absolute().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: {there} is no folder that can be written to; choose another folder")
+    _check_free(out)
+
+
+def _check_free(out: Path) -> None:
+    if (out / RECIPE).exists() or checkpoint.numbers(out):
+        raise UserError(f"--out {out}: holds a run already; go on with --resume {out}, or choose another folder")
+
+
 def _take(out: Path, fresh: bool) -> Lock:
     try:
         lock = Lock(out)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written: {error.strerror}; choose another folder") from error
-    if fresh and ((out / RECIPE).exists() or checkpoint.numbers(out)):
+    try:
+        if fresh:
+            _check_free(out)
+    except UserError:
         lock.release()
-        raise UserError(f"--out {out}: holds a run already; go on with --resume {out}, or choose another folder")
+        raise
     for folder in (out, out / "samples", checkpoint.folder(out)):
         atomic.sweep(folder)
     return lock
@@ -253,7 +272,7 @@ def _finish(training: Training, outcome: str) -> list[str]:
 
 def make_film(out: Path) -> None:
     """`film.mp4` and `film.gif` of the fixed latents through training, from the sample grids of a run folder."""
-    frames = grids(out)
+    frames = [path for path in grids(out) if pictures.is_whole(path)]  # the report names those that are not
     if len(frames) < 2:
         return
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from zerosum.checkpoint import Checkpoint
 from zerosum.ema import EMA
+from zerosum.errors import UserError
 
 
 def take(
@@ -26,6 +28,17 @@ def take(
     return tensors
 
 
+def fit(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put weights into a network. UserError if they are another network's: `path` says where they come from."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:  # torch lists every name and size that does not fit
+        raise UserError(
+            f"{path} holds weights of other networks than recipe.json describes: if that was changed, put back the "
+            f"original ({str(error).splitlines()[-1].strip()})"
+        ) from error
+
+
 def put(
     saved: Checkpoint,
     networks: Mapping[str, nn.Module],
@@ -34,9 +47,9 @@ def put(
 ) -> None:
     """The inverse of `take`, into networks and optimisers built from the same recipe."""
     for name, network in networks.items():
-        network.load_state_dict(saved.under(f"players/{name}/"))
+        fit(network, saved.under(f"players/{name}/"), saved.path)
     for name, average in ema.items():
-        average.network.load_state_dict(saved.under(f"ema/{name}/"))
+        fit(average.network, saved.under(f"ema/{name}/"), saved.path)
     for name, optimiser in optimisers.items():
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in saved.under(f"adam/{name}/").items():

@@ -79,7 +79,7 @@ class Train(Command):
         return self._start()
 
     def _start(self) -> int:
-        from zerosum import api
+        from zerosum import api, session
         from zerosum import run as runs
         from zerosum.commands import recipe
 
@@ -87,6 +87,8 @@ class Train(Command):
             return recipe.apply(self._own(run), self.rest, tuple(options_of(Train)))
 
         def plan() -> api.Plan:
+            if self.out is not None:
+                session.check_place(self.out)  # before the time that reading and timing take
             choice = self._choice(adjust)
             runs.check(choice.run)
             for reason in choice.reasons:
@@ -134,11 +136,22 @@ class Train(Command):
 
         sample.read_recipe(path)
         before = read_status(path)
-        if before["state"] == "finished" and self.images is None and self.minutes is None:
+        if before["state"] == "finished" and self.images is None and self.minutes is None and _end_is_whole(path):
             seen = f"{before['images_seen']:,} images"
             print(f"{path} is finished, at {seen}; --images N or --minutes M make it longer", file=sys.stderr)
             return 0
         return _status(api.play_on(path, images=self.images, minutes=self.minutes, device=self.device))
+
+
+def _end_is_whole(run: Path) -> bool:
+    """Whether the newest checkpoint of a run can be read; if not, going on from the one before restores it."""
+    from zerosum import checkpoint
+
+    try:
+        checkpoint.load(checkpoint.path_of(run, checkpoint.numbers(run)[-1]))
+    except (checkpoint.Damaged, IndexError):
+        return False
+    return True
 
 
 def _status(out: Path) -> int:
