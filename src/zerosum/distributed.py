@@ -28,6 +28,15 @@ def world() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def share(batch_size: int, micro_batches: int) -> int:
+    """How many images of a batch are this process's. UserError if processes and micro-batches do not divide it."""
+    if batch_size % (world() * micro_batches):
+        raise UserError(
+            f"--batch-size {batch_size}: must be a multiple of processes x micro-batches = {world()} x {micro_batches}"
+        )
+    return batch_size // world()
+
+
 def is_writer() -> bool:
     """Rank 0 alone writes files and talks."""
     return rank() == 0

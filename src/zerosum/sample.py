@@ -240,4 +240,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     missing = {"shape", "classes", "class_names", "count", "fingerprint"} - set(content["data"] or ())
     if missing:
         raise UserError(f"{path / RECIPE} was changed: its data has no {sorted(missing)[0]!r}; put back the original")
+    source = content["run"].get("data") if isinstance(content["run"], dict) else None
+    if isinstance(source, dict):
+        source.setdefault("held_out", 0)  # a run from before there was such a thing trained on everything
     return content

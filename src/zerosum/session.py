@@ -24,6 +24,7 @@ from PIL import Image
 from zerosum import atomic, checkpoint, distributed, pictures, sample
 from zerosum import run as runs
 from zerosum.data.spec import Dataset, Spec
+from zerosum.data.split import held_out_count
 from zerosum.engine import choose_device, resolve_precision
 from zerosum.errors import UserError
 from zerosum.film import save_film
@@ -91,7 +92,11 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
     try:
         runs.check(run)
         # What the machine decides is settled here, written to recipe.json, and used again on resume.
-        run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
+        held_out = held_out_count(len(dataset), run.data)
+        run = replace(
+            run, data=replace(run.data, held_out=held_out), precision=resolve_precision(run.precision),
+            threads=run.threads or torch.get_num_threads(),
+        )  # fmt: skip
         training = Training(run, dataset, device, out, view)
         lock: Lock | None = None
 
@@ -242,7 +247,8 @@ def _announce(training: Training, fresh: bool) -> None:
     sizes = {name: sum(p.numel() for p in m.parameters()) for name, m in training.players.networks.items()}
     lines = [
         f"data       {run.data.source}: {len(training.dataset):,} of {' x '.join(map(str, spec.shape))}"
-        + (f", {spec.classes} classes" if spec.classes else ""),
+        + (f", {spec.classes} classes" if spec.classes else "")
+        + (f"; {run.data.held_out:,} held out of training" if run.data.held_out else ""),
         f"algorithm  {type(run.algorithm).__name__}, " + ", ".join(f"{n} {s:,} weights" for n, s in sizes.items()),
         f"machine    {training.device}, {run.precision}, threads {run.threads}, seed {run.seed}",
         f"folder     {training.out}",

@@ -14,6 +14,7 @@ from PIL import Image
 from zerosum import checkpoint, distributed, pictures, randomness, sample, snapshot
 from zerosum.data.loader import Loader
 from zerosum.data.spec import Dataset, Spec
+from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
@@ -49,19 +50,11 @@ class Training:
             micro_batches=run.micro_batches, relative=run.algorithm.relative,
         )  # fmt: skip
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
-        self.loader = Loader(
-            dataset, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional,
-            flip=run.data.flip, dtype=engine.dtype, device=device,
-        )  # fmt: skip
-        world = distributed.world()
-        if run.batch_size % (world * run.micro_batches):
-            raise UserError(
-                f"--batch-size {run.batch_size}: must be a multiple of processes x micro-batches = "
-                f"{world} x {run.micro_batches}"
-            )
-        self.local = run.batch_size // world
+        held_out = held_out_part(dataset, run.data)
+        self.loader = self._loader(train_part(dataset, run.data))
+        self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        self.probe = Probe(self.loader, self.spec)
+        self.probe = Probe(self.loader if held_out is None else self._loader(held_out), self.spec)
         self.watch = Watch()
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
         self.seen = 0
@@ -73,6 +66,12 @@ class Training:
         self.finished = False
         self.stop_requested = False
         self.log: RunLog | None = None  # the writer's, opened by the session
+
+    def _loader(self, dataset: Dataset) -> Loader:
+        return Loader(
+            dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
+            flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
+        )  # fmt: skip
 
     def _settings_of(self, player: str) -> Adam:
         return self.run.adam_g if player.startswith("G") else self.run.adam_d

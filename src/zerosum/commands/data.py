@@ -68,6 +68,8 @@ def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
         return f"{name:<11}  {text}"
 
     yield line("data", f"{report.source}: {report.count:,} {report.kind}")
+    if report.held_out:
+        yield line("held out", f"{report.held_out:,} of them: not trained on, to measure with (--held-out N)")
     if report.unreadable:
         yield line("unreadable", f"{len(report.unreadable):,} files, which are skipped")
         yield from (line("", f"{name}: {reason}") for name, reason in report.unreadable[:SHOWN])

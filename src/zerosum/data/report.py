@@ -14,6 +14,7 @@ from zerosum.data.listing import printable
 from zerosum.data.pack import Progress, fits_in_memory
 from zerosum.data.picture import Broken, Picture
 from zerosum.data.spec import Data
+from zerosum.data.split import held_out_count
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
@@ -31,6 +32,7 @@ class Report:
     count: int
     shape: tuple[int, ...]  # (C, H, W) or (d,) that training would see with these settings
     memory_bytes: int  # the set at that shape
+    held_out: int  # of `count`: those that a run with these settings keeps out of training
     in_memory: bool  # else mapped from a packed cache of that size
     lowest: float  # of all values, as decoded
     highest: float
@@ -150,6 +152,7 @@ def _check_points(data: Data, found: ArrayDataset) -> Report:
         source=data.source,
         kind="points",
         count=len(found),
+        held_out=held_out_count(len(found), data),
         lowest=float(found.values.min()),
         highest=float(found.values.max()),
         classes=_balance(found.labels, found.class_names),
@@ -188,6 +191,7 @@ def _report(
         source=data.source,
         kind="images",
         count=len(looked),
+        held_out=held_out_count(len(looked), data),
         unreadable=unreadable,
         sizes=_commonest(Counter(f"{h} x {w}" for h, w in (one.size for one in looked))),
         formats=_commonest(Counter(one.format for one in looked if one.format)),

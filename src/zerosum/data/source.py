@@ -65,6 +65,8 @@ def validate(data: Data) -> None:
         raise UserError(f"data.split={data.split}: give train, test or all")
     if data.limit is not None and data.limit < 2:
         raise UserError(f"data.limit={data.limit}: a set needs at least 2 images")
+    if data.held_out is not None and data.held_out < 0:
+        raise UserError(f"data.held_out={data.held_out}: give 0 (none) or more")
     if data.memory_megabytes < 0:
         raise UserError(f"data.memory_megabytes={data.memory_megabytes}: give 0 or more")
 

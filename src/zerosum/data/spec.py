@@ -48,6 +48,9 @@ class Data:
     """Fetch a named set that is not here yet."""
     limit: int | None = None
     """Read only the first N images (after sorting by name)."""
+    held_out: int | None = None
+    """Images kept out of training, to measure with; about a tenth, at most 2,000, none below 200 images, if not
+    given."""
     cache: str | None = None
     """Folder of the packed cache; the user's cache folder if not given."""
     memory_megabytes: int = 1024
