@@ -10,7 +10,7 @@ from torch import nn
 
 import tiny
 from zerosum.data.spec import Spec
-from zerosum.metrics import features
+from zerosum.metrics.features import weak
 from zerosum.metrics.probe import SAMPLES
 
 
@@ -60,24 +60,24 @@ def test_what_is_not_finite_is_the_worst() -> None:
 
 
 def test_features_depend_on_nothing_but_the_image() -> None:
-    net = features.RandomConvolutions(3)
+    net = weak.RandomConvolutionNetwork(3)
     x = torch.rand(9, 3, 10, 14)
     whole = net(x)
     for i in range(9):
         torch.testing.assert_close(net(x[i : i + 1])[0], whole[i], rtol=1e-5, atol=1e-6)
     assert not any(m.training for m in net.modules())
     torch.manual_seed(99)
-    assert tiny.equal(tiny.weights(net), tiny.weights(features.RandomConvolutions(3))), "keyed weights"
+    assert tiny.equal(tiny.weights(net), tiny.weights(weak.RandomConvolutionNetwork(3))), "keyed weights"
     again = copy.deepcopy(net)
     assert torch.equal(again(x), whole)
 
 
 @pytest.mark.parametrize(
     ("shape", "kind"),
-    [((1, 8, 8), "RandomConvolutions"), ((4, 5, 7), "RandomConvolutions"), ((2,), "Points")],
+    [((1, 8, 8), "RandomConvolutionNetwork"), ((4, 5, 7), "RandomConvolutionNetwork"), ((2,), "PointNetwork")],
 )
 def test_features_for_any_data(shape: tuple[int, ...], kind: str) -> None:
-    net = features.cheap(Spec(shape))
+    net = weak.cheap(Spec(shape))
     assert type(net).__name__ == kind
     assert net(torch.rand(6, *shape)).shape[0] == 6
     assert net(torch.rand(6, *shape)).dim() == 2

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from zerosum.bench.protocol import Result
 from zerosum.bench.report import Column
-from zerosum.data.loader import scale
+from zerosum.metrics.features.base import unit
+from zerosum.metrics.features.classifier import BATCH, network, train
 
 Judge = Callable[[np.ndarray], np.ndarray]
 """From images uint8 (N, C, H, W) to probabilities float64 (N, K)."""
@@ -60,8 +61,8 @@ def cross_validation(candidates: Mapping[str, Fit], images: np.ndarray, labels: 
     parts = list(StratifiedKFold(folds, shuffle=True, random_state=0).split(images, labels))
     for name, fit in candidates.items():
         p = np.empty((len(images), int(labels.max()) + 1))
-        for train, test in parts:
-            p[test] = fit(images[train], labels[train])(images[test])
+        for rest, left_out in parts:
+            p[left_out] = fit(images[rest], labels[rest])(images[left_out])
         of_truth = p[np.arange(len(labels)), labels]
         found[name] = {
             "log_loss": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
@@ -98,7 +99,7 @@ def _flat(images: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Convolutional:
-    """Three convolutions with BatchNorm, AdamW with one cycle of the learning rate. `shift`: jitter by one pixel."""
+    """The network of `metrics.features.classifier`. `shift`: jitter by one pixel."""
 
     epochs: int = 15
     width: int = 32
@@ -106,35 +107,12 @@ class Convolutional:
     seed: int = 0
 
     def __call__(self, images: np.ndarray, labels: np.ndarray) -> Judge:
-        x, y = _tensor(images), torch.from_numpy(labels)
-        torch.manual_seed(self.seed)
-        network = self._network(x.shape[1:], int(labels.max()) + 1)
-        batch = min(64, len(x))
-        steps = len(x) // batch
-        adam = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2, fused=True)
-        cycle = torch.optim.lr_scheduler.OneCycleLR(adam, 4e-3, total_steps=self.epochs * steps)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(x))
-            for i in range(steps):
-                chosen = order[i * batch : (i + 1) * batch]
-                part = _shifted(x[chosen]) if self.shift else x[chosen]
-                loss = F.cross_entropy(network(part), y[chosen])
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-                cycle.step()
-        network.eval()
-        return lambda images: _probabilities(network, images)
+        def build() -> nn.Sequential:
+            return network(images.shape[1:], int(labels.max()) + 1, self.width)
 
-    def _network(self, shape: torch.Size, classes: int) -> nn.Sequential:
-        def block(into: int, out: int) -> list[nn.Module]:
-            return [nn.Conv2d(into, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
-
-        w, (c, height, width) = self.width, shape
-        return nn.Sequential(
-            *block(c, w), *block(w, 2 * w), nn.MaxPool2d(2), *block(2 * w, 2 * w), nn.MaxPool2d(2),
-            nn.Flatten(), nn.Dropout(0.5), nn.Linear(2 * w * (height // 4) * (width // 4), classes),
-        )  # fmt: skip
+        steps = self.epochs * (len(images) // min(BATCH, len(images)))
+        net = train(build, images, labels, steps, self.seed, _shifted if self.shift else None)
+        return lambda images: _probabilities(net, images)
 
 
 def _shifted(x: Tensor) -> Tensor:
@@ -149,14 +127,9 @@ def _shifted(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _probabilities(network: nn.Module, images: np.ndarray) -> np.ndarray:
-    parts = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-    return torch.cat([network(_tensor(part)).double().softmax(1) for part in parts]).numpy()
-
-
-def _tensor(images: np.ndarray) -> Tensor:
-    """Scaled, from a copy: an array read from a file may be read-only, which torch warns of."""
-    return scale(np.array(images), torch.float32, torch.device("cpu"))
+def _probabilities(net: nn.Module, images: np.ndarray) -> np.ndarray:
+    parts = [np.array(images[i : i + CHUNK]) for i in range(0, len(images), CHUNK)]
+    return torch.cat([net(unit(part)).double().softmax(1) for part in parts]).numpy()
 
 
 # --- neighbours ----------------------------------------------------------------------------------------------------
