@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,6 +19,9 @@ from zerosum import run as runs
 from zerosum.data.spec import Data, Dataset
 from zerosum.engine import choose_device
 from zerosum.errors import UserError
+from zerosum.metrics import evidence, sources
+from zerosum.metrics.evaluate import Evaluation
+from zerosum.metrics.evidence import Record
 from zerosum.recipes import Choice
 from zerosum.run import Run
 from zerosum.sample import Model
@@ -262,3 +265,89 @@ def _together(device: str) -> Iterator[None]:
 def _is_first() -> bool:
     """Whether this is the process that will write (torchrun sets RANK), before the processes have joined."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+# --- evidence ----------------------------------------------------------------------------------------------
+
+
+def evaluate(
+    what: Any,
+    *,
+    against: Any = None,
+    n: int | None = None,
+    seed: int = 0,
+    features: str | None = None,
+    quick: bool = False,
+    checkpoint: str = "last",
+    split: Literal["train", "test", "all"] = "train",
+    root: str | None = None,
+    cache: bool = True,
+    download: bool = False,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Evaluation:
+    """Measure generated images against real ones. The call that `zerosum evaluate` makes.
+
+    `what` is a run's folder, a folder, zip or array file of images, or an array; `against` the real images: a name, a
+    path or an array. A run is measured against its own data if nothing else is said. `split` and `root` are of
+    `against`. Nothing leaves the machine. Raises UserError.
+    """
+    from zerosum.metrics.cache import open_cache
+    from zerosum.metrics.evaluate import Settings
+    from zerosum.metrics.evaluate import evaluate as measure
+
+    given = isinstance(what, str | Path)
+    fakes = trained_on = data = None
+    if given and sources.is_run(what):
+        fakes, data, trained_on = sources.of_run(Path(what), checkpoint)
+    if against is not None or split != "train" or root is not None:
+        name = str(against) if isinstance(against, str | Path) else FROM_PYTHON
+        own = data is not None and (against is None or name == data.source)
+        base = replace(data, split=split) if own and data is not None else Data(source=name, split=split)
+        if not own or split != "train":
+            trained_on = None
+        if data is not None and fakes is not None and not own and len(fakes.shape) == 3:
+            base = replace(base, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
+        data = replace(base, root=root) if root is not None else base
+    if data is None:
+        raise UserError(f"--against is missing: {what} is not a run, so say which real images to measure it against")
+    handed_over = None if against is None or isinstance(against, str | Path) else as_dataset(against)
+    if data.source == FROM_PYTHON and handed_over is None:
+        raise UserError(f"{what}: its data were handed over in Python; give them with against=")
+    real = sources.reals(data, open_data, handed_over, trained_on)
+    if fakes is None:
+        like = real.train
+        if given:
+            fakes = sources.of_data(Data(source=str(what)), open_data, like)
+        else:
+            fakes = sources.of_dataset(as_dataset(what), "array", like)
+    settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download)
+    return measure(real, fakes, settings, open_cache(keep=cache), progress or (lambda *_: None))
+
+
+def compare(
+    *paths: str | Path, evaluated: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Record], tuple[str, ...]]:
+    """The evaluations of some runs by their names, and the measurements that they share.
+
+    Runs that have none yet are evaluated now, with the options `evaluated` of `evaluate`. Raises UserError, naming the
+    field, if two were not measured alike.
+    """
+    if len(paths) < 2:
+        raise UserError(f"{len(paths)} runs: comparing needs two or more")
+    records: dict[str, Record] = {}
+    for path in map(Path, paths):
+        record = evidence.read(path / evidence.EVALUATION)
+        if record is None:
+            sample.read_recipe(path)
+            keep(evaluate(path, **(evaluated or {})), path)
+            record = evidence.read(path / evidence.EVALUATION)
+            assert record is not None
+        records[str(path)] = record
+    return records, evidence.alike(records)
+
+
+def keep(evaluation: Evaluation, run: Path) -> None:
+    """Write an evaluation into its run's folder, where the report and `compare` find it."""
+    evidence.write(evaluation, run / evidence.EVALUATION)
+    if evaluation.pairs is not None:
+        evidence.write_pairs(evaluation.pairs, run / evidence.NEAREST)

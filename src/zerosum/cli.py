@@ -19,9 +19,11 @@ import tyro
 
 from zerosum.commands.base import Command
 from zerosum.commands.bench import Bench
+from zerosum.commands.compare import Compare
 from zerosum.commands.completion import Completion
 from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
+from zerosum.commands.evaluate import Evaluate
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
@@ -35,6 +37,8 @@ COMMANDS: dict[str, type[Command]] = {
     "sample": Sample,
     "list": List,
     "report": Report,
+    "evaluate": Evaluate,
+    "compare": Compare,
     "data": DataCommand,
     "verify": Verify,
     "doctor": Doctor,

@@ -16,6 +16,7 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.metrics.cache import Cache
 from zerosum.metrics.features import classifier as classifiers
+from zerosum.metrics.features import imagenet
 from zerosum.metrics.features.base import CHUNK, Extractor, resized, unit
 from zerosum.metrics.features.choose import choose
 from zerosum.metrics.features.classifier import Settings, classifier
@@ -168,7 +169,7 @@ def test_data_without_usable_labels_are_refused(data: ArrayDataset, why: str) ->
 
 
 def test_the_default_is_what_is_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Settings, "__init__", lambda self: self.__dict__.update(vars(SMALL)))
+    monkeypatch.setattr(imagenet, "PACKAGES", ("no_such_package",))
     found = choose(shapes(), Cache(None))
     assert found.extractor.name == "classifier"
     assert "100.0 % right" in found.reason

@@ -16,6 +16,7 @@ BENCHMARKS = {
     "ring": "eight Gaussians: who covers them all, and who collapses",
     "optimal-discriminator": "D against Goodfellow's closed form",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
+    "faults": "planted faults, and whether the verdict names them",
     "loop": "our loop against a bare PyTorch loop",
     "startup": "import and --help",
 }

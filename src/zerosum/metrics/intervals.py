@@ -49,6 +49,13 @@ def binomial(successes: int, n: int, level: float = 0.95) -> Interval:
     return Interval(successes / n, low, high, level, f"Clopper and Pearson's exact interval, {n} trials")
 
 
+def fewer(k: int, n: int, other_k: int, other_n: int) -> float:
+    """P(K <= k) of k successes in n trials, given k + other_k in both and equal shares: Fisher's exact test (1935)."""
+    from scipy import stats  # slow to import
+
+    return float(stats.hypergeom.cdf(k, n + other_n, k + other_k, n))
+
+
 def over_parts(
     function: Callable[[Part], float], parts: Sequence[Part], at: float | None = None, level: float = 0.95
 ) -> Interval:

@@ -1,6 +1,7 @@
 """A classifier trained on the user's own labels: its penultimate layer as features, its probabilities for balance.
 
-Small, so that it is ready in about a minute on one core: it need not win, it must know what tells the classes apart.
+It is trained on a third of the images. The others are for measuring: what a network has learned by heart, it sees
+otherwise than new images, be they real or generated. It is small, so that it is ready in about a minute on one core.
 The network and its training are shared with the judges of the benchmarks (`bench.judge`).
 """
 
@@ -24,7 +25,8 @@ from zerosum.metrics.features.base import CHUNK, Extractor, Told, hash_of, unit
 
 RATE, DECAY = 4e-3, 1e-2  # of AdamW: the rate's peak, and the decay of the weights
 BATCH = 64
-HELD_OUT, MOST_HELD_OUT = 0.1, 2_000  # of the labelled images: share, and at most
+TRAINED_ON = 3  # one image in so many: it knows those too well, so that they are not measured with
+MOST_TESTED = 2_000  # other images, for its accuracy
 LEAST_PER_CLASS = 10  # images of the rarest class: fewer teach nothing and test nothing
 BETTER_THAN_GUESSING = 2.0  # the errors of always naming the commonest class, over the classifier's own, at least
 SIDE = 64  # pixels: larger images are brought down to it
@@ -42,7 +44,7 @@ class Settings:
     most_passes: int = 30
     """Over the images, where they are few."""
     seed: int = 0
-    version: int = 1
+    version: int = 2
     """Of the way it is built and trained."""
 
 
@@ -105,31 +107,37 @@ def train(
 
 
 class Classifier(Extractor):
-    """Features that know the user's classes, and `probabilities`."""
+    """Features that know the user's classes, and `probabilities`.
+
+    Features are divided by `scale`, their root mean square over images it was not trained on: else distances would
+    have any size.
+    """
 
     def __init__(
-        self, net: nn.Sequential, class_names: tuple[str, ...], shape: tuple[int, ...], accuracy: float
+        self, net: nn.Sequential, class_names: tuple[str, ...], shape: tuple[int, ...], accuracy: float, scale: float
     ) -> None:
         self.network = net
+        self.scale = scale
         self.class_names = class_names
         self.shape = shape
         self.accuracy = accuracy
-        """On labelled images held out from its training, 0 .. 1."""
+        """On labelled images that it was not trained on, 0 .. 1."""
         last = net[-1]
         assert isinstance(last, nn.Linear)
         size = " x ".join(map(str, shape))
+        weights = hash_of({**net.state_dict(), "scale": torch.tensor(scale)})
         super().__init__(
-            "classifier", hash_of(net.state_dict()), weak=False, dimensions=last.in_features,
+            "classifier", weights, weak=False, dimensions=last.in_features,
             preparation=f"bicubic with antialiasing to {size} (C x H x W) in 8 bits if not so found, scaled to [-1, 1]",
         )  # fmt: skip
 
     def extract(self, values: np.ndarray) -> Tensor:
-        return self.network[:-1](unit(_prepared(values, self.shape)))
+        return self.network[:-1](unit(_prepared(values, self.shape))) / self.scale
 
     @torch.no_grad()
     def probabilities(self, features: Tensor) -> Tensor:
         """Of each class, float64 (n, classes), from features of this extractor (n, dimensions)."""
-        return self.network[-1](features).double().softmax(1)
+        return self.network[-1](features * self.scale).double().softmax(1)
 
 
 def classifier(data: Dataset, cache: Cache, settings: Settings = Settings(), told: Told | None = None) -> Classifier:
@@ -145,14 +153,14 @@ def classifier(data: Dataset, cache: Cache, settings: Settings = Settings(), tol
         return network(shape, classes, settings.width, halvings=halvings, hidden=settings.hidden)
 
     def make() -> tuple[dict[str, Tensor], dict[str, float]]:
-        order = randomness.permutation(settings.seed, "classifier/held out", 0, len(data))
-        held_out, rest = np.split(np.asarray(order), [min(round(HELD_OUT * len(data)), MOST_HELD_OUT)])
-        seen = min(settings.pixels // (shape[1] * shape[2]), settings.most_passes * len(rest))
-        images, labels = _gather(data, np.sort(rest[:seen]), shape)
-        net = train(build, images, labels, max(seen // BATCH, 1), settings.seed, told=told)
-        images, labels = _gather(data, np.sort(held_out), shape)
-        guesses = torch.cat([net(unit(images[i : i + CHUNK])).argmax(1) for i in range(0, len(images), CHUNK)])
-        return net.state_dict(), {"accuracy": float((guesses.numpy() == labels).mean())}
+        used = trained_on(len(data), settings)
+        count = min(settings.pixels // (shape[1] * shape[2]), settings.most_passes * len(used))
+        images, labels = _gather(data, used[:count], shape)
+        net = train(build, images, labels, max(count // BATCH, 1), settings.seed, told=told)
+        images, labels = _gather(data, not_trained_on(len(data), settings)[:MOST_TESTED], shape)
+        seen = torch.cat([net[:-1](unit(images[i : i + CHUNK])) for i in range(0, len(images), CHUNK)])
+        right = net[-1](seen).argmax(1).numpy() == labels
+        return net.state_dict(), {"accuracy": float(right.mean()), "scale": float(seen.square().mean().sqrt())}
 
     key = address("classifier", data.fingerprint, asdict(settings), shape)
     weights, about = cache.made("classifiers", key, make)
@@ -160,7 +168,17 @@ def classifier(data: Dataset, cache: Cache, settings: Settings = Settings(), tol
         net = build()
     net.load_state_dict(weights)
     net.eval().requires_grad_(False)
-    return Classifier(net, data.class_names, shape, about["accuracy"])
+    return Classifier(net, data.class_names, shape, about["accuracy"], about["scale"])
+
+
+def trained_on(count: int, settings: Settings = Settings()) -> np.ndarray:
+    """Which of `count` images a classifier is trained on, in a keyed order."""
+    return randomness.permutation(settings.seed, "classifier/parts", 0, count)[: count // TRAINED_ON]
+
+
+def not_trained_on(count: int, settings: Settings = Settings()) -> np.ndarray:
+    """Which it has never seen, in a keyed order: those to measure with."""
+    return randomness.permutation(settings.seed, "classifier/parts", 0, count)[count // TRAINED_ON :]
 
 
 def unfit(data: Dataset) -> str | None:

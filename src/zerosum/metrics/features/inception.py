@@ -1,0 +1,100 @@
+"""Inception-2015, the network of the FID (Heusel et al. 2017, arXiv:1706.08500), through torch-fidelity.
+
+Only a Frechet distance in these features is called FID. Images are brought to 299 x 299 by an antialiased filter, as
+Parmar et al. 2022 show they must be; torch-fidelity's own, older resizing differs where images are larger than that.
+Weights come from a path, or by an explicit download, and are used only if their SHA-256 is the known one.
+`pip install zerosum[fid]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import tempfile
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosum import atomic
+from zerosum.data.cache import cache_folder
+from zerosum.errors import UserError
+from zerosum.metrics.features.base import Extractor, Told, resized
+
+URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+BYTES = 95_628_359
+SIDE = 299
+NAME = "Inception-2015"
+INSTALL = "pip install 'zerosum[fid]'"
+
+
+def default_path() -> Path:
+    """Where the weights are looked for, and where a download puts them."""
+    return cache_folder() / "weights" / URL.rsplit("/", 1)[-1]
+
+
+class Inception(Extractor):
+    """The 2,048 numbers of the last average pooling."""
+
+    def __init__(self, path: Path | None = None, sha256: str = SHA256) -> None:
+        """From the weights at `path` (`default_path()`, if not given). UserError if they are not there or not these."""
+        if importlib.util.find_spec("torch_fidelity") is None:
+            raise UserError(f"--features inception: torch-fidelity is not installed; {INSTALL}")
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        path = default_path() if path is None else path
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise UserError(
+                f"--features inception: its weights are not at {path} ({error.strerror}); add --download to fetch them "
+                f"({BYTES / 1e6:.0f} MB), or put {URL} there by hand, or give its path: --features FILE.pth"
+            ) from error
+        if found != sha256:
+            raise UserError(
+                f"--features inception: {path} has SHA-256 {found}, not {sha256}: it is damaged or another file; "
+                "delete it and add --download"
+            )
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        with tempfile.TemporaryDirectory() as folder:
+            # torch-fidelity unpickles what it is given: so it is given a copy that we wrote ourselves
+            copy = Path(folder) / "weights.pth"
+            torch.save(dict(state), copy)
+            with torch.random.fork_rng(devices=[]):
+                self.network = FeatureExtractorInceptionV3("inception", ["2048"], str(copy)).eval()
+        super().__init__(
+            NAME, found, weak=False, dimensions=2048,
+            preparation=f"bicubic with antialiasing to {SIDE} x {SIDE} in 8 bits, (x - 128) / 128",
+        )  # fmt: skip
+
+    def extract(self, values: np.ndarray) -> Tensor:
+        return self.network(torch.from_numpy(resized(values, 3, SIDE)))[0]
+
+
+def download(told: Told | None = None, url: str = URL, sha256: str = SHA256) -> Path:
+    """Fetch the weights to `default_path()`, unless they are there. UserError if it fails or gives another file."""
+    path = default_path()
+    if path.is_file():
+        return path
+    data = bytearray()
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            while block := answer.read(1 << 20):
+                data += block
+                if told:
+                    told(len(data), BYTES)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--download: the Inception weights could not be fetched ({error}); check the network, or fetch {url} "
+            f"elsewhere and put it at {path}"
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise UserError(
+            f"--download: {url} gave a file with SHA-256 {found}, not {sha256}: nothing was kept; try again"
+        )
+    atomic.write_file(path, bytes(data))
+    return path

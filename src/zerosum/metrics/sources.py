@@ -1,0 +1,137 @@
+"""What can be measured: a run, or images from anywhere; and the real images that it is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+
+import numpy as np
+import torch
+
+from zerosum import randomness, sample
+from zerosum import run as runs
+from zerosum.data import source as data_source
+from zerosum.data.sets import named
+from zerosum.data.spec import Data, Dataset
+from zerosum.data.split import held_out_part, train_part
+from zerosum.errors import UserError
+from zerosum.metrics.features.base import Told
+from zerosum.runlog import RECIPE
+from zerosum.sample import Model
+
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp")
+LOSSY_SETS = ("celeba",)
+
+Open = Callable[[Data], Dataset]
+
+
+@dataclass(frozen=True, eq=False)
+class Reals:
+    """Real images: those that were trained on (or could have been), and others of their kind if some were held out."""
+
+    train: Dataset
+    held_out: Dataset | None
+    what: str
+    lossy: bool
+    flips: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Fakes:
+    """What is measured: where it comes from, and how to have n of it, with labels where each is known."""
+
+    what: str
+    most: int | None
+    """How many there are; None: as many as are asked for."""
+    lossy: bool
+    shape: tuple[int, ...]
+    take: Callable[[int, int, np.ndarray | None, Told | None], tuple[np.ndarray, np.ndarray | None]]
+    """(n, seed, labels that a conditional generator is to be given, progress) to values and labels."""
+    run: Path | None = None
+    images_seen: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def is_run(path: str | Path) -> bool:
+    return (Path(path) / RECIPE).is_file()
+
+
+def reals(data: Data, open_data: Open, dataset: Dataset | None = None, trained_on: int | None = None) -> Reals:
+    """The real images that `data` names (or `dataset`), split as a run splits them.
+
+    `trained_on`: how many images a run has had: if it had all, none of them is held out.
+    """
+    whole = open_data(data) if dataset is None else dataset
+    split = "" if data.split == "train" else f", {data.split}"
+    if trained_on == len(whole):
+        return Reals(whole, None, f"{data.source}{split}", _lossy(data), data.flip)
+    train, held_out = train_part(whole, data), held_out_part(whole, data)
+    return Reals(train, held_out, f"{data.source}{split}, training part", _lossy(data), data.flip)
+
+
+def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data, int | None]:
+    """The averaged generator of a run as a source; its data; how many images it was trained on, if that is known."""
+    recipe = sample.read_recipe(path)
+    model = sample.load(path, which)
+    count = recipe["data"].get("count")
+
+    def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
+        return draw(model, n, seed, labels, told)
+
+    fakes = Fakes(
+        f"{path.name} at {model.images_seen:,} images", None, False, model.spec.shape, take, path, model.images_seen
+    )
+    return fakes, runs.from_json(recipe["run"]).data, count if isinstance(count, int) else None
+
+
+def draw(
+    model: Model, n: int, seed: int, labels: np.ndarray | None = None, told: Told | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """n samples without truncation, and their labels if the model is conditional: in the shares that `labels` have.
+
+    Values are uint8 (n, C, H, W), or points float32 (n, d); latents are those of `zerosum sample` with this seed.
+    """
+    kind = None
+    if model.spec.classes:
+        if labels is None:
+            raise UserError("this run is conditional, and the real images have no labels to take the shares from")
+        order = randomness.order(seed, "evaluate/labels", 0, n, len(labels))
+        kind = torch.from_numpy(labels[order].astype(np.int64))
+    x = sample.generate(
+        model.generator, model.latents(n, seed), kind, None if told is None else lambda done: told(done, n)
+    )
+    values = sample.to_uint8(x) if model.spec.is_image else x.float().numpy()
+    return values, None if kind is None else kind.numpy()
+
+
+def of_data(data: Data, open_data: Open, like: Dataset) -> Fakes:
+    """A folder, zip, array file or named set as a source, brought to the size and channels of the real images."""
+    shape = like.spec.shape
+    if like.spec.is_image:
+        data = replace(data, size=(shape[1], shape[2]), channels=shape[0])  # type: ignore[arg-type]
+    found = open_data(data)
+    if found.spec.shape != shape:
+        raise UserError(f"{data.source}: values of shape {found.spec.shape}, and the real ones have {shape}")
+    return of_dataset(found, data.source, like, _lossy(data))
+
+
+def of_dataset(found: Dataset, what: str, like: Dataset, lossy: bool = False) -> Fakes:
+    """A set that is open as a source: n of it in keyed order. Its labels count if its classes are those of `like`."""
+    if found.spec.shape != like.spec.shape:
+        raise UserError(f"{what}: values of shape {found.spec.shape}, and the real ones have {like.spec.shape}")
+
+    def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
+        values, own = found.gather(np.sort(randomness.permutation(seed, "evaluate/fakes", 0, len(found))[:n]))
+        return values, own if found.class_names and found.class_names == like.class_names else None
+
+    return Fakes(what, len(found), lossy, found.spec.shape, take)
+
+
+def _lossy(data: Data) -> bool:
+    """Whether images were compressed with loss, as far as names tell."""
+    if data.source in named():
+        return data.source in LOSSY_SETS
+    path = Path(data.source).expanduser()
+    listing = data_source.image_listing(path) if path.exists() else None
+    return listing is not None and any(PurePath(item.name).suffix.lower() in LOSSY for item in listing.items)

@@ -1,0 +1,143 @@
+"""From measurements to sentences: what is wrong with generated images, in plain words, or that nothing was found.
+
+Pure functions. A sentence is said only where a measurement leaves its floor (real against real, at the same n) beyond
+both intervals, and by more than a constant below. The constants were chosen on digits and scored on Fashion-MNIST
+(`zerosum bench faults`, docs/evidence.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from zerosum.metrics.intervals import Interval
+from zerosum.metrics.measurement import Measurement
+
+Kind = Literal["copies", "mode dropping", "class shares", "blur", "noise", "differs", "nothing found"]
+
+RARE = 1e-3  # p-value below which chance is not believed; of classes, for all of them together
+DROPPED = 0.5  # a class is dropped if its share is below so much of its share among the real images
+FINE = 0.5  # log2 of the ratio of fine power: a loss of less than 30 % is not called blur
+GRAINY = 0.3  # log2 of the ratio of grain: less than a quarter more is not called noise
+UNCOVERED = 0.1  # coverage below its floor by so much is called missing variety, where no classes are known
+
+
+@dataclass(frozen=True)
+class Share:
+    """One class among the fakes and among the real images, as the classifier (or the labels) see both."""
+
+    name: str
+    real: Interval
+    fake: Interval
+    p_value: float
+    """How often a class of equal shares is as rare among the fakes, by chance."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence of the verdict, and what it is about."""
+
+    kind: Kind
+    text: str
+
+
+def verdict(
+    measurements: Mapping[str, Measurement], shares: Sequence[Share] = (), p_values: Mapping[str, float] | None = None
+) -> tuple[Finding, ...]:
+    """What the measurements say, most telling first; at least one finding.
+
+    `measurements` by their keys in `metrics.evaluate`; `p_values` of "copies" and "class balance", where known.
+    """
+    p_values = p_values or {}
+    fine = _fine(measurements.get("detail"), measurements.get("grain"))
+    found = [
+        *_copies(measurements.get("copies"), p_values.get("copies"), blurred=any(f.kind == "blur" for f in fine)),
+        *_classes(shares, p_values.get("class balance")),
+        *(() if shares else _coverage(measurements.get("coverage"))),
+        *fine,
+    ]
+    found += _distance(measurements, named=bool(found))
+    return tuple(found) or (
+        Finding("nothing found", "Nothing found: by these measurements the images cannot be told from real ones."),
+    )
+
+
+def _copies(share: Measurement | None, p: float | None, *, blurred: bool) -> list[Finding]:
+    if share is None or p is None or p >= RARE or blurred:  # what is blurred lies nearer to everything
+        return []
+    expected = share.floor.value if share.floor else 0.0
+    return [
+        Finding(
+            "copies",
+            f"Copies: {_percent(share.value)} of the images lie nearer to a training image than "
+            f"{_percent(1 - expected)} of new real images do ({_percent(expected)} would be chance).",
+        )
+    ]
+
+
+def _classes(shares: Sequence[Share], p: float | None) -> list[Finding]:
+    missing = [s for s in shares if s.fake.value < DROPPED * s.real.value and s.p_value * len(shares) < RARE]
+    if missing:
+        told = ", ".join(f"{s.name} ({_percent(s.fake.value)}, real {_percent(s.real.value)})" for s in missing[:5])
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        return [Finding("mode dropping", f"Mode dropping: too few images of {told}{more}.")]
+    if p is not None and p < RARE and shares:
+        farthest = max(shares, key=lambda s: abs(s.fake.value - s.real.value))
+        return [
+            Finding(
+                "class shares",
+                f"Class shares differ from the real ones, most for {farthest.name} "
+                f"({_percent(farthest.fake.value)}, real {_percent(farthest.real.value)}).",
+            )
+        ]
+    return []
+
+
+def _coverage(coverage: Measurement | None) -> list[Finding]:
+    if coverage is None or not _apart(coverage) or coverage.floor is None:
+        return []
+    if coverage.floor.value - coverage.value < UNCOVERED:
+        return []
+    return [
+        Finding(
+            "mode dropping",
+            f"Mode dropping: {_percent(coverage.value)} of the real images have a generated one near them, and "
+            f"{_percent(coverage.floor.value)} have another real one.",
+        )
+    ]
+
+
+def _fine(detail: Measurement | None, grain: Measurement | None) -> list[Finding]:
+    if detail is not None and _apart(detail) and detail.value < -FINE:
+        times = f"{2**-detail.value:.1f}"
+        return [Finding("blur", f"Blur: fine detail has {times} times less power than in real images.")]
+    if grain is not None and _apart(grain) and grain.value > GRAINY:
+        return [Finding("noise", f"Noise: {2**grain.value:.1f} times the grain of real images.")]
+    return []
+
+
+def _distance(measurements: Mapping[str, Measurement], *, named: bool) -> list[Finding]:
+    for key in ("frechet", "kernel"):
+        m = measurements.get(key)
+        if m is not None and m.floor is not None and _apart(m):
+            also = "" if named else ", in a way that no single measurement names"
+            return [
+                Finding(
+                    "differs",
+                    f"The images can be told from real ones{also}: {m.protocol.metric} {m.value:.4g}, real against "
+                    f"real {m.floor.value:.4g}.",
+                )
+            ]
+    return []
+
+
+def _apart(m: Measurement) -> bool:
+    """Whether the value has left its floor on the bad side, the two intervals not touching."""
+    if m.floor is None or m.low is None or m.high is None:
+        return False
+    return m.low > m.floor.high if m.better == "lower" else m.high < m.floor.low
+
+
+def _percent(x: float) -> str:
+    return f"{100 * x:.1f} %"

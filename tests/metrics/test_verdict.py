@@ -1,0 +1,97 @@
+"""The verdict: each sentence where its measurement has left the floor, and none where it has not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from zerosum.metrics.intervals import Interval
+from zerosum.metrics.measurement import Measurement, Protocol
+from zerosum.metrics.verdict import Share, verdict
+
+PROTOCOL = Protocol(
+    metric="Frechet distance", extractor="e", weights="0" * 64, preparation="none", real="real", real_sha256="1" * 64,
+    n_real=100, n_fake=100, real_lossy=False, fake_lossy=False, seed=0,
+)  # fmt: skip
+
+
+def interval(value: float, half: float = 0.1) -> Interval:
+    return Interval(value, value - half, value + half, 0.95, "given")
+
+
+def measured(metric: str, value: float, floor: float, better: str = "lower") -> Measurement:
+    found = interval(value)
+    return Measurement(
+        value=value, low=found.low, high=found.high, level=0.95, how="given", floor=interval(floor),
+        better=better, protocol=replace(PROTOCOL, metric=metric),  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def share(real: float, fake: float, p_value: float = 1e-9) -> Share:
+    return Share("coat", interval(real, 0.01), interval(fake, 0.01), p_value)
+
+
+def kinds(*given: tuple[str, Measurement], **named: object) -> list[str]:
+    return [f.kind for f in verdict(dict(given), **named)]  # type: ignore[arg-type]
+
+
+def test_what_is_like_real_gets_one_sentence() -> None:
+    like = [
+        ("frechet", measured("Frechet distance", 0.3, 0.2)),
+        ("detail", measured("fine detail", 0.1, 0.0, "higher")),
+    ]
+    assert kinds(*like, shares=[share(0.1, 0.09)], p_values={"copies": 0.2, "class balance": 0.3}) == ["nothing found"]
+    assert kinds() == ["nothing found"]
+
+
+@pytest.mark.parametrize(("value", "found"), [(-2.0, "blur"), (2.0, "nothing found"), (-0.3, "nothing found")])
+def test_fine_detail_names_blur(value: float, found: str) -> None:
+    (finding,) = verdict({"detail": measured("fine detail", value, 0.0, "higher")})
+    assert finding.kind == found
+    assert found == "nothing found" or "4.0 times less" in finding.text
+
+
+@pytest.mark.parametrize(("value", "found"), [(2.0, "noise"), (-2.0, "nothing found"), (0.2, "nothing found")])
+def test_grain_names_noise_but_not_beside_blur(value: float, found: str) -> None:
+    grain = ("grain", measured("grain", value, 0.0))
+    assert kinds(grain) == [found]
+    assert kinds(grain, ("detail", measured("fine detail", -2.0, 0.0, "higher"))) == ["blur"]
+
+
+def test_a_distance_beyond_its_floor_is_said_and_nothing_on_the_good_side() -> None:
+    assert kinds(("frechet", measured("Frechet distance", 1.0, 0.2))) == ["differs"]
+    assert kinds(("frechet", measured("Frechet distance", 0.1, 0.9))) == ["nothing found"]
+    assert kinds(("kernel", measured("kernel distance", 1.0, 0.2))) == ["differs"]
+
+
+def test_intervals_that_touch_say_nothing() -> None:
+    assert kinds(("frechet", measured("Frechet distance", 0.35, 0.2))) == ["nothing found"]
+    bare = replace(measured("Frechet distance", 9.0, 0.2), low=None, high=None, level=None)
+    assert kinds(("frechet", bare)) == ["nothing found"]
+    assert kinds(("frechet", replace(measured("Frechet distance", 9.0, 0.2), floor=None))) == ["nothing found"]
+
+
+def test_a_missing_class_is_named_and_a_rarer_one_is_not_called_missing() -> None:
+    (found,) = verdict({}, [share(0.1, 0.1), share(0.1, 0.02)])
+    assert found.kind == "mode dropping"
+    assert "coat (2.0 %, real 10.0 %)" in found.text
+    assert kinds(shares=[share(0.1, 0.07)]) == ["nothing found"]
+    assert kinds(shares=[share(0.1, 0.01, p_value=0.01)]) == ["nothing found"]
+    assert kinds(shares=[share(0.1, 0.07)], p_values={"class balance": 1e-6}) == ["class shares"]
+
+
+def test_without_classes_coverage_tells_missing_variety() -> None:
+    low = ("coverage", measured("coverage", 0.5, 0.9, "higher"))
+    assert kinds(low) == ["mode dropping"]
+    assert kinds(low, shares=[share(0.1, 0.1)]) == ["nothing found"]
+    assert kinds(("coverage", measured("coverage", 0.9, 0.5, "higher"))) == ["nothing found"]
+
+
+def test_copies_are_named_unless_blur_explains_them() -> None:
+    copies = ("copies", measured("copies", 0.06, 0.01))
+    assert kinds(copies, p_values={"copies": 1e-9}) == ["copies"]
+    assert kinds(copies, p_values={"copies": 0.01}) == ["nothing found"]
+    assert kinds(copies, ("detail", measured("fine detail", -2.0, 0.0, "higher")), p_values={"copies": 1e-9}) == [
+        "blur"
+    ]
