@@ -295,31 +295,33 @@ def evaluate(
     from zerosum.metrics.evaluate import Settings
     from zerosum.metrics.evaluate import evaluate as measure
 
-    given = isinstance(what, str | Path)
-    fakes = trained_on = data = None
-    if given and sources.is_run(what):
-        fakes, data, trained_on = sources.of_run(Path(what), checkpoint)
-    if against is not None or split != "train" or root is not None:
-        name = str(against) if isinstance(against, str | Path) else FROM_PYTHON
-        own = data is not None and (against is None or name == data.source)
-        base = replace(data, split=split) if own and data is not None else Data(source=name, split=split)
-        if not own or split != "train":
-            trained_on = None
-        if data is not None and fakes is not None and not own and len(fakes.shape) == 3:
-            base = replace(base, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
-        data = replace(base, root=root) if root is not None else base
-    if data is None:
+    named = isinstance(against, str | Path)
+    handed_over = None if against is None or named else as_dataset(against)
+    fakes = own = None
+    if isinstance(what, str | Path) and sources.is_run(what):
+        fakes, own = sources.of_run(Path(what), checkpoint)
+    if against is not None:
+        data = Data(source=str(against) if named else FROM_PYTHON, split=split, root=root)
+    elif own is not None:
+        data = replace(own, split=split, root=root or own.root)
+    else:
         raise UserError(f"--against is missing: {what} is not a run, so say which real images to measure it against")
-    handed_over = None if against is None or isinstance(against, str | Path) else as_dataset(against)
     if data.source == FROM_PYTHON and handed_over is None:
         raise UserError(f"{what}: its data were handed over in Python; give them with against=")
-    real = sources.reals(data, open_data, handed_over, trained_on)
-    if fakes is None:
-        like = real.train
-        if given:
-            fakes = sources.of_data(Data(source=str(what)), open_data, like)
+    if fakes is None or own is None:
+        real = sources.reals(data, open_data, handed_over)
+        if isinstance(what, str | Path):
+            fakes = sources.of_data(Data(source=str(what)), open_data, real.train)
         else:
-            fakes = sources.of_dataset(as_dataset(what), "array", like)
+            fakes = sources.of_dataset(as_dataset(what), "array", real.train)
+    elif (data.source, data.split) == (own.source, own.split):
+        real = sources.reals(replace(own, root=root or own.root), open_data, handed_over)
+    else:  # other images than it was trained on: all of them to compare with, its own to look for copies in
+        like = replace(data, size=own.size, longest=own.longest, channels=own.channels, fit=own.fit, held_out=0)
+        if len(fakes.shape) == 3:
+            like = replace(like, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
+        originals = None if own.source == FROM_PYTHON else sources.reals(own, open_data)
+        real = sources.reals(like, open_data, handed_over, originals)
     settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download)
     return measure(real, fakes, settings, open_cache(keep=cache), progress or (lambda *_: None))
 

@@ -234,13 +234,35 @@ def test_a_run_needs_no_against_and_other_things_do(run: Path) -> None:
     assert "copies" in result.measurements
 
 
-def test_a_run_that_saw_all_images_has_none_held_out() -> None:
-    data = Data(source="digits")
-    whole = api.open_data(data)
-    assert reals(data, api.open_data, trained_on=len(whole)).held_out is None
-    split = reals(data, api.open_data)
+def test_a_run_against_test_images_is_searched_for_copies_of_its_training_images(run: Path) -> None:
+    result = api.evaluate(run, split="test", n=100, features="pixels", cache=False, quick=True)
+    assert result.against == "digits, test split"
+    assert result.measurements["kernel"].protocol.real == "digits, test split"
+    for m in (m for key, m in result.measurements.items() if key == "copies"):
+        assert m.protocol.real == "digits, training part"
+
+
+def test_training_held_out_and_test_images_are_disjoint() -> None:
+    split = reals(Data(source="digits"), api.open_data)
     assert split.held_out is not None
-    rows = {image.tobytes() for image in split.train.gather(np.arange(len(split.train)))[0]}
     test = api.open_data(Data(source="digits", split="test"))
-    overlap = sum(image.tobytes() in rows for image in test.gather(np.arange(len(test)))[0])
-    assert overlap == 0  # trap 30
+    kinds = [
+        {v.tobytes() for v in part.gather(np.arange(len(part)))[0]} for part in (split.train, split.held_out, test)
+    ]
+    assert not kinds[0] & kinds[1]  # trap 30
+    assert not kinds[0] & kinds[2]  # trap 30
+    assert not kinds[1] & kinds[2]  # trap 30
+
+
+def test_mirrored_training_is_recorded(real: Reals) -> None:
+    fakes = replace(of(blobs(400, seed=1), real), run=Path("run"))
+    result = evaluate(replace(real, flips=True), fakes, QUICK, Cache(None))
+    assert result.measurements["kernel"].protocol.fake_flips  # trap 31
+    assert any("mirrored" in note for note in result.notes)  # trap 31
+
+
+def test_two_seeds_agree_within_their_intervals_and_no_minimum_is_taken(real: Reals) -> None:
+    values = [found(real, blobs(400, 1), replace(QUICK, seed=s)).measurements["recall"] for s in (0, 1)]
+    assert values[0].value != values[1].value
+    assert all(m.protocol.selection == "none" for m in values)  # trap 6
+    assert all(m.low is not None and m.high is not None and m.low <= m.value <= m.high for m in values)  # trap 6

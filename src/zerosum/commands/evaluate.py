@@ -34,7 +34,7 @@ class Evaluate(Command):
         "zerosum evaluate runs/digits-r3gan-001",
         "zerosum evaluate runs/clothes --against fashion-mnist --split test --json clothes.json",
         "zerosum evaluate generated.zip --against ./photos --features imagenet",
-        "zerosum evaluate fakes/ --against ./scans --features mine.py:embed -n 2000",
+        "zerosum evaluate fakes/ --against ./scans --features mine:embed -n 2000",
     )
 
     what: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN|FOLDER|ZIP|ARRAY")]

@@ -408,7 +408,8 @@ class _Work:
 
     def _copying(self, values: np.ndarray) -> tuple[dict[str, Measurement], dict[str, float], Pairs | None]:
         """Whether fakes lie nearer to training images than held-out real images do, by their pixels."""
-        train, held_out = self.real.train, self.real.held_out
+        known = self.real.originals or self.real
+        train, held_out = known.train, known.held_out
         if held_out is None:
             self.notes.append("no check for copies: no real images were held out of training to compare with")
             return {}, {}, None
@@ -416,13 +417,13 @@ class _Work:
         values = values[: QUICK if self.settings.quick else COPY_CHECKED]
         self.say("nearest training images", 0, None)
         sides = ((_all(train), "training images"), (_all(held_out), "held-out images"), (values, "generated images"))
-        known, new, fake = (
+        old, new, fake = (
             self._features(extractor, images, hash_of_values(images), f"{name} as pixels") for images, name in sides
         )
-        found = neighbours.copying(known, new, fake, pairs=PAIRS)
+        found = neighbours.copying(old, new, fake, pairs=PAIRS)
         protocol = replace(
             self._protocol("copies", "share nearer than the 1st percentile of held-out", extractor, len(train),
-                           len(values)), real_sha256=train.fingerprint,
+                           len(values)), real=known.what, real_sha256=train.fingerprint,
         )  # fmt: skip
         chance = Interval(found.expected, found.expected, found.expected, LEVEL, "by the choice of the threshold")
         pairs = Pairs(values[found.fake], train.gather(found.train)[0], tuple(float(d) for d in found.distance))

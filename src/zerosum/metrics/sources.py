@@ -35,6 +35,8 @@ class Reals:
     what: str
     lossy: bool
     flips: bool = False
+    originals: Reals | None = None
+    """Where copies are looked for, if not here: what a run was trained on, when it is measured against other images."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,32 +59,27 @@ def is_run(path: str | Path) -> bool:
     return (Path(path) / RECIPE).is_file()
 
 
-def reals(data: Data, open_data: Open, dataset: Dataset | None = None, trained_on: int | None = None) -> Reals:
-    """The real images that `data` names (or `dataset`), split as a run splits them.
-
-    `trained_on`: how many images a run has had: if it had all, none of them is held out.
-    """
+def reals(data: Data, open_data: Open, dataset: Dataset | None = None, originals: Reals | None = None) -> Reals:
+    """The real images that `data` names (or `dataset`), split as a run splits them."""
     whole = open_data(data) if dataset is None else dataset
-    split = "" if data.split == "train" else f", {data.split}"
-    if trained_on == len(whole):
-        return Reals(whole, None, f"{data.source}{split}", _lossy(data), data.flip)
+    split = "" if data.split == "train" else f", {data.split} split"
     train, held_out = train_part(whole, data), held_out_part(whole, data)
-    return Reals(train, held_out, f"{data.source}{split}, training part", _lossy(data), data.flip)
+    part = "" if held_out is None else ", training part"
+    return Reals(train, held_out, f"{data.source}{split}{part}", _lossy(data), data.flip, originals)
 
 
-def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data, int | None]:
-    """The averaged generator of a run as a source; its data; how many images it was trained on, if that is known."""
-    recipe = sample.read_recipe(path)
+def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data]:
+    """The averaged generator of a run as a source, and its data, with how many of them it has held out."""
+    run = runs.from_json(sample.read_recipe(path)["run"])
     model = sample.load(path, which)
-    count = recipe["data"].get("count")
 
     def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
         return draw(model, n, seed, labels, told)
 
-    fakes = Fakes(
-        f"{path.name} at {model.images_seen:,} images", None, False, model.spec.shape, take, path, model.images_seen
-    )
-    return fakes, runs.from_json(recipe["run"]).data, count if isinstance(count, int) else None
+    seen = model.images_seen
+    fakes = Fakes(f"{path.name} at {seen:,} images", None, False, model.spec.shape, take, path, seen)
+    # A run writes down how many images it has held out; one that is older than that has held out none.
+    return fakes, replace(run.data, held_out=run.data.held_out or 0)
 
 
 def draw(
