@@ -71,6 +71,7 @@ def recipe(name: str, steps: int = 24, **changes: Any) -> Run:
         "ema_half_life": Linear(0, 10 * step, 20 * step),
         "images": steps * step,
         "log_every": 2 * step,
+        "probe_every": 4 * step,
         "grid_every": 9 * step,
         "checkpoint_every": 5 * step,
     }

@@ -10,7 +10,7 @@ import types
 import typing
 from dataclasses import dataclass
 from inspect import isabstract
-from typing import Any
+from typing import Any, Literal
 
 from zerosum import algorithms
 from zerosum.data.spec import Data
@@ -39,6 +39,8 @@ class Run:
     """Stop after this many real images."""
     minutes: float | None = None
     """Stop after this many minutes of training, if that comes first."""
+    until: Literal["length", "converged"] = "length"
+    """converged: end before the length is reached, when the probes say that going on is not worth it."""
     seed: int = 0
     """All randomness of the run is keyed by it."""
     conditional: bool = False
@@ -51,6 +53,8 @@ class Run:
     """Split each batch into this many pieces where memory is short; the result is the same."""
     log_every: int = 2_000
     """Images between two lines of the log."""
+    probe_every: int = 10_000
+    """Images between two probes: quick measurements of the samples and of D that change nothing; 0 for none."""
     grid_every: int = 10_000
     """Images between two sample grids: the frames of the film."""
     checkpoint_every: int = 50_000
@@ -66,6 +70,10 @@ def check(run: Run) -> None:
     for name in ("batch_size", "log_every", "grid_every", "checkpoint_every", "micro_batches"):
         if getattr(run, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more")
+    if run.until == "converged" and not run.probe_every:
+        raise UserError("--until converged: needs probes; give --probe-every 1 or more")
+    if run.probe_every < 0:
+        raise UserError(f"--probe-every {run.probe_every}: must be 1 or more, or 0 for none")
     if run.images is not None and run.images < 1:
         raise UserError(f"--images {run.images}: must be 1 or more")
     if run.minutes is not None and not 0 < run.minutes < math.inf:

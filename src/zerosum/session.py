@@ -26,6 +26,7 @@ from zerosum import run as runs
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
 from zerosum.engine import choose_device, resolve_precision
+from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
 from zerosum.metrics.report import write_report
@@ -42,6 +43,7 @@ from zerosum.runlog import (
     grid_path,
     grids,
     read_events,
+    read_status,
     write_status,
 )
 from zerosum.trainer import Training
@@ -49,6 +51,7 @@ from zerosum.view import SilentView, View
 
 FORMAT = 1
 FILM_SECONDS = 8
+CONVERGED = "converged"  # the status text of a run that ended by itself before its length
 SAME_SECONDS = 0.5
 
 
@@ -79,7 +82,9 @@ def resume(
     if images is not None and images < done:
         raise UserError(f"--images {images}: {out} has seen {done:,} already; give more to make it longer")
     if images is not None or minutes is not None:
-        run = replace(run, images=images, minutes=minutes)
+        # Whoever makes a run longer that had said it was done wants it to go on.
+        until = "length" if read_status(out)["text"] == CONVERGED else run.until
+        run = replace(run, images=images, minutes=minutes, until=until)
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
 
 
@@ -270,6 +275,8 @@ def _finish(training: Training, outcome: str) -> list[str]:
     lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
     if outcome == "stopped":
         lines.append(f"go on      zerosum train --resume {out}")
+    if advice := advisor.sentence(read_events(out), checkpoint.numbers(out), training.seconds):
+        lines.append(f"advice     {advice}")
     lines += [f"report     {report}", f"samples    {frames[-1] if frames else grid_path(out, training.seen)}"]
     if (out / FILM).exists():
         lines.append(f"film       {out / FILM}, {out / LOOP}")
@@ -314,7 +321,7 @@ def _status(training: Training, signals: list[int]) -> Iterator[None]:
             training.view.message(f"{training.out / 'status.json'} could not be written", "warning")
         raise
     if training.finished:
-        write("finished")
+        write("finished", CONVERGED if training.advisor.ends(training.run.until) else "")
     else:
         write("stopped", _asked(signals))
 

@@ -11,16 +11,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from zerosum import checkpoint, distributed, pictures, randomness, sample, snapshot
+from zerosum import checkpoint, distributed, pictures, randomness, snapshot
 from zerosum.data.loader import Loader
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine
+from zerosum.equilibrium.advisor import Advisor
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
 from zerosum.game import Adam, Batch, Players, Turns
-from zerosum.metrics.probe import Probe
+from zerosum.metrics.probe import Probe, Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -54,13 +55,14 @@ class Training:
         self.loader = self._loader(train_part(dataset, run.data))
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        self.probe = Probe(self.loader if held_out is None else self._loader(held_out), self.spec)
+        self.probe = Probe(self.loader, None if held_out is None else self._loader(held_out), self.spec)
         self.watch = Watch()
+        self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
         self.seen = 0
         self.lr_scale = 1.0
         self.rolled_back = False
-        self.score: float | None = None
+        self.reading: Reading | None = None  # of the probe at this very moment
         self.seconds = 0.0
         self.restored_at: int | None = None
         self.finished = False
@@ -85,10 +87,10 @@ class Training:
         self.progress = Progress(run.images, run.minutes, self.seen, self.seconds)
         while True:
             self.seconds = seconds_before + time.perf_counter() - started
+            if new := self.seen != self.restored_at:  # what a checkpoint holds was logged before it was saved
+                self._log()
             done, stop = self.done(), distributed.agree(self.stop_requested, self.device)
-            if self.seen != self.restored_at:  # what a checkpoint holds was logged before it was saved
-                if self.due(run.log_every) and self.turns.scores:
-                    self._log_row()
+            if new:
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
@@ -125,20 +127,26 @@ class Training:
     def done(self) -> bool:
         enough = self.run.images is not None and self.seen >= self.run.images
         late = self.run.minutes is not None and self.seconds >= 60 * self.run.minutes
-        return enough or distributed.agree(late, self.device)
+        return enough or distributed.agree(late or self.advisor.ends(self.run.until), self.device)
 
     # --- housekeeping ------------------------------------------------------------------------------------------
 
     def _housekeeping(self, done: bool, stop: bool) -> None:
-        grid, save = self.due(self.run.grid_every), self.due(self.run.checkpoint_every)
-        self.score = None
         if distributed.is_writer():
-            if grid or done:
+            if self.due(self.run.grid_every) or done:
                 self._grid()
-            if grid or save or done:
-                self._probe(final=not (grid or save))
-        if save or done or stop:
+            if done and self.run.probe_every and self.reading is None:
+                self._probe(final=True)
+        if self.due(self.run.checkpoint_every) or done or stop:
             self.save()
+
+    def _log(self) -> None:
+        """What is due of the log. Before it is asked whether the run is done: a probe may say so."""
+        if self.due(self.run.log_every) and self.turns.scores:
+            self._log_row()
+        self.reading, every = None, self.run.probe_every
+        if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
+            self._probe(final=False)
 
     def _log_row(self) -> None:
         row = self.turns.read_scores()
@@ -147,17 +155,12 @@ class Training:
             self._warn(warning)
         per_second = self.progress.row(row, self.seen, self.seconds)
         if self.log:
-            self.log.write(
-                "progress", self.seen, **row, seconds=round(self.seconds, 3), images_per_second=round(per_second, 1)
-            )
+            row |= {"seconds": round(self.seconds, 3), "images_per_second": round(per_second, 1)}
+            self.log.write("progress", self.seen, **row)
 
     def draw(self) -> Image.Image:
         """The fixed latents through the averaged generator, as one picture."""
-        z, label, columns = self.probe.fixed
-        x = sample.generate(self.ema["G"].network, z, label)
-        return sample.picture(
-            x, self.spec, real=None if self.spec.is_image else self.probe.real_values, columns=columns
-        )
+        return self.probe.draw(self.ema["G"].network)
 
     def _grid(self) -> None:
         image = self.draw()
@@ -165,17 +168,13 @@ class Training:
         self.view.preview(image, self.seen)
 
     def _probe(self, final: bool) -> None:
-        distance, diversity = self.probe(self.ema["G"].network)
-        self.score = distance
-        self.progress.probe(diversity)
+        self.reading = reading = self.probe(self.ema["G"].network, self.players.networks.get("D"), self.seen)
+        self.progress.probe(reading.diversity)
+        more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
-            self.log.write(
-                "probe", self.seen, kernel_distance=distance, diversity=diversity, features=self.probe.features.name,
-                **({"final": True} if final else {}),
-            )  # fmt: skip
-        if not final:
-            for warning in self.watch.probe(diversity):
-                self._warn(warning)
+            self.log.write("probe", self.seen, **reading.row(), features=self.probe.reference.name, **more)
+        for warning in [] if final else self.watch.probe(reading.diversity):
+            self._warn(warning)
 
     def _warn(self, text: str, **more: Any) -> None:
         if self.log:
@@ -188,7 +187,8 @@ class Training:
         """All that a checkpoint must hold: tensors by name, and plain values."""
         values = {
             "seconds": self.seconds, "turns": self.turns.state(), "watch": self.watch.state(),
-            "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "score": self.score,
+            "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "probes": self.advisor.state(),
+            **self.advisor.score_at(self.seen),
         }  # fmt: skip
         return snapshot.take(self.players.networks, self.ema, self.optimisers), values
 
@@ -210,6 +210,7 @@ class Training:
         self.restored_at = saved.images_seen
         self.turns.load_state(values["turns"])
         self.watch = Watch(**values["watch"])
+        self.advisor = Advisor(self.run.images, values.get("probes", []))
         self.lr_scale, self.rolled_back = values["lr_scale"], values["rolled_back"]
 
     def go_back(self, accept: Callable[[dict[str, Any]], bool] = lambda state: True) -> bool:

@@ -86,7 +86,9 @@ def shortened(run: Run, images: int | None) -> Run:
     if images < 2 * SAVES * step:
         raise UserError(f"--images {images}: too few to be interrupted; give {2 * SAVES * step} or more")
     every = images // step // SAVES * step
-    return replace(run, images=images, minutes=None, log_every=step, grid_every=every, checkpoint_every=every)
+    return replace(
+        run, images=images, minutes=None, log_every=step, probe_every=every, grid_every=every, checkpoint_every=every
+    )
 
 
 def compare(a: Path, b: Path) -> tuple[Compared, ...]:

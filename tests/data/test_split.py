@@ -119,7 +119,8 @@ def test_training_never_sees_what_is_held_out_and_the_probe_sees_nothing_else() 
     away = set(held.index.tolist())
     assert data.given == set(range(60)) - away
     data.given.clear()
-    training.probe.loader.real("probe/real", 0, probe.SAMPLES)
+    assert training.probe.held_out is not None
+    training.probe.held_out.real("probe/real", 0, probe.SAMPLES)
     assert data.given == away
 
 

@@ -3,29 +3,78 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+import little_runs
 import tiny
-from zerosum.data.spec import Spec
+from zerosum import checkpoint
+from zerosum.data.spec import Data, Spec
 from zerosum.metrics.features import weak
 from zerosum.metrics.probe import SAMPLES
+from zerosum.runlog import read_events
+
+HELD = Data(source="tiny", held_out=12)
 
 
 @pytest.mark.parametrize("name", ["dcgan", "sngan", "r3gan"])
 def test_probing_changes_nothing_that_trains(name: str) -> None:
-    run = tiny.run(name, conditional=True)
+    run = tiny.run(name, conditional=True, data=HELD)
     alone, watched = (tiny.training(run, tiny.images()) for _ in range(2))
     watched.draw()
     for _ in range(3):
         alone.step()
         watched.step()
-        watched.probe(watched.ema["G"].network)
+        watched.probe(watched.ema["G"].network, watched.players.D, watched.seen)
         watched.draw()
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert all(m.training for m in watched.players.networks.values())
+
+
+@pytest.mark.parametrize("name", ["dcgan", "r3gan", "wgan_gp"])
+def test_a_run_is_the_same_with_probes_and_without(name: str, tmp_path: Path) -> None:
+    """Weights, moments, averages and every logged number of the training: bit for bit."""
+    often, never = (little_runs.recipe(name, data=HELD, probe_every=every, checkpoint_every=10**6) for every in (8, 0))
+    for out, run in (("often", often), ("never", never)):
+        little_runs.train(run, tmp_path / out)
+    one, other = (checkpoint.numbers(tmp_path / out)[-1] for out in ("often", "never"))
+    a, b = (checkpoint.load(checkpoint.path_of(tmp_path / out, one)) for out in ("often", "never"))
+    assert one == other
+    assert tiny.equal(a.tensors, b.tensors)
+    kinds = [[e["event"] for e in read_events(tmp_path / out)].count("probe") for out in ("often", "never")]
+    assert kinds[0] >= 24
+    assert kinds[1] == 0
+    logs = [[e for e in little_runs.events(tmp_path / out) if e["event"] == "progress"] for out in ("often", "never")]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) >= 12
+
+
+class Threshold(nn.Module):
+    """A critic that knows some images by heart: 1 for those, 0 for others."""
+
+    def __init__(self, known: torch.Tensor) -> None:
+        super().__init__()
+        self.known = known.flatten(1)
+
+    def forward(self, x: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        return (
+            torch.cdist(x.flatten(1), self.known, compute_mode="donot_use_mm_for_euclid_dist").min(1).values < 1e-4
+        ).float()
+
+
+def test_a_critic_that_knows_its_images_by_heart_is_seen() -> None:
+    t = tiny.training(tiny.run("r3gan", data=HELD), tiny.images())
+    by_heart = Threshold(t.loader.real("all", 0, 40))
+    found = t.probe(t.ema["G"].network, by_heart)
+    assert found.overfitting == 1.0
+    assert t.probe(t.ema["G"].network).overfitting is None
+    fair = t.probe(t.ema["G"].network, t.players.D)
+    assert fair.overfitting is not None
+    assert fair.overfitting_error is not None
+    assert abs(fair.overfitting) < 4 * fair.overfitting_error
 
 
 class Replay(nn.Module):
@@ -45,18 +94,20 @@ class Replay(nn.Module):
 def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayDataset) -> None:
     t = tiny.training(tiny.run("gan", toy=not data.spec.is_image), data)
     real = t.loader.real("other", 0, SAMPLES)
-    near, varied = t.probe(Replay(real).eval())
-    far, flat = t.probe(Replay(real[:1].expand(real.shape)).eval())
-    assert abs(near) < far / 20
-    assert varied == pytest.approx(1, abs=0.15)
-    assert flat == 0
+    near, far = t.probe(Replay(real).eval()), t.probe(Replay(real[:1].expand(real.shape)).eval())
+    assert abs(near.kernel_distance) < far.kernel_distance / 20
+    assert near.distance < far.distance / 5
+    assert near.distance_error < near.distance / 3
+    assert near.diversity == pytest.approx(1, abs=0.15)
+    assert far.diversity == 0
 
 
 def test_what_is_not_finite_is_the_worst() -> None:
     t = tiny.training(tiny.run("gan"), tiny.images())
-    distance, diversity = t.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval())
-    assert distance > 1e30
-    assert diversity == 0
+    found = t.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval())
+    assert found.distance > 1e30
+    assert found.kernel_distance > 1e30
+    assert found.diversity == 0
 
 
 def test_features_depend_on_nothing_but_the_image() -> None:

@@ -23,7 +23,12 @@ from zerosum.data.spec import Data, Dataset
 from zerosum.errors import UserError
 from zerosum.run import Run
 
-CADENCE = ("log_every", "grid_every", "checkpoint_every")  # of a timed run: fitted to the machine's speed
+CADENCE = (
+    "log_every",
+    "probe_every",
+    "grid_every",
+    "checkpoint_every",
+)  # of a timed run: fitted to the machine's speed
 Result = dict[str, Any]
 
 

@@ -16,7 +16,7 @@ from zerosum import sample, session
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column
 from zerosum.data.spec import Dataset
-from zerosum.recipes import quickest
+from zerosum.recipes import probe_interval, quickest
 from zerosum.recipes.base import with_cadence
 from zerosum.run import Run
 from zerosum.runlog import read_status
@@ -45,7 +45,7 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
     rate, threads = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
     run = replace(run, threads=threads)
     if run.images is None and run.minutes is not None:
-        run = with_cadence(run, max(1, int(rate * 60 * run.minutes)))
+        run = with_cadence(run, max(1, int(rate * 60 * run.minutes)), probe_interval(run, dataset, rate, "cpu"))
     began = time.perf_counter()
     session.start(run, dataset, folder, device="cpu")
     wall = time.perf_counter() - began
@@ -74,6 +74,7 @@ def shortened(run: Run) -> Run:
         images=2 * half,
         minutes=None,
         log_every=half,
+        probe_every=half,
         grid_every=half,
         checkpoint_every=half,
     )

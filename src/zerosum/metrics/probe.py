@@ -1,11 +1,17 @@
-"""The running check: how near and how varied the fakes are, in cheap features. Draws nothing that training draws."""
+"""The running check: how near and how varied the fakes are, and whether D knows its training images by heart.
+
+It works on copies and in cheap features, and draws nothing that training draws.
+"""
 
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from zerosum import sample
@@ -13,44 +19,106 @@ from zerosum.data.loader import Loader
 from zerosum.data.spec import Spec
 from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance, spread
+from zerosum.metrics.noise import dominance
+from zerosum.metrics.reference import Reference
+from zerosum.networks import coupled
 
 SAMPLES = 256
+REAL = 1_000  # at most, for the statistics of the real side
 GRID = 64
 GRID_POINTS = 2_000
 GRID_CLASSES = 10
+WORST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one probe found; every error is a standard error."""
+
+    distance: float
+    """The Frechet distance of fresh samples from held-out real images (from training images, if none are): see
+    `reference`."""
+    distance_error: float
+    """From the draw of the fakes: the real side is the same all through the run."""
+    kernel_distance: float
+    """In plain weak features, from as many real ones: unbiased, but soon at its floor."""
+    diversity: float
+    """Spread of the fakes relative to real ones: 1 is alike."""
+    overfitting: float | None = None
+    """How much surer D is of its training images than of held-out ones: `noise.dominance`, 0 to 1."""
+    overfitting_error: float | None = None
+
+    def row(self) -> dict[str, float]:
+        """For the log: what was measured."""
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
 class Probe:
-    """Compares a few averaged-generator samples with as many real ones; also keeps the fixed latents of the grids.
+    """Compares a few fresh samples with held-out real ones; also keeps the fixed latents of the grids.
 
-    The distance is a kernel distance in weak features: good for choosing between checkpoints of one run, and no more.
+    `held_out` draws from the images that are not trained on; None if there are none. Distances are in weak features:
+    good for choosing between checkpoints of one run, and no more.
     """
 
-    def __init__(self, loader: Loader, spec: Spec) -> None:
-        self.loader, self.spec = loader, spec
+    def __init__(self, loader: Loader, held_out: Loader | None, spec: Spec) -> None:
+        self.loader, self.held_out, self.spec = loader, held_out, spec
         self.features = features.cheap(spec).to(loader.device)
 
     @torch.no_grad()
-    def __call__(self, generator: nn.Module) -> tuple[float, float]:
-        """(kernel distance to real, spread of the fakes relative to real) for the generator, in eval mode."""
-        fake = sample.generate(generator, *self._latents)
-        x = self.features(fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float())
-        if not bool(torch.isfinite(x).all()):
-            return float(np.finfo(np.float32).max), 0.0
-        return kernel_distance(x, self._real), spread(x) / self._real_spread
+    def __call__(self, generator: nn.Module, critic: nn.Module | None = None, images_seen: int = 0) -> Reading:
+        """A reading of the averaged generator (in eval mode) and of D, with latents that belong to `images_seen`."""
+        real, label = self._real
+        latents = self.loader.latent("probe", images_seen * SAMPLES, SAMPLES)
+        fake = sample.generate(generator, latents, label)
+        fake = fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float()
+        found, x = self.reference(fake), self.features(fake)
+        if found is None:
+            return Reading(WORST, 0.0, WORST, 0.0)
+        kernel = kernel_distance(x, real)
+        return Reading(*found, kernel, spread(x) / self._real_spread, *self._overfitting(critic))
+
+    def _overfitting(self, critic: nn.Module | None) -> tuple[float, float] | tuple[None, None]:
+        if critic is None or self.held_out is None:
+            return None, None
+        # A copy, so that no mode and no statistic of D moves. Batch statistics, where D has them, as in its own turns.
+        twin = copy.deepcopy(critic).train(coupled(critic))
+        logits = [twin(*batch).reshape(len(batch[0]), -1).mean(1) for batch in self._for_critic]
+        if not all(bool(torch.isfinite(x).all()) for x in logits):
+            return None, None
+        return dominance(*logits)
 
     @cached_property
-    def _latents(self) -> tuple[Tensor, Tensor | None]:
-        return self.loader.latent("probe", 0, SAMPLES), self.loader.label("probe/real", 0, SAMPLES)
+    def _source(self) -> Loader:
+        return self.held_out or self.loader
 
     @cached_property
-    def _real(self) -> Tensor:
+    def _for_critic(self) -> list[tuple[Tensor, Tensor | None]]:
+        """Training and held-out images for D, as many of each, with their labels."""
+        assert self.held_out is not None
+        n = min(SAMPLES, len(self.held_out.dataset), len(self.loader.dataset))
+        names = ((self.loader, "probe/train"), (self.held_out, "probe/held out"))
+        return [(loader.real(name, 0, n), loader.label(name, 0, n)) for loader, name in names]
+
+    @cached_property
+    def reference(self) -> Reference:
+        """The real side of the distance: training images give its components, the others its statistics."""
+        train, real = (
+            loader.real(name, 0, min(REAL, len(loader.dataset)))
+            for loader, name in ((self.loader, "probe/components"), (self._source, "probe/statistics"))
+        )
+        return Reference(self.spec, train, real, SAMPLES)
+
+    @cached_property
+    def _real(self) -> tuple[Tensor, Tensor | None]:
+        """Features of the real side, each image once if there are enough, and the labels that the fakes are to have."""
+        n = SAMPLES if self.held_out is None else min(SAMPLES, len(self.held_out.dataset))
         with torch.no_grad():
-            return self.features(self.loader.real("probe/real", 0, SAMPLES).float())
+            real = self.features(self._source.real("probe/real", 0, n).float())
+        return real, self._source.label("probe/real", 0, SAMPLES)
 
     @cached_property
     def _real_spread(self) -> float:
-        return max(spread(self._real), 1e-12)
+        return max(spread(self._real[0]), 1e-12)
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor | None, int | None]:
@@ -60,6 +128,12 @@ class Probe:
         columns = min(self.spec.classes, GRID_CLASSES) or 8
         n = columns * (GRID // columns)
         return self.loader.latent("grid", 0, n), self._grid_labels(n), columns
+
+    def draw(self, generator: nn.Module) -> Image.Image:
+        """The fixed latents through a generator in eval mode, as one picture."""
+        z, label, columns = self.fixed
+        x = sample.generate(generator, z, label)
+        return sample.picture(x, self.spec, real=None if self.spec.is_image else self.real_values, columns=columns)
 
     def _grid_labels(self, n: int) -> Tensor | None:
         if not self.spec.classes:

@@ -4,7 +4,7 @@ A recipe's docstring says what it reached and where; `benchmarks/` measures it a
 """
 
 from zerosum.recipes.images import digits, fashion_mnist_dcgan, fashion_mnist_r3gan
-from zerosum.recipes.pick import Choice, estimate, pick, quickest
+from zerosum.recipes.pick import Choice, estimate, pick, probe_interval, quickest
 from zerosum.recipes.toys import ring
 
 ALL = {
@@ -15,5 +15,6 @@ ALL = {
 }
 
 __all__ = [
-    "ALL", "Choice", "digits", "estimate", "fashion_mnist_dcgan", "fashion_mnist_r3gan", "pick", "quickest", "ring",
+    "ALL", "Choice", "digits", "estimate", "fashion_mnist_dcgan", "fashion_mnist_r3gan", "pick", "probe_interval",
+    "quickest", "ring",
 ]  # fmt: skip

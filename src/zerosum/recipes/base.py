@@ -9,6 +9,7 @@ from zerosum.data.spec import Data
 from zerosum.run import Run
 
 ROWS = 200  # lines of the log of a run
+PROBES = 100  # of a run, if they cost little enough
 FRAMES = 60  # sample grids, so frames of the film, of a run
 CHECKPOINTS = 10
 
@@ -23,11 +24,14 @@ def from_settings(algorithm: str, data: Data, *, toy: bool = False) -> Run:
     return with_cadence(run, s.images)
 
 
-def with_cadence(run: Run, images: int) -> Run:
-    """How often to log, draw and save in a run of about so many images."""
+def with_cadence(run: Run, images: int, probe_every: int = 1) -> Run:
+    """How often to log, probe, draw and save in a run of about so many images; `probe_every`: at most so often."""
+    every = max(probe_every, images // PROBES)
     return replace(
         run,
         log_every=max(1, images // ROWS),
+        probe_every=every,
         grid_every=max(1, images // FRAMES),
-        checkpoint_every=max(1, images // CHECKPOINTS),
+        # What may end at any probe should have kept what it then calls its best.
+        checkpoint_every=every if run.until == "converged" else max(1, images // CHECKPOINTS),
     )

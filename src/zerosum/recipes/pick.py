@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ FEW = 2_000  # images: below, D can learn them by heart
 NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS = 1.0
+PROBE_SHARE = 0.04  # of the training time, at most
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def _with_length(
         expected = by_clock if images is None else min(images, by_clock)
     assert expected is not None
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
-    return with_cadence(run, expected)
+    return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
 def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
@@ -125,6 +128,16 @@ def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
     named = [f"skipped {name}: {reason}" for name, reason in files[:NAMED]]
     rest = len(files) - len(named)
     return [*named, f"skipped {rest:,} more; zerosum data check names them all"] if rest else named
+
+
+def probe_interval(run: Run, dataset: Dataset, images_per_second: float, device: str = "auto") -> int:
+    """Images between two probes at which they take PROBE_SHARE of the time, from one that is tried here."""
+    with _trial(run, dataset, device) as training:
+        networks = training.ema["G"].network, training.players.networks.get("D")
+        training.probe(*networks)  # the first one also reads the real side
+        start = time.perf_counter()
+        training.probe(*networks)
+        return max(1, math.ceil((time.perf_counter() - start) * images_per_second / PROBE_SHARE))
 
 
 def _time(seconds: float) -> str:
@@ -141,9 +154,7 @@ def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
     """Real images a second that this run trains at here, from a few steps on networks that are thrown away."""
-    run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
-    with tempfile.TemporaryDirectory() as folder:
-        training = Training(run, dataset, choose_device(device), Path(folder), SilentView())
+    with _trial(run, dataset, device) as training:
         training.step()  # the first one also allocates and chooses kernels
         begin, start = training.seen, time.perf_counter()
         while True:
@@ -151,3 +162,11 @@ def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = 
             elapsed = time.perf_counter() - start
             if elapsed >= seconds:
                 return (training.seen - begin) / elapsed
+
+
+@contextmanager
+def _trial(run: Run, dataset: Dataset, device: str) -> Iterator[Training]:
+    """The run, ready to step, on networks that are thrown away."""
+    run = replace(run, precision=resolve_precision(run.precision), threads=run.threads or torch.get_num_threads())
+    with tempfile.TemporaryDirectory() as folder:
+        yield Training(run, dataset, choose_device(device), Path(folder), SilentView())
