@@ -17,6 +17,7 @@ BENCHMARKS = {
     "optimal-discriminator": "D against Goodfellow's closed form",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "faults": "planted faults, and whether the verdict names them",
+    "stopping": "the stop advisor against hindsight, and what probes cost",
     "loop": "our loop against a bare PyTorch loop",
     "startup": "import and --help",
 }
