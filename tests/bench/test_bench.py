@@ -15,7 +15,7 @@ import torch
 
 import tiny
 from zerosum import bench as benchmarks
-from zerosum.bench import bare, fashion, judge, loop, optimal_discriminator, report, startup
+from zerosum.bench import bare, fashion, judge, loop, metrics, optimal_discriminator, report, startup
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
@@ -281,6 +281,31 @@ def test_startup_tells_whether_torch_was_loaded() -> None:
     assert startup._run("import sys; sys.modules['torch'] = sys")[1]
     with pytest.raises(RuntimeError, match="status 1"):
         startup._run("raise SystemExit(1)")
+
+
+def test_metrics_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "_module", lambda name: None)  # neither of the others is installed
+    written = quick("metrics", tmp_path)
+    seconds, streamed = written["tables"]
+    assert all(set(arm["statistics"]) == {"ours"} for arm in seconds["arms"].values())
+    (stream,) = streamed["arms"].values()
+    assert stream["runs"][0]["megabytes"] < 200
+    assert [t["what"] for t in written["targets"]][-1] == "precision and recall, s"
+    assert sum("is not installed, so its arms are left out" in line for line in written["about"]) == 2
+
+
+def test_a_contest_takes_turns_and_compares() -> None:
+    turns: list[str] = []
+
+    def arm(name: str, value: float) -> float:
+        turns.append(name)
+        return value
+
+    found = metrics._contest({"ours": lambda: arm("a", 1.0), "theirs": lambda: arm("b", 2.0)}, rounds=2)
+    assert turns == ["a", "b", "a", "b"]
+    assert found["ratio theirs"] == found["ours"] / found["theirs"]
+    assert found["difference theirs"] == 0.5
+    assert found["ours"] == min(found["rounds"]["ours"])
 
 
 def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,5 +153,5 @@ def from_json(value: Mapping[str, Any]) -> Measurement:
         floor = None if value["floor"] is None else Interval(**value["floor"])
         rest = {name: v for name, v in value.items() if name not in ("protocol", "floor")}
         return Measurement(protocol=Protocol(**protocol), floor=floor, **rest)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"this is no measurement of this version of zerosum ({error}); measure again") from error

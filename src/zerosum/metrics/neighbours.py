@@ -18,7 +18,7 @@ from torch import Tensor
 from zerosum.errors import UserError
 from zerosum.metrics.intervals import Interval, binomial, exchangeable_tail
 
-BLOCK = 1_000  # rows and columns of a tile of distances
+BLOCK = 2_000  # rows and columns of a tile of distances
 TIE = 1e-12  # of the squared norms: some thousand roundings of float64
 
 
@@ -37,7 +37,7 @@ class _Points:
         for start in range(first, len(self), BLOCK):
             rows = slice(start, min(start + BLOCK, len(self)))
             x = self.features[rows].double() - self.origin
-            yield rows, x, x.square().sum(1)
+            yield rows, x, torch.einsum("nd,nd->n", x, x)
 
 
 def _points(**sets: tuple[Tensor, int]) -> list[_Points]:
@@ -55,15 +55,15 @@ def _points(**sets: tuple[Tensor, int]) -> list[_Points]:
     return found
 
 
-def _squares(a: _Points, b: _Points) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Tiles of squared distances: (rows of a, columns of b, the squares, what rounding may have added to them).
+def _squares(a: _Points, b: _Points, slack: float = 0.0) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Tiles of squared distances, plus `slack` of the squared norms: (rows of a, columns of b, the squares).
 
     Of a set with itself only the tiles on and above the diagonal.
     """
     for rows, x, x_norms in a.blocks():
         for columns, y, y_norms in b.blocks(rows.start if a is b else 0):
-            scale = x_norms[:, None] + y_norms
-            yield rows, columns, torch.addmm(scale, x, y.T, alpha=-2), scale.mul_(TIE)
+            norms = (x_norms * (1 + slack))[:, None] + y_norms * (1 + slack)
+            yield rows, columns, norms.addmm_(x, y.T, alpha=-2)
 
 
 def _radii(points: _Points, k: int) -> Tensor:
@@ -74,7 +74,7 @@ def _radii(points: _Points, k: int) -> Tensor:
         near = squares.topk(min(k, squares.shape[dim]), dim, largest=False).values
         best[where] = torch.cat((best[where], near if dim else near.T), 1).topk(k, largest=False).values
 
-    for rows, columns, squares, _ in _squares(points, points):
+    for rows, columns, squares in _squares(points, points):
         if rows == columns:
             squares.fill_diagonal_(torch.inf)
         else:
@@ -96,8 +96,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
     real_radii, fake_radii = _radii(reals, k), _radii(fakes, k)
     precise = torch.zeros(len(fakes), dtype=torch.bool)
     recalled = torch.zeros(len(reals), dtype=torch.bool)
-    for rows, columns, squares, rounding in _squares(reals, fakes):
-        squares -= rounding
+    for rows, columns, squares in _squares(reals, fakes, slack=-TIE):
         precise[columns] |= (squares <= real_radii[rows, None]).any(0)
         recalled[rows] |= (squares <= fake_radii[columns]).any(1)
     return float(precise.double().mean()), float(recalled.double().mean())
@@ -117,8 +116,8 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     radii = _radii(reals, k)
     balls = 0
     covered = torch.zeros(len(reals), dtype=torch.bool)
-    for rows, _, squares, rounding in _squares(reals, fakes):
-        inside = squares.add_(rounding) < radii[rows, None]
+    for rows, _, squares in _squares(reals, fakes, slack=TIE):
+        inside = squares < radii[rows, None]
         balls += int(inside.sum())
         covered[rows] |= inside.any(1)
     return balls / (k * len(fakes)), float(covered.double().mean())
@@ -133,9 +132,9 @@ def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     """(distance (n,) float64, index (n,) int64) of the point of `among` (m, d) that is nearest to each of x (n, d).
 
     The distance is that of the pair itself, so 0 for a copy; of several equally near, the index is one of them.
-    UserError if `among` is empty.
+    UserError if a side is empty.
     """
-    return _nearest(*_points(x=(x, 0), among=(among, 1)))
+    return _nearest(*_points(x=(x, 1), among=(among, 1)))
 
 
 def _nearest(x: _Points, among: _Points) -> tuple[Tensor, Tensor]:
@@ -148,7 +147,7 @@ def _nearest(x: _Points, among: _Points) -> tuple[Tensor, Tensor]:
         square[where] = torch.where(nearer, least, square[where])
         index[where] = torch.where(nearer, place + other.start, index[where])
 
-    for rows, columns, squares, _ in _squares(x, among):
+    for rows, columns, squares in _squares(x, among):
         if x is among:
             if rows == columns:
                 squares.fill_diagonal_(torch.inf)
