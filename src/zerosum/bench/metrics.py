@@ -80,9 +80,10 @@ def measure(bench: Bench) -> Report:
             f"{rounds} round(s); a time is the least of its arm, and a ratio is ours over theirs.",
             "Theirs are the functions that their metrics call on features; ours are in float64 throughout. "
             "Frechet of features includes means and covariances. "
-            f"The kernel estimate by default: ours takes {n // size} disjoint subsets of {size:,}, each sample once, "
-            f"theirs {SUBSETS} that overlap, in float32: the same samples, and a standard error that theirs does not "
-            f"have. The same subsets: {FEW} subsets of {size:,}, features in float64 for all, so equal work. "
+            f"The kernel estimate by default: ours takes {n // size} disjoint subsets of {size:,}, each sample once; "
+            f"theirs take {SUBSETS} that overlap, in float32, and their spread is no standard error of the result. "
+            f"The values differ by chance. The same subsets: {FEW} of {size:,}, features in float64 for all, equal "
+            "work. All pairs: theirs have nothing like it. "
             "Precision and recall: theirs in float32, whose rounding moves some samples over the edge.",
             "Statistics: a process of its own that receives blocks of 1,000 rows; the memory is the highest resident "
             "set while it adds and finishes, above that before the first block.",

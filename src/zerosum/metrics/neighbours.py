@@ -1,7 +1,7 @@
 """What nearest neighbours in feature space tell: fidelity, variety, and copies of training images.
 
-Distances are Euclidean, between features (n, d), in float64 and tile by tile: |a|^2 + |b|^2 - 2 a.b, with all sets
-moved so that one of their own points is the origin. That leaves the distances and takes a large common offset away.
+Distances are Euclidean. Features (n, d) are held in float64 and compared tile by tile: |a|^2 + |b|^2 - 2 a.b, with all
+sets moved so that one of their own points is the origin. That leaves the distances and takes a common offset away.
 Squares nearer to each other than rounding can make them (`TIE` of the norms) count as equal, so that ties are ties
 whatever the order of summation.
 """
@@ -18,26 +18,24 @@ from torch import Tensor
 from zerosum.errors import UserError
 from zerosum.metrics.intervals import Interval, binomial, exchangeable_tail
 
-BLOCK = 2_000  # rows and columns of a tile of distances
+BLOCK = 1_000  # rows and columns of a tile of distances
 TIE = 1e-12  # of the squared norms: some thousand roundings of float64
 
 
-@dataclass(frozen=True, eq=False)
 class _Points:
-    """Features (n, d) as they came, and the origin that they are seen from in float64."""
+    """Features (n, d) in float64 as seen from an origin, with their squared norms."""
 
-    features: Tensor
-    origin: Tensor
+    def __init__(self, features: Tensor, origin: Tensor) -> None:
+        self.x = features.detach().cpu().double() - origin
+        self.norms = torch.einsum("nd,nd->n", self.x, self.x)
 
     def __len__(self) -> int:
-        return len(self.features)
+        return len(self.x)
 
-    def blocks(self, first: int = 0) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """(rows, their points, their squared norms) from row `first` on."""
+    def blocks(self, first: int = 0) -> Iterator[slice]:
+        """Rows `first` .. n - 1, a block at a time."""
         for start in range(first, len(self), BLOCK):
-            rows = slice(start, min(start + BLOCK, len(self)))
-            x = self.features[rows].double() - self.origin
-            yield rows, x, torch.einsum("nd,nd->n", x, x)
+            yield slice(start, min(start + BLOCK, len(self)))
 
 
 def _points(**sets: tuple[Tensor, int]) -> list[_Points]:
@@ -51,7 +49,7 @@ def _points(**sets: tuple[Tensor, int]) -> list[_Points]:
             raise UserError(f"{name}: {least} samples or more are needed, not {len(features)}; give more images")
         if not bool(torch.isfinite(features).all()):
             raise UserError(f"{name}: features that are not finite; check the images and the extractor")
-        found.append(_Points(features.detach().cpu(), first[0].detach().cpu().double()))
+        found.append(_Points(features, first[0].detach().cpu().double()))
     return found
 
 
@@ -60,10 +58,10 @@ def _squares(a: _Points, b: _Points, slack: float = 0.0) -> Iterator[tuple[slice
 
     Of a set with itself only the tiles on and above the diagonal.
     """
-    for rows, x, x_norms in a.blocks():
-        for columns, y, y_norms in b.blocks(rows.start if a is b else 0):
-            norms = (x_norms * (1 + slack))[:, None] + y_norms * (1 + slack)
-            yield rows, columns, norms.addmm_(x, y.T, alpha=-2)
+    for rows in a.blocks():
+        for columns in b.blocks(rows.start if a is b else 0):
+            norms = (a.norms[rows] * (1 + slack))[:, None] + b.norms[columns] * (1 + slack)
+            yield rows, columns, norms.addmm_(a.x[rows], b.x[columns].T, alpha=-2)
 
 
 def _radii(points: _Points, k: int) -> Tensor:
@@ -155,9 +153,8 @@ def _nearest(x: _Points, among: _Points) -> tuple[Tensor, Tensor]:
                 keep(columns, rows, squares, 0)
         keep(rows, columns, squares, 1)
     distance = torch.empty_like(square)
-    for start in range(0, len(x), BLOCK):
-        rows = slice(start, start + BLOCK)
-        distance[rows] = (x.features[rows].double() - among.features[index[rows]].double()).norm(dim=1)
+    for rows in x.blocks():
+        distance[rows] = (x.x[rows] - among.x[index[rows]]).norm(dim=1)
     return distance, index
 
 
