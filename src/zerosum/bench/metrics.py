@@ -6,7 +6,6 @@ import importlib
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -85,8 +84,8 @@ def measure(bench: Bench) -> Report:
             f"The values differ by chance. The same subsets: {FEW} of {size:,}, features in float64 for all, equal "
             "work. All pairs: theirs have nothing like it. "
             "Precision and recall: theirs in float32, whose rounding moves some samples over the edge.",
-            "Statistics: a process of its own that receives blocks of 1,000 rows; the memory is the highest resident "
-            "set while it adds and finishes, above that before the first block.",
+            "Statistics: a process of its own that receives blocks of 1,000 rows; the memory is the process's "
+            "highest resident set, by the system's record, above the resident set just before the first block.",
             *(
                 f"{name} is not installed, so its arms are left out: pip install 'zerosum[bench]'."
                 for name in missing
@@ -249,16 +248,7 @@ def stream(n: int, d: int, threads: int) -> None:
     block, generator = 1_000, torch.Generator().manual_seed(0)
     (torch.ones(d, 64) @ torch.ones(64, 64)).double()  # what torch loads on first use
     features = torch.empty(block, d)
-    process, done = psutil.Process(), threading.Event()
-    baseline = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.005):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    baseline = psutil.Process().memory_info().rss
     seconds, collected = 0.0, Accumulator(d)
     for start in range(0, n, block):
         features.normal_(generator=generator)
@@ -268,6 +258,13 @@ def stream(n: int, d: int, threads: int) -> None:
     began = time.perf_counter()
     collected.finish()
     seconds += time.perf_counter() - began
-    done.set()
-    watcher.join()
-    print(json.dumps({"seconds": seconds, "megabytes": (peak - baseline) / 1e6}))
+    print(json.dumps({"seconds": seconds, "megabytes": (_peak() - baseline) / 1e6}))
+
+
+def _peak() -> int:
+    """The most bytes that this process has had in memory, by the system's own record."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1_024)

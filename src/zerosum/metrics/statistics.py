@@ -34,7 +34,7 @@ class Statistics:
 class Accumulator:
     """Collects feature blocks of any size; `finish` gives their statistics.
 
-    Needs 8 d^2 bytes, a block of 1,024 rows in float64, and on finishing 16 d^2 bytes more.
+    Needs 8 d^2 bytes, a block of 1,024 rows in float64, and on finishing 8 d^2 bytes more.
     """
 
     def __init__(self, dimensions: int) -> None:
@@ -81,8 +81,8 @@ class Accumulator:
         """The statistics of all that was added. UserError for fewer than 2 samples."""
         if self.n < 2:
             raise UserError(f"a covariance needs 2 samples or more, not {self.n}; give more images")
-        covariance = self.scatter / (self.n - 1)
-        covariance = (covariance + covariance.T).div_(2)  # matrix products are symmetric up to rounding only
+        # Both triangles, because matrix products are symmetric up to rounding only.
+        covariance = (self.scatter + self.scatter.T).div_(2 * (self.n - 1))
         return Statistics(self.n, self.mean.clone(), covariance)
 
 
