@@ -7,7 +7,8 @@ gradients or an error (see docs/architecture.md).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,11 +22,29 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if _joined() else 0
 
 
 def world() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if _joined() else 1
+
+
+_apart = False
+
+
+def _joined() -> bool:
+    return dist.is_initialized() and not _apart
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Within it this process is one of one, whoever else trains: for probes, which the writer plays by itself."""
+    global _apart
+    before, _apart = _apart, True
+    try:
+        yield
+    finally:
+        _apart = before
 
 
 def share(batch_size: int, micro_batches: int) -> int:

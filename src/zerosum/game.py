@@ -206,7 +206,7 @@ class Turns:
         self.scores: dict[str, Score] = {}
         self.skipped = 0  # turns skipped for a non-finite gradient, in the whole run
         self.skips_in_a_row: dict[str, int] = {}  # by player
-        self._share = 1.0
+        self.share = 1.0  # of the batch that the micro-batch at hand is
         self._noted: list[tuple[Tensor, Tensor]] = []
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
@@ -220,11 +220,7 @@ class Turns:
 
     @contextmanager
     def __call__(self, *names: str, full_precision: bool = False) -> Iterator[Minimise]:
-        for name in self.players:
-            moves = name in names
-            for parameter in self._parameters[name]:
-                parameter.requires_grad = moves
-            track(self._stateful[name], moves)
+        self.thaw(*names)
         movers = [parameter for name in names for parameter in self._parameters[name]]
         # A skipped turn must leave no trace: BatchNorm statistics of a non-finite forward would.
         buffers = [(b, b.clone()) for name in names for m in self._stateful[name] for b in m.buffers()]
@@ -233,7 +229,7 @@ class Turns:
         def minimise(loss: Tensor, share: float | None = None) -> None:
             if loss.dim() == 0:
                 raise ValueError("minimise takes one loss a sample, shape (N,): the turn does the averaging")
-            mean, weight = loss.mean(), self._share if share is None else share
+            mean, weight = loss.mean(), self.share if share is None else share
             if weight != 1.0:
                 mean = mean * weight
             with self.engine.backward():
@@ -264,14 +260,22 @@ class Turns:
             for parameter in movers:
                 parameter.grad = None
 
+    def thaw(self, *names: str) -> None:
+        """Let these players move, their parameters and their running statistics, and freeze everyone else."""
+        for name in self.players:
+            moves = name in names
+            for parameter in self._parameters[name]:
+                parameter.requires_grad = moves
+            track(self._stateful[name], moves)
+
     def split(self, batch: Batch) -> Iterator[Batch]:
         """The batch in the run's micro-batches; `minimise` weighs each by its share while the loop is at it."""
         parts = batch.parts(self.micro_batches)
-        self._share = 1.0 / len(parts)
+        self.share = 1.0 / len(parts)
         try:
             yield from parts
         finally:
-            self._share = 1.0
+            self.share = 1.0
 
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """Keep D's accuracy on real and on fake for the log, from its logits (N,).
