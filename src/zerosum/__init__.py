@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zerosum.api import compare, evaluate, resume, train
+    from zerosum.api import compare, equilibrium_of, evaluate, resume, train
     from zerosum.data import from_arrays, from_torch
     from zerosum.data.spec import Data, Dataset, Spec
     from zerosum.errors import UserError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zerosum.view import SilentView, View
 
 _HOMES = {
-    "api": ("compare", "evaluate", "resume", "train"),
+    "api": ("compare", "equilibrium_of", "evaluate", "resume", "train"),
     "data": ("from_arrays", "from_torch"),
     "data.spec": ("Data", "Dataset", "Spec"),
     "errors": ("UserError",),
@@ -45,7 +45,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam", "Algorithm", "Batch", "Constant", "Cosine", "Data", "Dataset", "Linear", "Model", "Networks",
     "Players", "Run", "Samples", "Schedule", "SilentView", "Spec", "Sweep", "Turn", "UserError", "View",
-    "__version__", "compare", "evaluate", "from_arrays", "from_torch", "leaf", "load", "resume", "sweep", "train",
+    "__version__", "compare", "equilibrium_of", "evaluate", "from_arrays", "from_torch", "leaf", "load", "resume",
+    "sweep", "train",
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from zerosum import distributed, recipes, sample, session
 from zerosum import run as runs
 from zerosum.data.spec import Data, Dataset
 from zerosum.engine import choose_device
+from zerosum.equilibrium.measure import Equilibrium, Say, measure
 from zerosum.errors import UserError
 from zerosum.metrics import evidence, sources
 from zerosum.metrics.evaluate import Evaluation
@@ -108,6 +109,32 @@ def resume(
     `data` is needed, and only needed, if the run was trained on data from Python. Raises UserError.
     """
     return sample.load(play_on(Path(path), data=data, images=images, minutes=minutes, view=view, device=device))
+
+
+def equilibrium_of(
+    path: str | Path,
+    *,
+    data: Any = None,
+    n: int | None = None,
+    seed: int = 0,
+    quick: bool = False,
+    checkpoint: str = "last",
+    say: Say = lambda what, done, total: None,
+) -> Equilibrium:
+    """How near the run in a folder is to equilibrium; writes nothing. The call that `zerosum equilibrium` makes.
+
+    `data` is needed, and only needed, if the run was trained on data from Python. `n` is the largest number of
+    images of each kind. Raises UserError.
+    """
+    path = Path(path)
+    run = runs.from_json(sample.read_recipe(path)["run"])
+    if data is None and run.data.source == FROM_PYTHON:
+        raise UserError(
+            f"{path}: its data were handed over in Python; measure it there with "
+            f"zerosum.equilibrium_of({str(path)!r}, data=...)"
+        )
+    dataset = open_data(run.data) if data is None else as_dataset(data)
+    return measure(path, dataset, samples=n, seed=seed, quick=quick, which=checkpoint, say=say)
 
 
 def play(

@@ -23,6 +23,7 @@ from zerosum.commands.compare import Compare
 from zerosum.commands.completion import Completion
 from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
+from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
@@ -36,6 +37,7 @@ COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sample": Sample,
     "list": List,
+    "equilibrium": EquilibriumCommand,
     "report": Report,
     "evaluate": Evaluate,
     "compare": Compare,

@@ -18,9 +18,9 @@ from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import Engine
 from zerosum.equilibrium.gap import Gain, Regret, regret
-from zerosum.equilibrium.intervals import Estimate
 from zerosum.game import Adam, Algorithm, Batch, Players, Turn
 from zerosum.losses import discriminator
+from zerosum.metrics.intervals import Interval
 from zerosum.networks import MLP
 from zerosum.randomness import normal
 from zerosum.run import Run
@@ -115,7 +115,7 @@ def measure(t: Training, **options: int) -> Regret:
     return regret(t.run, t.players.networks, t.optimisers, t.engine, t.loader, t.loader, t.seen, **options)
 
 
-def gain_of(found: Regret, side: str) -> Estimate:
+def gain_of(found: Regret, side: str) -> Interval:
     gain = found.of(side)
     assert gain is not None
     return gain
@@ -273,7 +273,8 @@ def test_the_writer_may_measure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_row_for_the_log() -> None:
-    found = Regret(10, 2, 8, 8, (Gain("D", 1.0, 0.75, Estimate(0.25, 0.125, 0.5)),), Estimate(0.25, 0.125, 0.5))
+    known = Interval(0.25, 0.125, 0.5, 0.95, "")
+    found = Regret(10, 2, 8, 8, (Gain("D", 1.0, 0.75, known),), known)
     assert found.row() == {
         "regret/D": 0.25, "regret/D_low": 0.125, "regret/D_high": 0.5,
         "regret/gap": 0.25, "regret/gap_low": 0.125, "regret/gap_high": 0.5,

@@ -18,7 +18,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,8 +27,8 @@ from torch import Tensor
 from zerosum import distributed, randomness
 from zerosum.data.loader import Loader
 from zerosum.engine import Engine
-from zerosum.equilibrium.intervals import Estimate, mean_interval
-from zerosum.game import Batch, Minimise, Players, Source, Turns
+from zerosum.game import HUGE, Batch, Minimise, Players, Source, Turns
+from zerosum.metrics.intervals import Interval, over_parts
 from zerosum.run import Run
 
 TURNS = 20
@@ -43,7 +43,7 @@ class Gain:
     side: str
     before: float
     after: float
-    gain: Estimate
+    gain: Interval
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class Regret:
     distinct: int
     """Different real samples among them: fewer, if the set is small, and the intervals are wider for it."""
     gains: tuple[Gain, ...]
-    gap: Estimate
+    gap: Interval
 
-    def of(self, side: str) -> Estimate | None:
+    def of(self, side: str) -> Interval | None:
         """The gain of D or of G; None if it has no turns in this algorithm."""
         return next((g.gain for g in self.gains if g.side == side), None)
 
@@ -155,11 +155,11 @@ def regret(
                 side,
                 before=_mean([b[side] for b in before]),
                 after=_mean([a[side] for a in after[side]]),
-                gain=mean_interval(gained[side], inflation=wider),
+                gain=_interval(gained[side], wider),
             )
             for side in sides
         ),
-        gap=mean_interval([sum(both) for both in zip(*gained.values(), strict=True)], inflation=wider),
+        gap=_interval([sum(both) for both in zip(*gained.values(), strict=True)], wider),
     )
 
 
@@ -194,7 +194,10 @@ class Rehearsal:
 
         def watch(loss: Tensor, share: float | None = None) -> None:
             nonlocal total
-            total += float(loss.detach().mean()) * (self.turns.share if share is None else share)
+            mean = float(loss.detach().mean())
+            # A loss may overflow, and neither intervals nor JSON know infinity.
+            mean = HUGE if math.isnan(mean) else min(max(mean, -HUGE), HUGE)
+            total += mean * (self.turns.share if share is None else share)
 
         with self.turns.engine.forward(full_precision):
             yield watch
@@ -230,6 +233,13 @@ class Addressed:
 def _rate(run: Run, player: str) -> float:
     schedule = (run.adam_g if player.startswith("G") else run.adam_d).lr
     return max(schedule.start, schedule.end)
+
+
+def _interval(values: list[float], wider: float) -> Interval:
+    """The mean over batches with its t interval, made wider by a factor."""
+    found = over_parts(float, values)
+    low, high = (found.value + wider * (end - found.value) for end in (found.low, found.high))
+    return replace(found, low=low, high=high)
 
 
 def _mean(values: list[float]) -> float:

@@ -20,22 +20,28 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import special
 from torch import Tensor, nn
 
 from zerosum import randomness
 from zerosum.data.loader import scale
 from zerosum.data.spec import Spec
-from zerosum.equilibrium.intervals import ALPHA, Estimate, detectable, share_interval
 from zerosum.errors import UserError
+from zerosum.metrics.intervals import Interval, binomial
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
+ALPHA = 0.05
+"""The chance of any false alarm, in all the tests together."""
+POWER = 0.8
+"""How surely a difference must be found to be called detectable: the usual 80 % (Cohen 1988)."""
 LEAST = 20  # samples on each side: with 10 to be judged, no accuracy below 95 % is detectable
 BATCH = 64  # half real, half fake
 STEPS, QUICK_STEPS, LEAST_STEPS = 400, 150, 100
@@ -75,7 +81,7 @@ def _linear(shape: tuple[int, ...]) -> nn.Module:
 def _layers(width: int, depth: int) -> Callable[[tuple[int, ...]], nn.Module]:
     def build(shape: tuple[int, ...]) -> nn.Module:
         sizes = [_inputs(shape), *[width] * depth]
-        hidden = [part for a, b in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
+        hidden = [part for a, b in pairwise(sizes) for part in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
         return nn.Sequential(Coarse(), *hidden, nn.Linear(width, 1), nn.Flatten(0))
 
     return build
@@ -86,7 +92,7 @@ def _convolutions(shape: tuple[int, ...]) -> nn.Module:
     halvings = max(1, min(shape[1], shape[2]).bit_length() - 3)
     widths = [shape[0], *(min(16 * 2**i, 64) for i in range(halvings + 1))]
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(widths)):
         stride = 1 if i == 0 and max(shape[1:]) <= COARSE else 2
         layers += [nn.Conv2d(a, b, 3, stride=stride, padding=1), nn.LeakyReLU(0.2)]
     return nn.Sequential(
@@ -117,7 +123,7 @@ class Judgement:
     right: int
     n: int
     """Samples judged, both kinds together."""
-    accuracy: Estimate
+    accuracy: Interval
     """right / n, with the interval that is corrected for the number of tests."""
 
     @property
@@ -215,10 +221,23 @@ def two_sample(
                 network = judge.build(spec.shape)
             look = _train(network, judge, real_seen, other_seen, seed, key, steps, tick)
             right = int((look(real_new) > 0).sum()) + int((look(other_new) <= 0).sum())
-            out.append(Judgement(judge.name, right, 2 * n, share_interval(right, 2 * n, alpha / tests)))
+            out.append(Judgement(judge.name, right, 2 * n, binomial(right, 2 * n, 1 - alpha / tests)))
         return tuple(out)
 
     return TwoSample(judged("fake"), judged("control"), n, n, detectable(2 * n, alpha / tests), alpha, seed)
+
+
+def detectable(n: int, alpha: float, power: float = POWER) -> float:
+    """The smallest accuracy that n guesses show to be above one half in a share `power` of cases; 1 if none is.
+
+    Shown means that the lower end of the exact interval at level 1 - alpha is above one half.
+    """
+    right = np.arange(n + 1)
+    enough = right[special.bdtrc(right - 1, n, 0.5) <= alpha / 2]  # P(X >= right) of mere guesses
+    if not len(enough):
+        return 1.0
+    k = int(enough[0])
+    return float(special.betaincinv(k, n - k + 1, power))  # the p at which P(X >= k) is `power`
 
 
 def _check(real: np.ndarray, fake: np.ndarray, control: np.ndarray) -> int:
