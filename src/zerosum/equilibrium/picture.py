@@ -47,9 +47,10 @@ def draw(found: Equilibrium, path: Path) -> None:
         known = [(p.images_seen, gain) for p in found.regret if (gain := p.of(side)) is not None]
         x, gains = zip(*known, strict=True)
         reach = ([g.value - g.low for g in gains], [g.high - g.value for g in gains])
+        beside = ScaledTranslation((2 * i - 1) / 24, 0, figure.dpi_scale_trans)  # so that neither hides the other
         right.errorbar(
             x, [g.value for g in gains], yerr=reach, fmt="o-", color=COLOURS[i], capsize=3, markersize=5, linewidth=1.5,
-            label=f"{side} gains", transform=right.transData + ScaledTranslation((2 * i - 1) / 24, 0, figure.dpi_scale_trans),
+            label=f"{side} gains", transform=right.transData + beside,
         )  # fmt: skip
     logged = [(line.images_seen, line.gap) for line in found.logged if line.gap is not None]
     if logged:

@@ -122,7 +122,7 @@ def trend(values: Sequence[float]) -> Trend:
     Falling or rising by the test of Mann (1945) and Kendall; else swinging by the runs test about the median (Wald and
     Wolfowitz 1940): values that stay on one side longer than chance, and move by more than SWING.
     """
-    x = list(values)[len(values) // 2 :]
+    x = [float(v) for v in values[len(values) // 2 :]]
     n = len(x)
     if n < LEAST_POINTS:
         return "unknown"
