@@ -217,7 +217,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert record["verdict"]["sentence"] in shown
     assert json.loads((tmp_path / "a.json").read_text()) == record
     with Image.open(out / "equilibrium.png") as picture:
-        assert min(picture.size) > 300
+        width, height = picture.size
+        corner = np.asarray(picture.convert("RGB").crop((width * 6 // 10, height // 3, width, height * 9 // 10)))
+    for colour in ((0, 114, 178), (213, 94, 0)):
+        assert (np.abs(corner.astype(int) - colour).sum(axis=2) < 30).any(), "both gains are in view, below the legend"
     found = zerosum.equilibrium_of(out, n=100, quick=True)
     assert json.loads(json.dumps(found.to_json())) == record
 

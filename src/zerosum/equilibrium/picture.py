@@ -15,7 +15,6 @@ def draw(found: Equilibrium, path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
-    from matplotlib.transforms import ScaledTranslation
 
     figure = Figure(figsize=(9.6, 3.9), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -47,10 +46,10 @@ def draw(found: Equilibrium, path: Path) -> None:
         known = [(p.images_seen, gain) for p in found.regret if (gain := p.of(side)) is not None]
         x, gains = zip(*known, strict=True)
         reach = ([g.value - g.low for g in gains], [g.high - g.value for g in gains])
-        beside = ScaledTranslation((2 * i - 1) / 24, 0, figure.dpi_scale_trans)  # so that neither hides the other
+        beside = (2 * i - 1) * 0.004 * (max(x) - min(x) or 1)  # so that neither hides the other
         right.errorbar(
-            x, [g.value for g in gains], yerr=reach, fmt="o-", color=COLOURS[i], capsize=3, markersize=5, linewidth=1.5,
-            label=f"{side} gains", transform=right.transData + beside,
+            [seen + beside for seen in x], [g.value for g in gains], yerr=reach, fmt="o-", color=COLOURS[i], capsize=3, markersize=5, linewidth=1.5,
+            label=f"{side} gains",
         )  # fmt: skip
     logged = [(line.images_seen, line.gap) for line in found.logged if line.gap is not None]
     if logged:
