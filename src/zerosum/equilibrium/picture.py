@@ -48,8 +48,8 @@ def draw(found: Equilibrium, path: Path) -> None:
         reach = ([g.value - g.low for g in gains], [g.high - g.value for g in gains])
         beside = (2 * i - 1) * 0.004 * (max(x) - min(x) or 1)  # so that neither hides the other
         right.errorbar(
-            [seen + beside for seen in x], [g.value for g in gains], yerr=reach, fmt="o-", color=COLOURS[i], capsize=3, markersize=5, linewidth=1.5,
-            label=f"{side} gains",
+            [seen + beside for seen in x], [g.value for g in gains], yerr=reach, fmt="o-", color=COLOURS[i],
+            capsize=3, markersize=5, linewidth=1.5, label=f"{side} gains",
         )  # fmt: skip
     logged = [(line.images_seen, line.gap) for line in found.logged if line.gap is not None]
     if logged:
