@@ -180,6 +180,15 @@ class Model:
         label = None if label is None else label.expand(len(z)).contiguous()
         return self._samples(z, label, {"seed": seed, "stops": stops}, columns=len(z))
 
+    def values(self, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> np.ndarray:
+        """G(z) for latents (N, latent) as data: uint8 (N, C, H, W), or points float32 (N, d)."""
+        parts: list[np.ndarray] = []
+        for x in chunks(self.generator, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
+            parts.append(to_uint8(x) if self.spec.is_image else x.float().numpy())
+            if progress:
+                progress(min(len(parts) * CHUNK, len(z)))
+        return np.concatenate(parts)
+
     def _samples(
         self,
         z: Tensor,
@@ -188,12 +197,7 @@ class Model:
         columns: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Samples:
-        parts: list[np.ndarray] = []
-        for x in chunks(self.generator, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
-            parts.append(to_uint8(x) if self.spec.is_image else x.float().numpy())
-            if progress:
-                progress(min(len(parts) * CHUNK, len(z)))
-        images = np.concatenate(parts)
+        images = self.values(z, label, progress)
         protocol = {"images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", **extra}
         return Samples(images, None if label is None else label.numpy(), protocol, columns)
 

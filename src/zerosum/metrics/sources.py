@@ -95,10 +95,8 @@ def draw(
             raise UserError("this run is conditional, and the real images have no labels to take the shares from")
         order = randomness.order(seed, "evaluate/labels", 0, n, len(labels))
         kind = torch.from_numpy(labels[order].astype(np.int64))
-    x = sample.generate(
-        model.generator, model.latents(n, seed), kind, None if told is None else lambda done: told(done, n)
-    )
-    values = sample.to_uint8(x) if model.spec.is_image else x.float().numpy()
+    progress = None if told is None else lambda done: told(done, n)
+    values = model.values(model.latents(n, seed), kind, progress)
     return values, None if kind is None else kind.numpy()
 
 
