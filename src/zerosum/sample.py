@@ -6,6 +6,7 @@ whatever is asked for beside it (the same machine and thread count taken for gra
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import sys
@@ -229,6 +230,12 @@ def load(path: str | Path, which: str = "last") -> Model:
     snapshot.fit(generator, weights, saved.path)
     generator.float().eval().requires_grad_(False)
     return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen)
+
+
+def seal(recipe: dict[str, Any]) -> str:
+    """SHA-256 of what `recipe.json` says of run and data: a run that goes on must be the one that began."""
+    said = {name: recipe[name] for name in ("run", "data")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def read_recipe(path: Path) -> dict[str, Any]:

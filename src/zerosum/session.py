@@ -77,7 +77,13 @@ def resume(
     only its old end made (a grid and a "final" probe, where none was due) goes; that end's checkpoint may stay.
     UserError if no checkpoint is whole. Under torchrun every process reads `recipe.json`, the writer the rest.
     """
-    run = runs.from_json(sample.read_recipe(out)["run"])
+    recipe = sample.read_recipe(out)
+    if "seal" in recipe and recipe["seal"] != sample.seal(recipe):
+        raise UserError(
+            f"--resume {out}: {RECIPE} was changed since zerosum wrote it, so the run would go on as another one; put "
+            "back the original, or train anew"
+        )
+    run = runs.from_json(recipe["run"])
     done = max(checkpoint.numbers(out), default=0)
     if images is not None and images < done:
         raise UserError(f"--images {images}: {out} has seen {done:,} already; give more to make it longer")
@@ -192,6 +198,7 @@ def _write_recipe(training: Training, fresh: bool) -> None:
             )
             record = known
     content = {"format": FORMAT, "run": runs.to_json(training.run), "data": record}
+    content["seal"] = sample.seal(content)
     atomic.write_file(out / RECIPE, json.dumps(content, indent=1).encode())
     atomic.write_file(out / ENVIRONMENT, json.dumps(environment(training.device), indent=1).encode())
     if not (out / REAL).exists():

@@ -194,31 +194,30 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint. All ranks must call it."""
-        state = self.state()
-        if distributed.is_writer():
-            if self.log:
-                self.log.sync()
-            checkpoint.save(self.out, self.seen, *state)
-            checkpoint.prune(self.out)
-            write_status(self.out, "running", self.seen, self.seconds)
+        distributed.by_writer(partial(self._write, *self.state()))  # a full disk ends all of them
+
+    def _write(self, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> None:
+        if self.log:
+            self.log.sync()
+        checkpoint.save(self.out, self.seen, tensors, values)
+        checkpoint.prune(self.out)
+        write_status(self.out, "running", self.seen, self.seconds)
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Become what the checkpoint says, to the last bit."""
         snapshot.put(saved, self.players.networks, self.ema, self.optimisers)
         values = saved.state
-        self.seen, self.seconds = saved.images_seen, values["seconds"]
-        self.restored_at = saved.images_seen
+        self.seen = self.restored_at = saved.images_seen
         self.turns.load_state(values["turns"])
         self.watch = Watch(**values["watch"])
         self.advisor = Advisor(self.run.images, values.get("probes", []))
-        self.lr_scale, self.rolled_back = values["lr_scale"], values["rolled_back"]
+        self.seconds, self.lr_scale, self.rolled_back = values["seconds"], values["lr_scale"], values["rolled_back"]
 
     def go_back(self, accept: Callable[[dict[str, Any]], bool] = lambda state: True) -> bool:
         """Become the newest whole checkpoint whose state `accept` likes, and forget what came after it.
 
         False if there is none. All ranks must call it; the writer alone reads and writes.
         """
-
         warn = partial(self.view.message, level="warning")
         saved = distributed.by_writer(lambda: checkpoint.newest(self.out, warn, accept))
         if saved is None:
