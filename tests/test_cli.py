@@ -103,7 +103,7 @@ def command_tree() -> str:
             parsing.parse(kind, ["--help"], prog=name, description="")
         entries = [m[1] for m in re.finditer(r"^[│ ] (\S.*?)(?:  .*)?$", text.getvalue(), re.MULTILINE)]
         entries = [entry.removesuffix("│").strip() for entry in entries]
-        words = [entry for entry in entries if re.fullmatch(r"[\[{]?[A-Za-z,]+[\]}]?", entry)]
+        words = [entry for entry in entries if re.fullmatch(r"[\[{]?[A-Za-z,|]+[\]}]?", entry)]
         options = [entry for entry in entries if re.match(r"--?[a-z]", entry) and "--help" not in entry]
         lines += [" ".join([name, *words]), *(f"  {option}" for option in options)]
     return "\n".join(lines) + "\n"

@@ -25,7 +25,7 @@ class Compare(Command):
         "zerosum compare runs/a runs/b runs/c --out beside.png",
     )
 
-    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN RUN ...")]
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN")]
     """The runs' folders."""
     out: Path = Path("comparison.png")
     """The picture."""
