@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import comb
 
 import pytest
 
-from zerosum.metrics.intervals import Interval
+from zerosum.metrics.intervals import Interval, fewer
 from zerosum.metrics.measurement import Measurement, Protocol
 from zerosum.metrics.verdict import Share, verdict
 
@@ -95,3 +96,11 @@ def test_copies_are_named_unless_blur_explains_them() -> None:
     assert kinds(copies, ("detail", measured("fine detail", -2.0, 0.0, "higher")), p_values={"copies": 1e-9}) == [
         "blur"
     ]
+
+
+def test_fewer_is_the_hypergeometric_tail() -> None:
+    def ways(k: int) -> float:
+        return comb(10, k) * comb(20, 7 - k) / comb(30, 7)
+
+    assert fewer(2, 10, 5, 20) == pytest.approx(ways(0) + ways(1) + ways(2))
+    assert fewer(10, 10, 20, 20) == pytest.approx(1)
