@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zerosum import atomic
 from zerosum.equilibrium.measure import Equilibrium
 from zerosum.metrics.curves import COLOURS
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def draw(found: Equilibrium, path: Path) -> None:
     """Write the picture as a PNG. UserError if the disk refuses."""
+    out = io.BytesIO()
+    plot(found).savefig(out, format="png", metadata={"Software": None})
+    atomic.write_file(path, out.getvalue())
+
+
+def plot(found: Equilibrium) -> Figure:
+    """The two charts side by side: judges, and gains over the run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, MaxNLocator, PercentFormatter
@@ -66,6 +77,4 @@ def draw(found: Equilibrium, path: Path) -> None:
     right.xaxis.set_major_formatter(EngFormatter(sep=""))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    out = io.BytesIO()
-    figure.savefig(out, format="png", metadata={"Software": None})
-    atomic.write_file(path, out.getvalue())
+    return figure
