@@ -3,3 +3,11 @@
 
 class UserError(Exception):
     """Bad input. The message names the argument, the value and the remedy; the command exits with status 2."""
+
+
+class SizeError(UserError):
+    """An image size that a network does not take; `nearest` (height, width) is the nearest that it does."""
+
+    def __init__(self, message: str, nearest: tuple[int, int]) -> None:
+        super().__init__(message)
+        self.nearest = nearest

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from zerosum.errors import UserError
+from zerosum.errors import SizeError, UserError
 from zerosum.networks import coupled, stateful, track
 from zerosum.networks.blocks import BatchNorm, Projection, base_size, one_hot, stages_for
 from zerosum.networks.init import leaky_gain, scaled_
@@ -42,7 +42,7 @@ def test_the_error_names_the_nearest_sizes_and_both_remedies() -> None:
     with pytest.raises(UserError) as caught:
         stages_for((3, 92, 112))
     assert str(caught.value) == (
-        "data.size=92x112: the network halves the image 4 times, so height and width must be "
+        "--size 92 112: the network halves the image 4 times, so height and width must be "
         "multiples of 16; the nearest are 96x112 and 80x112; give --size 96 112 or --algorithm.networks.stages 2"
     )
 
@@ -53,14 +53,15 @@ def test_every_size_is_taken_or_its_advice_is_good(stages: int | None) -> None:
         for width in range(4, 80, 5):
             try:
                 k = stages_for((1, height, width), stages)
-            except UserError as error:
-                words = str(error).split("--")
-                _, up_height, up_width = words[1].split()[:3]
+            except SizeError as error:
+                words = str(error).split("give --", 1)[1].split("--")
+                _, up_height, up_width = words[0].split()[:3]
                 assert int(up_height) >= height
                 assert int(up_width) >= width
                 stages_for((1, int(up_height), int(up_width)), stages)  # must not raise
-                if len(words) > 2:
-                    stages_for((1, height, width), int(words[2].split()[1]))
+                if len(words) > 1:
+                    stages_for((1, height, width), int(words[1].split()[1]))
+                stages_for((1, *error.nearest), stages)
                 near = str(error).split("the nearest ")[1].split(";")[0].split()
                 if near[0] == "are":
                     down_height, down_width = map(int, near[3].split("x"))
@@ -82,8 +83,8 @@ def test_growing_to_the_nearest_size_can_add_a_stage() -> None:
     ("shape", "stages", "words"),
     [
         ((2,), None, "has shape"),
-        ((1, 3, 9), None, "data.size=3x9: the smallest image is 4x4; give --size 4 9"),
-        ((1, 8, 8), 0, "networks.stages=0"),
+        ((1, 3, 9), None, "--size 3 9: the smallest image is 4x4; give --size 4 10, or --algorithm gan"),
+        ((1, 8, 8), 0, "--algorithm.networks.stages 0"),
         ((1, 5, 7), None, "halves the image once.*the nearest are 6x8 and 4x6; give --size 6 8$"),
         ((1, 28, 28), 5, "the nearest is 32x32; give --size 32 32 or --algorithm.networks.stages 2"),
     ],

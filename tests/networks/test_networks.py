@@ -271,20 +271,20 @@ def test_default_sizes_and_scales(net: Networks, millions: tuple[float, float]) 
 @pytest.mark.parametrize("net", [SNDCGAN(width=4), ResNet(width=4), R3(width=8), DCGAN(width=4)])
 def test_sizes_that_do_not_fit_are_refused_by_both_players(net: Networks) -> None:
     for build_player in (net.generator, net.critic):
-        with pytest.raises(UserError, match=r"data.size=92x112"):
+        with pytest.raises(UserError, match=r"--size 92 112"):
             build_player(Spec((3, 92, 112)))
         with pytest.raises(UserError, match="MLP"):
             build_player(Spec((2,)))
 
 
 def test_values_that_make_no_network_are_refused() -> None:
-    with pytest.raises(UserError, match=r"networks.width=0"):
+    with pytest.raises(UserError, match=r"--algorithm.networks.width 0"):
         MLP(width=0)
-    with pytest.raises(UserError, match=r"networks.latent=-1"):
+    with pytest.raises(UserError, match=r"--algorithm.networks.latent -1"):
         DCGAN(latent=-1)
-    with pytest.raises(UserError, match=r"networks.group_width=16: must divide networks.width x"):
+    with pytest.raises(UserError, match=r"networks.group-width 16: must divide width x"):
         R3(width=12)
-    with pytest.raises(UserError, match=r"networks.widest=16: must be at least networks.width=32"):
+    with pytest.raises(UserError, match=r"networks.widest 16: must be at least --algorithm.networks.width 32"):
         R3(widest=16)
 
 

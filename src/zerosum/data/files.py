@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from zerosum.data import labels, pack, picture
+from zerosum.data import sizes as taken
 from zerosum.data.listing import Item, Listing, printable
 from zerosum.data.pack import Block, Progress
 from zerosum.data.picture import Broken, Picture
@@ -25,7 +26,7 @@ from zerosum.errors import UserError
 
 SURVEYED = 1024  # images looked at to settle size and channels
 AGREE = 0.9  # share of images that must have the commonest size for it to be taken
-STEP = 16  # a size that no image has anyway is a multiple of this, which most networks take
+STEP = 16  # a size that no image has anyway is a multiple of this, and one that networks take (`sizes`)
 ALPHA_SHARE, COLOUR_SHARE = 0.5, 0.05  # of images that must use alpha, or colour, for the set to have them
 THREADS = min(os.cpu_count() or 1, 16)
 
@@ -198,7 +199,7 @@ def choose_size(sizes: Counter[tuple[int, int]], longest: int) -> tuple[tuple[in
     """One (height, width) for images of these sizes, and what to say about it.
 
     The commonest if nine tenths agree; else the median area at the median aspect ratio. At most `longest` on the
-    long side.
+    long side. A size that no image has is one that networks take.
     """
     common = min(sizes, key=lambda size: (-sizes[size], size))
     agreed = sizes[common] >= AGREE * sum(sizes.values())
@@ -209,6 +210,7 @@ def choose_size(sizes: Counter[tuple[int, int]], longest: int) -> tuple[tuple[in
     height, width = math.sqrt(area / aspect), math.sqrt(area * aspect)
     scale = min(1.0, longest / max(height, width))
     size = (_multiple(height * scale, longest), _multiple(width * scale, longest))
+    size = taken.smaller(*size) or size
     why = f"all images are {common[0]} x {common[1]}" if len(sizes) == 1 else "the images differ in size"
     return size, (f"size {size[0]} x {size[1]} (H x W) was chosen: {why}; say another with --size H W",)
 

@@ -18,14 +18,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrize
 
+from zerosum.data import sizes
 from zerosum.data.spec import Spec
-from zerosum.errors import UserError
+from zerosum.errors import SizeError, UserError
 from zerosum.networks.init import scaled_
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-
-SMALLEST = 4  # pixels: below, there is nothing left to halve
 
 
 class Networks(ABC):
@@ -50,59 +49,42 @@ class Networks(ABC):
 
 
 def stages_for(shape: tuple[int, ...], stages: int | None = None) -> int:
-    """How many times a network halves an image of `shape` (C, H, W): the largest k with min(H, W) / 2^k >= 4.
+    """How many times a network halves an image of `shape` (C, H, W), by the rule of `data.sizes`.
 
-    At least 1, so that 4x4 works too; `stages` overrides the rule. Height and width need not be equal, but
-    2^k must divide both. Raises UserError that names the nearest sizes that work.
+    `stages` overrides the number. Raises SizeError that names the nearest sizes that work.
     """
     if len(shape) != 3:
         raise UserError(f"data: these networks make images, but the data has shape {shape}; use MLP")
     height, width = shape[1:]
-    if min(height, width) < SMALLEST:
-        raise UserError(
-            f"data.size={height}x{width}: the smallest image is {SMALLEST}x{SMALLEST}; "
-            f"give --size {max(height, SMALLEST)} {max(width, SMALLEST)} or use MLP"
-        )
     if stages is not None and stages < 1:
-        raise UserError(f"networks.stages={stages}: a network halves the image at least once; give 1 or more")
-    k = _stages(height, width, stages)
-    step = 2**k
-    if height % step == 0 and width % step == 0:
+        raise UserError(
+            f"--algorithm.networks.stages {stages}: a network halves the image at least once; give 1 or more"
+        )
+    k = sizes.halvings(height, width, stages)
+    if sizes.takes(height, width, stages):
         return k
 
-    up = _round(height, width, stages, upwards=True)
-    down = _round(height, width, stages, upwards=False)
-    near = f"{up[0]}x{up[1]}"
-    if min(down) >= SMALLEST:
-        near += f" and {down[0]}x{down[1]}"
+    up, down = sizes.larger(height, width, stages), sizes.smaller(height, width, stages)
+    given, above = f"--size {height} {width}", f"--size {up[0]} {up[1]}"
+    if min(height, width) < sizes.SMALLEST:
+        smallest = f"{sizes.SMALLEST}x{sizes.SMALLEST}"
+        raise SizeError(
+            f"{given}: the smallest image is {smallest}; give {above}, or --algorithm gan, which takes any size", up
+        )
+    near = f"{up[0]}x{up[1]}" + (f" and {down[0]}x{down[1]}" if down else "")
     fits = _trailing_zeros(math.gcd(height, width))
-    remedy = f"give --size {up[0]} {up[1]}" + (f" or --algorithm.networks.stages {fits}" if fits else "")
+    remedy = f"give {above}" + (f" or --algorithm.networks.stages {fits}" if fits else "")
     times = "once" if k == 1 else f"{k} times"
-    verb = "are" if " and " in near else "is"
-    raise UserError(
-        f"data.size={height}x{width}: the network halves the image {times}, so height and width must be "
-        f"multiples of {step}; the nearest {verb} {near}; {remedy}"
+    raise SizeError(
+        f"{given}: the network halves the image {times}, so height and width must be multiples of {2**k}; the nearest "
+        f"{'are' if down else 'is'} {near}; {remedy}",
+        down or up,
     )
 
 
 def base_size(shape: tuple[int, ...], stages: int) -> tuple[int, int]:
     """Height and width of an image of `shape` (C, H, W) after `stages` halvings."""
     return shape[1] >> stages, shape[2] >> stages
-
-
-def _stages(height: int, width: int, stages: int | None) -> int:
-    return stages or max((min(height, width) // SMALLEST).bit_length() - 1, 1)
-
-
-def _round(height: int, width: int, stages: int | None, upwards: bool) -> tuple[int, int]:
-    """The nearest valid size on one side. Rounding can change the number of stages, so until it settles."""
-    while min(height, width) > 0:
-        step = 2 ** _stages(height, width, stages)
-        if height % step == 0 and width % step == 0:
-            break
-        shift = step - 1 if upwards else 0
-        height, width = (height + shift) // step * step, (width + shift) // step * step
-    return height, width
 
 
 def _trailing_zeros(n: int) -> int:
@@ -113,7 +95,7 @@ def at_least_one(**values: int) -> None:
     """Refuse counts below 1 by the name of their field."""
     for name, value in values.items():
         if value < 1:
-            raise UserError(f"networks.{name}={value}: must be at least 1")
+            raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value}: must be at least 1")
 
 
 # ---- spectral normalisation ------------------------------------------------------------------------------

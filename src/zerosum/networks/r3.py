@@ -58,12 +58,14 @@ class R3(Networks):
         at_least_one(latent=self.latent, width=self.width, blocks=self.blocks, expansion=self.expansion)
         at_least_one(group_width=self.group_width)
         if self.widest < self.width:
-            raise UserError(f"networks.widest={self.widest}: must be at least networks.width={self.width}")
+            raise UserError(
+                f"--algorithm.networks.widest {self.widest}: must be at least --algorithm.networks.width {self.width}"
+            )
         for name, inside in (("width", self.width), ("widest", self.widest)):
             if inside * self.expansion % self.group_width:
                 raise UserError(
-                    f"networks.group_width={self.group_width}: must divide "
-                    f"networks.{name} x networks.expansion = {inside * self.expansion}"
+                    f"--algorithm.networks.group-width {self.group_width}: must divide "
+                    f"{name} x expansion = {inside * self.expansion}"
                 )
 
     def generator(self, spec: Spec) -> nn.Module:

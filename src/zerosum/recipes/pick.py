@@ -16,6 +16,7 @@ from zerosum import data as sources
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import choose_device, resolve_precision
+from zerosum.errors import SizeError
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.run import Run, check
@@ -54,37 +55,48 @@ def pick(
 
     `adjust` puts settings of the caller's own into the run that was picked, before it is timed.
     """
-    reasons: list[str] = []
-    on_cpu = choose_device(device).type == "cpu"
+    given = dataset
     if dataset is None:
-        if data.size is None and on_cpu:
+        if data.size is None and choose_device(device).type == "cpu":
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         dataset = sources.open(data, progress)
-    if isinstance(dataset, ArrayDataset):
-        reasons += [*dataset.notes, *_skipped(dataset.skipped)]
-    spec = dataset.spec
-    if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
-        run = replace(image_recipes.digits(), data=data)
-        reasons.append("the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick")
-    elif not spec.is_image:
-        run = from_settings(algorithm or "r3gan", data, toy=True)
-        reasons.append(
-            f"{type(run.algorithm).__name__} with small feed-forward networks: the data are points in {spec.shape[0]}-D"
-        )
-    else:
-        run, why = _for_images(data, spec, len(dataset), algorithm, on_cpu)
-        reasons += why
+    run, why = _recipe(data, dataset, algorithm)
+    if given is None and data.size is None and dataset.spec.is_image:
+        found, size = dataset.spec.shape[1:], _taken(adjust(run), dataset.spec)
+        if size != found:
+            data = replace(data, size=size)
+            dataset = sources.open(data, progress)
+            run, why = _recipe(data, dataset, algorithm)
+            why = [
+                f"size {_by(size)} for {_by(found)}: the nearest that the networks take; --size H W sets another",
+                *why,
+            ]
+    read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset) else []
+    reasons = [*read, *why]
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
     run = adjust(_with_length(adjust(run), dataset, images, minutes, device, reasons))
     return Choice(run, dataset, reasons)
 
 
-def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None, on_cpu: bool) -> tuple[Run, list[str]]:
+def _recipe(data: Data, dataset: Dataset, algorithm: str | None) -> tuple[Run, list[str]]:
+    """The recipe for these data, and why."""
+    spec = dataset.spec
+    if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
+        run = replace(image_recipes.digits(), data=data)
+        return run, ["the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick"]
+    if spec.is_image:
+        return _for_images(data, spec, len(dataset), algorithm)
+    run = from_settings(algorithm or "r3gan", data, toy=True)
+    kind = type(run.algorithm).__name__
+    return run, [f"{kind} with small feed-forward networks: the data are points in {spec.shape[0]}-D"]
+
+
+def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tuple[Run, list[str]]:
     channels, height, width = spec.shape
     kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[channels]
-    reasons = [f"{count:,} {kind} images of {height}x{width} (height x width)"]
+    reasons = [f"{count:,} {kind} images of {_by((height, width))} (height x width)"]
     if algorithm is None:
-        run = replace(image_recipes.quick(data), data=data)
+        run = image_recipes.quick(data)
         reasons.append(
             "R3GAN's loss with plain convolutional networks: the steadiest at a few minutes on small machines; "
             "--algorithm chooses another"
@@ -97,6 +109,19 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None, on_cp
     if count < run.batch_size:
         reasons.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
     return run, reasons
+
+
+def _taken(run: Run, spec: Spec) -> tuple[int, int]:
+    """The height and width nearest to the data's that the run's networks take."""
+    try:
+        run.algorithm.players(spec)
+    except SizeError as error:
+        return error.nearest
+    return spec.shape[1], spec.shape[2]
+
+
+def _by(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
 
 
 def _with_length(
