@@ -672,6 +672,21 @@ def test_data_check(zerosum: Callable[..., Result], tmp_path: Path) -> None:
     assert json.loads(zerosum("data", "check", "ring", "--limit", "100", "--json").out)["kind"] == "points"
 
 
+def test_data_check_reports_on_data_that_no_run_takes(zerosum: Callable[..., Result], tmp_path: Path) -> None:
+    """The report comes first; what does not fit is a line of it, and the status."""
+    values = np.random.default_rng(0).integers(0, 256, (40, 17, 23), dtype=np.uint8)
+    values[10:] = values[10]
+    np.save(tmp_path / "odd.npy", values)
+    result = zerosum("data", "check", tmp_path / "odd.npy", "--size", "17", "23")
+    assert result.status == 1
+    for says in ("40 images", "17 x 23", "29 exact", "image 17 and 22 more\n", "cannot be: --size 17 23: the network"):
+        assert says in result.out
+    assert max(map(len, result.out.splitlines()[:-1])) < 120
+    result = zerosum("data", "check", tmp_path / "odd.npy", "--size", "17", "23", "--json")
+    assert "20x24 and 16x20" in json.loads(result.out)["run"]["misfit"]
+    assert zerosum("data", "check", tmp_path / "none.npy").status == 2
+
+
 # --- verify ------------------------------------------------------------------------------------------------
 
 

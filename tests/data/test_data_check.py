@@ -13,6 +13,7 @@ from PIL import Image
 
 from zerosum.data import Data, check, duplicates, picture
 from zerosum.data import open as open_data
+from zerosum.data.report import EXAMPLES as NAMED
 from zerosum.errors import UserError
 
 
@@ -44,7 +45,7 @@ def test_a_report_on_a_mixed_folder(tmp_path: Path) -> None:
         assert sum(report.modes.values()) == 8
         assert report.classes == {"a": 6, "b": 2}
         assert report.exact_duplicates == 1
-        assert report.exact_examples == (("a/2 copy.png", "a/2.png"),)
+        assert report.exact_examples == ((("a/2 copy.png", "a/2.png"), 2),)
         assert report.near_duplicates == 2
         assert {later for _, later in report.near_examples} <= {"a/2 again.jpg", "a/2 small.png", "a/2 copy.png"}
         assert report.shape == open_data(data).spec.shape
@@ -63,7 +64,7 @@ def test_arrays_and_names_are_checked_too(tmp_path: Path) -> None:
     assert report.sizes == {"8 x 8": 20}
     assert report.shape == (1, 16, 16)
     assert report.memory_bytes == 20 * 256
-    assert report.exact_examples == (("image 3", "image 7"),)
+    assert report.exact_examples == ((("image 3", "image 7"), 2),)
     assert report.classes == {"0": 5, "1": 5, "2": 5, "3": 5}
     digits = check(Data(source="digits"))
     assert digits.count == 1438
@@ -72,6 +73,15 @@ def test_arrays_and_names_are_checked_too(tmp_path: Path) -> None:
     assert points.kind == "points"
     assert points.shape == (2,)
     json.dumps(points.to_dict())
+
+
+def test_a_large_group_of_equal_images_is_named_by_its_first(tmp_path: Path) -> None:
+    np.save(tmp_path / "same.npy", np.repeat(noise(2, 8, 8), [200, 1], axis=0))
+    report = check(Data(source=str(tmp_path / "same.npy")))
+    assert report.exact_duplicates == 199
+    ((names, count),) = report.exact_examples
+    assert count == 200
+    assert names == tuple(f"image {i}" for i in range(NAMED))
 
 
 def test_what_looks_wrong_is_noted(tmp_path: Path) -> None:

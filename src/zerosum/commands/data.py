@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import tyro
 
 from zerosum.commands.base import Command, DataOptions
+from zerosum.errors import UserError
 
 if TYPE_CHECKING:
     from zerosum.data import Report
@@ -23,7 +24,7 @@ class DataCommand(Command):
     """Look at data before training on them.
 
     check: counts, sizes, channels, unreadable files, duplicates, classes, and the memory and the time that a
-    run takes here.
+    run takes here. Status 1 if a run cannot be.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -43,15 +44,20 @@ class DataCommand(Command):
         from zerosum import data as data_sets
         from zerosum.view import progress_bar
 
-        with progress_bar(f"checking {self.data.source}") as tick:
-            report = data_sets.check(self.data.plain(), tick)
-        choice = api.pick(self.data.plain())
+        data, reasons, misfit = self.data.plain(), [], ""
+        try:
+            choice = api.pick(data)
+            data, reasons = choice.run.data, choice.reasons
+        except UserError as error:  # data that cannot be read at all are an error of the check too, below
+            misfit = str(error)
+        with progress_bar(f"checking {data.source}") as tick:
+            report = data_sets.check(data, tick)
         if self.json:
-            run = {"shape": list(choice.dataset.spec.shape), "reasons": choice.reasons}
+            run = {"misfit": misfit} if misfit else {"shape": list(report.shape), "reasons": reasons}
             print(json.dumps(_plain(report.to_dict() | {"run": run}), indent=1))
         else:
-            print("\n".join(_lines(report, choice.reasons)))
-        return 0
+            print("\n".join(_lines(report, [f"cannot be: {misfit}"] if misfit else reasons)))
+        return 1 if misfit else 0
 
 
 def _plain(value: Any) -> Any:
@@ -88,7 +94,7 @@ def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
     if report.kind == "images":
         text = f"{report.exact_duplicates:,} exact, {report.near_duplicates:,} more that look alike"
         yield line("duplicates", text)
-        same = [" = ".join(group) for group in report.exact_examples]
+        same = [_equal(names, count) for names, count in report.exact_examples]
         alike = [f"{a} ~ {b}" for a, b in report.near_examples]
         yield from (line("", text) for text in [*same, *alike][:SHOWN])
         yield from _more(len(same) + len(alike))
@@ -101,6 +107,11 @@ def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
 def _more(count: int) -> Iterator[str]:
     if count > SHOWN:
         yield f"{'':<11}  ... and {count - SHOWN:,} more (all that are known: --json)"
+
+
+def _equal(names: Sequence[str], count: int) -> str:
+    shown = names[:SHOWN]
+    return " = ".join(shown) + (f" and {count - len(shown):,} more" if count > len(shown) else "")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

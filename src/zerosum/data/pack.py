@@ -114,9 +114,10 @@ def _tell(blocks: Iterable[Block], plan: Plan, progress: Progress | None) -> Ite
 def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
     if usable < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
+        why += f"; and {len(skipped) - 3:,} more" if len(skipped) > 3 else ""
         raise UserError(
             f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
-            f"least 2{f' ({why})' if why else ''}; see `zerosum data check`"
+            f"least 2{f' ({why})' if why else ''}"
         )
 
 

@@ -18,7 +18,7 @@ from zerosum.data.split import held_out_count
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
-EXAMPLES = 20  # of duplicates that are named
+EXAMPLES = 20  # of groups of duplicates, and of the members of each, that are named
 DARK = 64  # a set whose brightest value is below this was probably not meant for 0 .. 255
 RARE = 0.1  # a class with less than this share of the largest is worth a note
 
@@ -46,7 +46,7 @@ class Report:
     bits: dict[str, int] = field(default_factory=dict)  # per channel
     channels_used: dict[str, int] = field(default_factory=dict)  # grey, colour, alpha
     exact_duplicates: int = 0  # images that equal an earlier one in every pixel
-    exact_examples: tuple[tuple[str, ...], ...] = ()
+    exact_examples: tuple[tuple[tuple[str, ...], int], ...] = ()  # of each group: the first names, how many in all
     near_duplicates: int = 0  # further images that look like an earlier one
     near_examples: tuple[tuple[str, str], ...] = ()
 
@@ -202,7 +202,7 @@ def _report(
         highest=highest,
         classes=classes,
         exact_duplicates=len(repeats),
-        exact_examples=tuple(tuple(names[i] for i in group) for group in groups[:EXAMPLES]),
+        exact_examples=tuple((tuple(names[i] for i in group[:EXAMPLES]), len(group)) for group in groups[:EXAMPLES]),
         near_duplicates=len(near),
         near_examples=tuple((names[a], names[b]) for a, b in near[:EXAMPLES]),
         shape=shape,
@@ -223,7 +223,8 @@ def _warnings(highest: int, classes: dict[str, int], formats: int) -> tuple[str,
         rare = [name for name, n in classes.items() if n < RARE * largest]
         if rare:
             listed = ", ".join(f"{name} ({classes[name]})" for name in rare[:5])
-            notes.append(f"{len(rare)} classes have less than a tenth of the largest ({largest}): {listed}")
+            have = "class has" if len(rare) == 1 else "classes have"
+            notes.append(f"{len(rare)} {have} less than a tenth of the largest ({largest}): {listed}")
     return tuple(notes)
 
 

@@ -61,16 +61,16 @@ def pick(
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         dataset = sources.open(data, progress)
     run, why = _recipe(data, dataset, algorithm)
-    if given is None and data.size is None and dataset.spec.is_image:
-        found, size = dataset.spec.shape[1:], _taken(adjust(run), dataset.spec)
-        if size != found:
-            data = replace(data, size=size)
-            dataset = sources.open(data, progress)
-            run, why = _recipe(data, dataset, algorithm)
-            why = [
-                f"size {_by(size)} for {_by(found)}: the nearest that the networks take; --size H W sets another",
-                *why,
-            ]
+    try:
+        adjust(run).algorithm.players(dataset.spec)
+    except SizeError as misfit:
+        if given is not None or data.size is not None:
+            raise
+        found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
+        dataset = sources.open(data, progress)
+        run, why = _recipe(data, dataset, algorithm)
+        size = f"size {_by(misfit.nearest)} for {_by(found)}"
+        why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
     read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset) else []
     reasons = [*read, *why]
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
@@ -109,15 +109,6 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     if count < run.batch_size:
         reasons.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
     return run, reasons
-
-
-def _taken(run: Run, spec: Spec) -> tuple[int, int]:
-    """The height and width nearest to the data's that the run's networks take."""
-    try:
-        run.algorithm.players(spec)
-    except SizeError as error:
-        return error.nearest
-    return spec.shape[1], spec.shape[2]
 
 
 def _by(size: tuple[int, ...]) -> str:
