@@ -12,7 +12,7 @@ import pytest
 from drawn import encoded, folder_of, noise, pngs, smooth, zip_of
 from PIL import Image
 
-from zerosum.data import ArrayDataset, Data, listing
+from zerosum.data import ArrayDataset, Data, check, listing
 from zerosum.data import open as open_data
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
@@ -243,7 +243,28 @@ def test_unsafe_names_in_a_zip_write_nothing(tmp_path: Path) -> None:
     found = opened(zip_of(inside / "x.zip", files))
     assert len(found) == 2
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["in", "x.zip"]
-    assert set(listing.zip_file(inside / "x.zip").others) == {name for name in files if name.startswith("../")}
+    outside = [name for name in files if name.startswith("../")]
+    for memory in (1024, 0, 0):  # read, packed, found packed: they are named each time
+        assert [name for name, _ in opened(inside / "x.zip", memory_megabytes=memory).skipped] == outside
+    assert [name for name, _ in check(Data(source=str(inside / "x.zip"))).unreadable] == outside
+    with pytest.raises(UserError, match=r"1 of 4 images.*\.\./out000\.png: by its path it lies outside"):
+        opened(zip_of(inside / "y.zip", {name: files[name] for name in [*outside, "001.png"]} | {"/a.png": b""}))
+    with pytest.raises(UserError, match=r"no images found.*2 are refused: \.\./out000\.png: by"):
+        opened(zip_of(inside / "z.zip", {name: files[name] for name in outside}))
+
+
+def test_names_cannot_command_a_terminal(tmp_path: Path) -> None:
+    assert listing.printable("\x1b[2Jevil\nfake\u202egnp.png") == "?[2Jevil?fake?gnp.png"
+    assert listing.printable("Köln \u5199\u771f.png") == "Köln \u5199\u771f.png"
+    files = {f"{folder}/{name}": raw for folder in ("\x1b[2Ja", "b") for name, raw in pngs(2).items()}
+    found = opened(zip_of(tmp_path / "x.zip", files | {"b/\x1b[2J.png": b"broken"}))
+    assert found.class_names == ("?[2Ja", "b")
+    assert [name for name, _ in found.skipped] == ["b/?[2J.png"]
+    folder_of(tmp_path / "x", pngs(2))
+    (tmp_path / "t.csv").write_text("file,label\n\x1b[2J.png,a\n")
+    with pytest.raises(UserError) as caught:
+        opened(tmp_path / "x", labels=str(tmp_path / "t.csv"))
+    assert str(caught.value).isprintable()
 
 
 def test_a_zip_bomb_and_a_locked_member_are_broken_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

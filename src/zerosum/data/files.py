@@ -51,15 +51,18 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
         def notes() -> tuple[str, ...]:
             return (*labelled.notes, *chosen, *_conversions(seen, shape, data))
 
-        plan = pack.Plan(listing.where, len(listing.items), shape, numbers, labelled.class_names, notes)
+        plan = pack.Plan(
+            listing.where, len(listing.items), shape, numbers, labelled.class_names, notes, listing.refused
+        )
         return pack.build(plan, _blocks(listing, shape, data, pool, seen), data, name, progress)
 
 
 def label(listing: Listing, data: Data) -> labels.Labelled:
     """The images of the split asked for, with their classes. UserError if the source holds no image."""
     if not listing.items:
+        why = f"; {len(listing.refused):,} are refused: {': '.join(listing.refused[0])}" if listing.refused else ""
         raise UserError(
-            f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}"
+            f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}"
         )
     if data.labels is None:
         return labels.by_folder(listing, data.split)

@@ -97,11 +97,12 @@ def by_table(listing: Listing, table: Path, split: str) -> Labelled:
         if item is None:
             missing.append(file)
         elif chosen.setdefault(item, label) != label:
-            raise UserError(f"data.labels={table}: {file} is there twice, as {chosen[item]} and as {label}; keep one")
+            twice = printable(f"{file} is there twice, as {chosen[item]} and as {label}")
+            raise UserError(f"data.labels={table}: {twice}; keep one")
     if missing:
         raise UserError(
             f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their names fit "
-            f"several), such as {', '.join(missing[:3])}; write paths relative to {listing.where}"
+            f"several), such as {printable(', '.join(missing[:3]))}; write paths relative to {listing.where}"
         )
     items = [item for item in listing.items if item in chosen]
     left_out = len(listing.items) - len(items)
@@ -156,10 +157,12 @@ def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
         if _path(rows[0][0]) in known or PurePosixPath(head[0]).suffix in SUFFIXES:
             body = rows  # no header: the first line names an image already
     if file is None or label is None:
-        raise UserError(f"data.labels={table}: its columns are {', '.join(rows[0])}; call them file and label")
+        raise UserError(
+            f"data.labels={table}: its columns are {printable(', '.join(rows[0]))}; call them file and label"
+        )
     for row in body:
         if len(row) <= max(file, label):
-            raise UserError(f"data.labels={table}: the line '{separator.join(row)}' has no file and label")
+            raise UserError(f"data.labels={table}: the line '{printable(', '.join(row))}' has no file and label")
     return [(row[file].strip(), row[label].strip()) for row in body]
 
 

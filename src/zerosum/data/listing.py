@@ -10,7 +10,7 @@ import os
 import tarfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from zerosum.data.picture import SUFFIXES, Broken
@@ -38,14 +38,16 @@ class Listing:
     items: tuple[Item, ...]
     read: Callable[[Item], bytes]
     others: tuple[str, ...] = ()  # names of some other files found, for helpful errors
+    refused: tuple[tuple[str, str], ...] = ()  # images that are not items, by name and reason
 
     def keep(self, chosen: list[Item]) -> Listing:
-        return Listing(self.where, self.identity, tuple(chosen), self.read, self.others)
+        return replace(self, items=tuple(chosen))
 
 
 def printable(name: str) -> str:
-    """A file name that any terminal or log can take: bytes that are not UTF-8 become question marks."""
-    return name.encode("utf-8", "replace").decode()
+    """A file name that any terminal or log can take, on one line: what is not UTF-8, or not seen, becomes a `?`."""
+    text = name.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _wanted(name: str) -> bool:
@@ -120,16 +122,18 @@ def zip_file(path: Path) -> Listing:
         raise UserError(
             f"cannot read {path} as a zip ({_short(error)}): it is damaged; make or fetch it again"
         ) from error
-    items, others = [], []
+    items, others, refused = [], [], []
     for name, info in sorted(members.items()):
         parts = name.split("/")
         outside = ".." in parts or parts[0] == ""  # would lie outside the zip's own folder: named, never read
         if info.is_dir() or (any(_hidden(part) for part in parts) and not outside):
             continue
-        if _wanted(name) and not outside:
-            items.append(Item(name, info.file_size, info.CRC))
-        else:
+        if not _wanted(name):
             others.append(name)
+        elif outside:
+            refused.append((printable(name), "by its path it lies outside the zip"))
+        else:
+            items.append(Item(name, info.file_size, info.CRC))
 
     def read(item: Item) -> bytes:
         if item.bytes > MAX_FILE:
@@ -141,7 +145,7 @@ def zip_file(path: Path) -> Listing:
 
     status = path.stat()
     identity = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
-    return Listing(str(path), identity, tuple(items), read, tuple(others[:20]))
+    return Listing(str(path), identity, tuple(items), read, tuple(others[:20]), tuple(refused))
 
 
 def tar_file(path: Path) -> Listing:

@@ -58,6 +58,7 @@ class Plan:
     labels: np.ndarray | None  # (count,) by position in the source
     class_names: tuple[str, ...]
     notes: Callable[[], tuple[str, ...]]  # asked when all images have been read
+    refused: tuple[tuple[str, str], ...] = ()  # names and reasons of images that are not even tried
 
     @property
     def bytes(self) -> int:
@@ -90,7 +91,7 @@ def build(plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: 
         return _pack(plan, told, folder(data), name)
     values = np.empty((plan.count, *plan.shape), dtype=np.uint8)
     kept: list[np.ndarray] = []
-    skipped: list[tuple[str, str]] = []
+    skipped = list(plan.refused)
     n = 0
     for block in told:
         values[n : n + len(block.values)] = block.values
@@ -161,7 +162,7 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
         if shutil.disk_usage(where).free < plan.bytes:
             raise OSError(errno.ENOSPC, "not enough room", str(where))
     kept: list[np.ndarray] = []
-    skipped: list[tuple[str, str]] = []
+    skipped = list(plan.refused)
     n = 0
     with _explained(where), _whole_file(where / f"{name}.u8") as file:
         for block in blocks:

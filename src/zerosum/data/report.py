@@ -95,20 +95,20 @@ def check(data: Data, progress: Progress | None = None) -> Report:
     items = list(labelled.listing.items[: data.limit])
     looked: list[_Looked] = []
     kept: list[int] = []
-    unreadable: list[tuple[str, str]] = []
+    broken: list[tuple[str, str]] = []
     with files.quiet(), ThreadPoolExecutor(files.THREADS) as pool:
         for results in files.each(listing, items, _look, pool, 256):
-            first = len(kept) + len(unreadable)
+            first = len(kept) + len(broken)
             for i, result in enumerate(results, first):
                 if isinstance(result, Broken):
-                    unreadable.append((printable(items[i].name), str(result)))
+                    broken.append((printable(items[i].name), str(result)))
                 else:
                     looked.append(result)
                     kept.append(i)
             if progress is not None:
                 progress(first + len(results), len(items), f"checking {listing.where}")
     if not looked:
-        raise UserError(f"data.source={data.source}: none of {len(items)} images can be read ({unreadable[0][1]})")
+        raise UserError(f"data.source={data.source}: none of {len(items)} images can be read ({broken[0][1]})")
     names = [printable(items[i].name) for i in kept]
     # what training would choose: from the same sample of the images
     chosen = set(files.surveyed(len(items)))
@@ -124,7 +124,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
         numbers,
         labelled.class_names,
         (channels, *size),
-        tuple(unreadable),
+        (*listing.refused, *broken),
         labelled.notes + notes,
     )
 

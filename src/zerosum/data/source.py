@@ -80,7 +80,7 @@ def find(source: str) -> Path:
     if not near and path.parent.is_dir():
         beside = [entry.name for entry in sorted(path.parent.iterdir())]
         near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
-    hint = f"did you mean {near[0]}? Otherwise " if near else ""
+    hint = f"did you mean {listing.printable(near[0])}? Otherwise " if near else ""
     raise UserError(
         f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; {hint}give a "
         f"path, or one of {', '.join(sets.named())}"
