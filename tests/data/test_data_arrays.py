@@ -228,9 +228,34 @@ def test_objects_are_never_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", images=array)
     np.savez(tmp_path / "b.npz", images=noise(2, 4, 4), labels=array)
     for name in ("a.npy", "a.npz", "b.npz"):
-        with pytest.raises(UserError, match="objects"):
-            opened(tmp_path / name)
+        for memory in (1024, 0):
+            with pytest.raises(UserError, match="holds Python objects, which are never loaded"):
+                opened(tmp_path / name, memory_megabytes=memory)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_bytes_of_another_kind_are_not_called_objects(tmp_path: Path) -> None:
+    (tmp_path / "junk.npy").write_bytes(noise(400).tobytes())
+    with zipfile.ZipFile(tmp_path / "junk.npz", "w") as archive:
+        archive.writestr("images.npy", noise(400).tobytes())
+    for name in ("junk.npy", "junk.npz"):
+        for memory in (1024, 0):
+            with pytest.raises(UserError, match=rf"{name} is damaged, or not what its name says \(.*magic"):
+                opened(tmp_path / name, memory_megabytes=memory)
+    np.savez(tmp_path / "a.npz", images=noise(2, 4, 4))
+    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
+    with pytest.raises(UserError, match="rename it"):
+        opened(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_idx_file_longer_than_its_header_says(tmp_path: Path, packed: bool) -> None:
+    path = idx_files(tmp_path, "train", noise(5, 4, 4), np.arange(5), packed=packed)
+    raw = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
+    path.write_bytes(gzip.compress(raw + b"x") if packed else raw + b"x")
+    for memory in (1024, 0):
+        with pytest.raises(UserError, match="longer than its header"):
+            opened(path, memory_megabytes=memory)
 
 
 def test_fortran_order(tmp_path: Path) -> None:

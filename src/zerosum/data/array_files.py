@@ -28,10 +28,11 @@ T = TypeVar("T")
 
 def open_npy(path: Path, data: Data, progress: Progress | None = None) -> ArrayDataset:
     """A .npy file. It is mapped, so that only what is used of it is ever in memory; a small one is read."""
-    array = _guarded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
-    if not isinstance(array, np.ndarray):
-        array.close()
+    if zipfile.is_zipfile(path):
         raise UserError(f"{path} is a .npz file, whatever its name says: rename it")
+    with open(path, "rb") as file:
+        _guarded(path, lambda: _npy_header(file))
+    array = _guarded(path, lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     if data.split == "test":
         raise no_split(str(path))
     return finish(at_hand(str(path), array), None, (), data, name=_pack_name(path, data), progress=progress)
@@ -93,8 +94,11 @@ def _together(path: Path, found: dict[str, np.ndarray], used: list[str]) -> tupl
 
 
 def _load(path: Path, key: str) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as opened:
-        return opened[key]
+    with zipfile.ZipFile(path) as archive:
+        with archive.open(f"{key}.npy") as file:
+            _npy_header(file)
+        with archive.open(f"{key}.npy") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _member(path: Path, key: str, size: int, data: Data) -> Rows:
@@ -113,15 +117,21 @@ def _member(path: Path, key: str, size: int, data: Data) -> Rows:
             return _npy_header(file)
 
     shape, fortran, dtype = _guarded(path, look)
-    if fortran or dtype.hasobject:
-        raise UserError(f"{where} is in Fortran order or holds objects: save np.ascontiguousarray of plain numbers")
+    if fortran:
+        raise UserError(f"{where} is in Fortran order: save np.ascontiguousarray of it")
     return Rows(where, shape, dtype, stream=lambda step: _guarded_stream(path, stream(step)))
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(file)
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject:
+        raise UserError(
+            f"{file.name} holds Python objects, which are never loaded (they can run code): save plain numbers, such "
+            "as np.stack(images).astype(np.uint8)"
+        )
+    return shape, fortran, dtype
 
 
 def open_idx(
@@ -161,6 +171,8 @@ def _read_rows(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, step: i
             raise UserError(
                 f"{where} is cut short: {shape[0]} images are announced, {start + len(raw) // row} are there"
             )
+        if start + n == shape[0] and file.read(1):
+            raise UserError(f"{where} is longer than its header says: fetch or write it again")
         yield np.frombuffer(raw, dtype=dtype).reshape(n, *shape[1:])
 
 
@@ -178,11 +190,6 @@ def _guarded(path: Path, load: Callable[[], T]) -> T:
     except UserError:
         raise
     except Exception as error:  # NumPy's and zip's readers raise whatever the damaged bytes lead them to
-        if "allow_pickle" in str(error):
-            raise UserError(
-                f"{path} holds Python objects, which are never loaded (they can run code): save plain numbers, such as "
-                "np.stack(images).astype(np.uint8)"
-            ) from error
         raise UserError(f"{path} is damaged, or not what its name says ({error}): write it again") from error
 
 

@@ -34,21 +34,32 @@ class Idx:
         return 4 + 4 * len(self.shape)
 
     def values(self) -> np.ndarray:
-        """All values, uint8: read if packed, else mapped. UserError if the file is shorter than its header says."""
+        """All values, uint8: read if packed, else mapped. UserError if the file is not as long as its header says."""
         try:
-            if not self.packed:
-                return map_file(self.path, np.uint8, self.shape, self.offset)
             with open_stream(self.path) as file:
+                if not self.packed:
+                    file.seek(self.offset + math.prod(self.shape))
+                    ends(file, self.path)
+                    return map_file(self.path, np.uint8, self.shape, self.offset)
                 file.seek(self.offset)
                 # what the header promises and no more: a gzip may unpack to anything
                 raw = file.read(math.prod(self.shape))
+                ends(file, self.path)
             return np.frombuffer(raw, dtype=np.uint8).reshape(self.shape)
+        except UserError:
+            raise
         except Exception as error:  # wrong checksums, streams cut short, sizes that do not agree: damaged all the same
             raise damaged(self.path, f"{error}") from error
 
 
 def damaged(path: Path, why: str) -> UserError:
     return UserError(f"{path} is not a whole IDX file ({why}): fetch or write it again")
+
+
+def ends(file: IO[bytes], path: Path) -> None:
+    """UserError if there is more in the file than was announced: then the header is not this file's."""
+    if file.read(1):
+        raise damaged(path, "it is longer than its header says")
 
 
 def _is_gzip(path: Path) -> bool:

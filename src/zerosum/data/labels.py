@@ -140,6 +140,8 @@ def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
         raise UserError(f"data.labels={table}: there is no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"data.labels={table} cannot be read as text in UTF-8 ({error})") from error
+    if "\0" in text:
+        raise UserError(f"data.labels={table} is not a CSV file (it holds NUL bytes)")
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     try:
@@ -152,10 +154,8 @@ def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
     file = next((head.index(name) for name in FILE_COLUMNS if name in head), None)
     label = next((head.index(name) for name in LABEL_COLUMNS if name in head), None)
     body = rows[1:]
-    if file is None and label is None:
-        file, label = 0, 1
-        if _path(rows[0][0]) in known or PurePosixPath(head[0]).suffix in SUFFIXES:
-            body = rows  # no header: the first line names an image already
+    if file is None and label is None and (_path(rows[0][0]) in known or PurePosixPath(head[0]).suffix in SUFFIXES):
+        file, label, body = 0, 1, rows  # no header: the first line names an image already
     if file is None or label is None:
         raise UserError(
             f"data.labels={table}: its columns are {printable(', '.join(rows[0]))}; call them file and label"
