@@ -16,10 +16,23 @@ import torch
 import tiny
 from zerosum import bench as benchmarks
 from zerosum.bench import bare, fashion, judge, loop, metrics, optimal_discriminator, report, startup
+from zerosum.bench import (
+    bare,
+    fashion,
+    judge,
+    loop,
+    optimal_discriminator,
+    protocol,
+    recording,
+    report,
+    startup,
+    stopping,
+)
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 from zerosum.losses import optimal_logits
+from zerosum.run import check
 from zerosum.schedule import Constant
 
 
@@ -328,3 +341,57 @@ def test_a_quick_bench_without_a_place_takes_a_temporary_one() -> None:
     found = Bench("trial", replace(Options(quick=True, threads=1)), (0,))
     assert found.out.is_dir()
     found.out.rmdir()
+
+
+# --- stopping ------------------------------------------------------------------------------------------------------
+
+
+def _recorded(truth: list[float], noise: float = 0.02) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    rows = [
+        {"images_seen": i * 100, "distance": t * float(np.exp(noise * random.standard_normal())), "truth": t,
+         "distance_error": t * noise}
+        for i, t in enumerate(truth)
+    ]  # fmt: skip
+    return {"probes": rows, "images": 100 * len(truth)}
+
+
+def test_the_advisor_is_judged_by_the_truth() -> None:
+    improving = stopping.judged(_recorded([100.0, *(50 * i**-0.5 for i in range(1, 60))]))
+    assert improving["stopped"] == 1.0
+    assert improving["ratio"] < 1.03
+    assert 1.1 < improving["rule_ratio"] == pytest.approx((59 / 45) ** 0.5, abs=0.03)
+    collapsing = stopping.judged(_recorded([100.0, *(50 / i if i < 25 else 10.0 for i in range(1, 60))]))
+    assert collapsing["stopped"] < 0.8
+    assert collapsing["best_at"] == pytest.approx(0.4)
+    assert collapsing["ratio"] < 1.1
+    assert collapsing["last_ratio"] == pytest.approx(10 / (50 / 24))
+
+
+def test_stopping_targets_are_missed_by_one_run_that_is_missed() -> None:
+    good = {"ratio": 1.05, "rule_ratio": 1.2, "stopped": 0.5}
+    bad = {"ratio": 1.11, "rule_ratio": 1.0, "stopped": 1.0}
+    assert [t.met for t in stopping.targets_of("x", [good, good])] == [True, True, True]
+    assert [t.met for t in stopping.targets_of("x", [good, bad])] == [False, True, True]
+    assert [t.met for t in stopping.targets_of("x", [bad])] == [False, False, False]
+
+
+def test_the_cases_are_runs_that_can_be_played() -> None:
+    cases = recording.development() | recording.frozen()
+    assert len(recording.frozen()) == 4
+    assert len(cases) >= 12
+    for case in cases.values():
+        check(case.run)
+        assert case.run.probe_every == (case.run.images or 0) // recording.PROBES
+    assert len({json.dumps(protocol.recipe(case.run)) for case in cases.values()}) == len(cases)
+
+
+def test_stopping_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = {"ring-r3gan": recording.development()["ring-r3gan"]}
+    monkeypatch.setattr(recording, "development", lambda: points)
+    monkeypatch.setattr(recording, "frozen", lambda: points)
+    written = quick("stopping", tmp_path)
+    assert [table["title"] for table in written["tables"]][:2] == ["Development", "Frozen constants, new runs"]
+    assert len(written["targets"]) == 7
+    (saved,) = (tmp_path / "stopping").glob("ring-r3gan-seed0.json")
+    assert len(json.loads(saved.read_text())["result"]["probes"]) >= 15

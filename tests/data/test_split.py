@@ -40,7 +40,7 @@ def numbers(part: Dataset) -> np.ndarray:
     ("count", "asked", "held"),
     [(199, None, 0), (200, None, 20), (1_438, None, 143), (70_000, None, 2_000), (50, 7, 7), (5_000, 0, 0), (9, 7, 7)],
 )
-def test_the_parts_are_the_whole_and_share_nothing(count: int, asked: int | None, held: int) -> None:  # trap 10
+def test_the_parts_are_the_whole_and_share_nothing(count: int, asked: int | None, held: int) -> None:  # trap 30
     data = replace(DATA, held_out=asked)
     whole = numbered(count)
     train, out = train_part(whole, data), held_out_part(whole, data)
@@ -108,7 +108,7 @@ class Watched:
         return self.whole.gather(index)
 
 
-def test_training_never_sees_what_is_held_out_and_the_probe_sees_nothing_else() -> None:  # trap 10
+def test_training_never_sees_what_is_held_out_and_the_probe_sees_nothing_else() -> None:  # trap 30
     data = Watched(tiny.images(count=60))
     run = tiny.run("r3gan", data=replace(DATA, held_out=12))
     held = held_out_part(data, run.data)
