@@ -46,6 +46,7 @@ COLUMNS = (
     Column("score", "its true score", ".4g"),
     Column("best", "best true score of all", ".4g"),
     Column("best_at", "which was at", ".0%"),
+    Column("earliest", "first within 10 % of it at", ".0%"),
     Column("ratio", "ratio", ".3f"),
     Column("rule_ratio", "ratio, always at 75 %", ".3f"),
     Column("last_ratio", "ratio, last of 75 %", ".3f"),
@@ -125,7 +126,9 @@ def judged(found: Result) -> Result:
     _, at_75 = replay_all(early)
     return {
         "stopped": min(stopped / rows[-1]["images_seen"], 1.0), "used": used / images, "score": truth[used],
-        "best": truth[best], "best_at": best / images, "ratio": truth[used] / truth[best],
+        "best": truth[best], "best_at": best / images,
+        "earliest": min(seen for seen, score in truth.items() if score <= WITHIN * truth[best]) / images,
+        "ratio": truth[used] / truth[best],
         "rule_ratio": truth[at_75] / truth[best], "last_ratio": truth[early[-1]["images_seen"]] / truth[best],
     }  # fmt: skip
 

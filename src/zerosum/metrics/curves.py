@@ -60,6 +60,22 @@ CHARTS = (
         (0.0, None),
     ),
     Chart(
+        "Distance to held-out images",
+        ("distance",),
+        "How far generated images are from real ones that are not trained on, in whitened simple features: lower is "
+        "nearer. What the stop advisor goes by.",
+        {"distance": "Frechet distance"},
+        span=(0.0, None),
+    ),
+    Chart(
+        "D's memory",
+        ("overfitting",),
+        "How much surer D is of its training images than of real ones it has never seen. At 0 it treats them alike; "
+        "near 1 it knows its images by heart, and what it teaches G is to copy them.",
+        {"overfitting": "surer of training images"},
+        (0.0, "fair"),
+    ),
+    Chart(
         "Distance to the real data",
         ("kernel_distance",),
         "A quick kernel distance on few samples, in simple features: lower is nearer. Good for choosing "
