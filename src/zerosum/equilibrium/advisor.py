@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from zerosum.metrics.probe import Reading
 
-# Chosen on eight recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
+# Chosen on eleven recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
 LEAST = 15  # readings before it says anything
 RECENT = 0.5  # of the images seen: the readings that the forecast is made from
 MARGIN = 0.05  # a score that is lower by less is not better: nobody would see it
