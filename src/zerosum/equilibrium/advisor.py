@@ -222,8 +222,7 @@ def _score(images_seen: int, log: float, error: float) -> Score:
 
 def _reason(above: float, slope: float, best: int) -> str:
     if above > math.log1p(MARGIN):
-        return (
-            f"the score is {math.expm1(above):.0%} above its best, which was at {best:,} images, and does not come back"
-        )
+        percent = 100 * math.expm1(above)
+        return f"the score is {percent:.0f} % above its best, which was at {best:,} images, and does not come back"
     gain = -math.expm1(slope * math.log(2))
-    return f"the score gains {max(gain, 0.0):.1%} when the images seen double, at this rate"
+    return f"the score gains {100 * max(gain, 0.0):.1f} % when the images seen double, at this rate"
