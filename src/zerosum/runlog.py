@@ -14,7 +14,8 @@ from zerosum import atomic
 from zerosum.errors import UserError
 
 RECIPE, EVENTS, STATUS, ENVIRONMENT, LOCK = "recipe.json", "events.jsonl", "status.json", "environment.json", "lock"
-REAL, FILM, LOOP, REPORT = "real.png", "film.mp4", "film.gif", "report.html"
+REAL, FILM, LOOP = "real.png", "film.mp4", "film.gif"
+REPORT, REPORT_DATA = "report.html", "report.json"
 State = Literal["running", "stopped", "finished", "failed"]
 
 if os.name == "nt":

@@ -7,100 +7,23 @@ import io
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+import report_files
 from PIL import Image
+from report_files import Page, make_run
 
-from zerosum import pictures
-from zerosum.film import save_film
-from zerosum.metrics import curves, report
-from zerosum.metrics.report import write_report
+from zerosum.metrics.report import content, curves, write_report
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 EVIL = "<script>alert('x')</script> \"&"
-
-
-class Page(HTMLParser):
-    """Checks that tags close, and keeps what the tests ask for."""
-
-    def __init__(self, html: str):
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] != ["style"]:
-            self.words.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
-def grid(seed: int) -> Image.Image:
-    return pictures.grid(np.random.default_rng(seed).integers(0, 256, (16, 1, 8, 8), dtype=np.uint8))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, to copy and damage."""
     return make_run(tmp_path_factory.mktemp("made") / "run")
-
-
-def make_run(run: Path, rows: int = 50, film: bool = True) -> Path:
-    for i in range(1, 6):
-        pictures.save_png(grid(i), run / "samples" / f"{i * 2000:012d}.png")
-    pictures.save_png(grid(9), run / "real.png")
-    if film:
-        save_film((grid(i) for i in range(3)), run / "film.mp4", run / "film.gif")
-    recipe = {
-        "format": 1,
-        "run": {
-            "data": {"source": "digits"},
-            "algorithm": {"kind": "R3GAN", "gamma": "0.05"},
-            "minutes": None,
-        },
-        "data": {"shape": [1, 8, 8], "count": 1797, "class_names": []},
-    }
-    (run / "recipe.json").write_text(json.dumps(recipe))
-    (run / "environment.json").write_text(json.dumps({"cores": 2, "command": "zerosum train digits --minutes 2"}))
-    (run / "status.json").write_text(
-        json.dumps({"state": "finished", "images_seen": 10_000, "seconds": 20.0, "text": ""})
-    )
-    events: list[dict[str, Any]] = []
-    for i in range(1, rows + 1):
-        seen = 10_000 * i // rows
-        events.append(
-            {"event": "progress", "images_seen": seen, "seconds": 20 * i / rows, "images_per_second": 500.0,
-             "loss/D": 0.6, "loss/G": 0.9, "accuracy/real": 0.71, "accuracy/fake": 0.66, "skipped": 1}
-        )  # fmt: skip
-        if i % 10 == 0:
-            events.append({"event": "probe", "images_seen": seen, "kernel_distance": 1 / i, "diversity": 0.9})
-    events.append({"event": "warning", "images_seen": 10_000, "text": "D wins: lower --adam-d.lr"})
-    (run / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -110,24 +33,132 @@ def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, s
     return run, html, Page(html)
 
 
+@pytest.fixture(scope="module")
+def proven(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, Page]:
+    """A run that was evaluated and tested for equilibrium."""
+    run = Path(shutil.copytree(made, tmp_path_factory.mktemp("proven") / "digits-3"))
+    report_files.add(run)
+    html = write_report(run).read_text("utf-8")
+    return run, html, Page(html)
+
+
 def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None:
     run, _, page = whole
     assert (run / "report.html").exists()
     for part in (
         "R3GAN on digits", "run digits-3", "state finished", "images seen 10,000", "training time 0:20",
-        "images a second 500", "training images 1,797", "updates skipped 1", "after 10,000 images seen",
+        "images a second 500", "real images 1,797", "updates skipped 1", "after 10,000 images seen",
         "At 50 % D can only guess", "D wins: lower --adam-d.lr", "zerosum train digits --minutes 2",
         "run.algorithm.gamma 0.05", "run.minutes null", "data.shape [1, 8, 8]", "cores 2",
-        "D's accuracy", "Losses", "Diversity", "Distance to the real data", "Speed",
+        "D's accuracy", "Losses", "Diversity", "Distance to the real data", "Speed", "What D knows by heart",
+        "Go on; use images_seen = 9,800; another 9,800 images have a ",
     ):  # fmt: skip
         assert part in page.text, part
     assert "About this page" not in page.text  # nothing was missing
 
 
+def test_what_was_not_measured_comes_with_the_command_that_would(whole: tuple[Path, str, Page]) -> None:
+    run, _, page = whole
+    assert f"How good the images are has not been measured. To find out: zerosum evaluate {run}" in page.text
+    assert (
+        f"Whether the game is at equilibrium has not been measured. To find out: zerosum equilibrium {run}" in page.text
+    )
+
+
+def test_the_verdict_comes_first(proven: tuple[Path, str, Page]) -> None:
+    _, _, page = proven
+    places = [
+        page.text.index(words)
+        for words in (
+            "Mode dropping: hardly any images of 8.", "Converging: its distance still falls.", "state finished",
+            "Generated, after 10,000 images seen", "The generated images that lie nearest", "What D knows by heart",
+            "How many of the images are of each class", "How often fresh discriminators", "Regret: what each player",
+            "The grey band is where real images", "measured digits-3 at", "This command made the run",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    assert "has not been measured" not in page.text
+    assert "About this page" not in page.text
+
+
+def test_every_number_stands_with_interval_floor_and_n(proven: tuple[Path, str, Page]) -> None:
+    _, _, page = proven
+    for part in (
+        "Frechet distance 0.842 0.791 to 0.894 0.210 (0.199 to 0.222) 700 lower",
+        "precision k = 3 0.913 0.857 to 0.969 0.958 (0.910 to 1.006) 700 higher",
+        "copies share nearer than held-out 0.0115 0.0098 to 0.0132 none 700 lower",
+        "8 10.0 % 0.2 % 0.0 to 3.2 % 0.0200 (0.0178 to 0.0222) 0.00100 (0.00045 to 0.00155)",
+        "logistic on pixels 55.2 % 49.7 to 60.5 % can only guess 600",
+        "small CNN 67.8 % 62.6 to 72.8 % tells them apart 600",
+        "small CNN 48.2 % 42.7 to 53.6 % can only guess 600",
+        "D 0.025 0.005 to 0.045 still gains",
+        "the data have labels", "ab" * 32, "cd" * 32, "torch 2.14.1", "accuracies of 56.7 % and more",
+    ):  # fmt: skip
+        assert part in page.text, part
+
+
+def test_an_evaluation_of_an_earlier_moment_says_so(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    (run / "evaluation.json").write_text(json.dumps(report_files.evaluation(images_seen=4000)))
+    page = Page(write_report(run).read_text("utf-8"))
+    assert f"Measured at 4,000 images seen, and the run went on. Again: zerosum evaluate {run}" in page.text
+
+
+def praised(run: Path, **values: float) -> dict[str, Any]:
+    """An evaluation that found nothing, with some measurements at other values and all others at their floors."""
+    found = report_files.evaluation()
+    found["verdict"] = [{"kind": "nothing found", "text": "Nothing found."}]
+    for key, m in found["measurements"].items():
+        floor = m["floor"] or {"value": m["value"]}
+        m["value"] = values.get(key, floor["value"])
+        m["low"], m["high"] = m["value"] - 0.01, m["value"] + 0.01
+    (run / "evaluation.json").write_text(json.dumps(found))
+    write_report(run)
+    line: dict[str, Any] = json.loads((run / "report.json").read_text("utf-8"))["verdict"][0]
+    return line
+
+
+def test_praise_that_the_numbers_do_not_bear_out_is_qualified(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    clean = praised(run)
+    assert (clean["standing"], clean["text"]) == ("good", "Nothing found.")
+    worse = praised(run, precision=0.7, frechet=0.9, coverage=0.999)
+    assert worse["standing"] == "open"
+    assert worse["text"] == "Nothing found. But Frechet distance and precision are worse than between real images."
+    (run / "equilibrium.json").write_text(json.dumps(report_files.equilibrium()))
+    told = "a fresh discriminator tells them from real ones 67.8 % of the time."
+    assert praised(run)["text"] == f"Nothing found. But {told}"
+    assert praised(run, coverage=0.5)["text"] == (
+        f"Nothing found. But coverage is worse than between real images, and {told}"
+    )
+    (run / "equilibrium.json").write_text(json.dumps(report_files.equilibrium(images_seen=5000)))
+    assert praised(run)["text"] == "Nothing found."  # of another moment
+
+
+def test_a_control_that_is_off_is_called_what_it_is(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "run"))
+    found = report_files.equilibrium()
+    found["two_sample"]["control"][0]["accuracy"] |= {"value": 0.3, "low": 0.25, "high": 0.35}
+    (run / "equilibrium.json").write_text(json.dumps(found))
+    assert "30.0 % 25.0 to 35.0 % is below a guess" in Page(write_report(run).read_text("utf-8")).text
+
+
+def test_tables_name_their_cells(proven: tuple[Path, str, Page]) -> None:
+    """For those who listen to the page, and for narrow screens, where the heads are not seen."""
+    _, _, page = proven
+    assert all(th.get("scope") in ("col", "row", "rowgroup") for th in page.all("th"))
+    assert all("data-label" in td for td in page.all("td") if td.get("class") == "number")
+    targets = [a["href"] for a in page.all("a")]
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    assert len(targets) == 10
+    assert all((target or "").removeprefix("#") in ids for target in targets)
+    assert all(svg.get("aria-hidden") == "true" for svg in page.all("svg"))
+
+
 def test_pictures_and_film_are_in_the_page(whole: tuple[Path, str, Page]) -> None:
     run, _, page = whole
     images = page.all("img")
-    assert len(images) == 2 + report.STAGES
+    assert len(images) == 2 + content.STAGES
     for image in images:
         assert image["alt"]
         source = image["src"] or ""
@@ -140,8 +171,10 @@ def test_pictures_and_film_are_in_the_page(whole: tuple[Path, str, Page]) -> Non
     assert "controls" in video
 
 
-def test_nothing_comes_from_outside(whole: tuple[Path, str, Page]) -> None:
-    _, html, page = whole
+def test_nothing_comes_from_outside(proven: tuple[Path, str, Page]) -> None:
+    _, html, page = proven
+    assert "http:" not in html
+    assert "https:" not in html
     names = {tag for tag, _ in page.tags}
     assert not names & {"script", "link", "iframe", "object", "embed", "base", "form"}
     for tag, attributes in page.tags:
@@ -157,7 +190,7 @@ def test_nothing_comes_from_outside(whole: tuple[Path, str, Page]) -> None:
 
 def test_curves_are_drawn_in_the_colours_of_the_page(whole: tuple[Path, str, Page]) -> None:
     _, html, page = whole
-    assert html.count("<svg viewBox=") == 5
+    assert html.count("<svg viewBox=") == 8
     assert "currentColor" in html
     assert "stroke: var(--c0)" in html
     assert curves.INK not in html
@@ -188,6 +221,7 @@ def test_names_and_messages_cannot_become_markup(tmp_path: Path) -> None:
             {"event": "progress", "images_seen": 20_000, f"loss/$\\frac{EVIL}": 0.5, "loss/</svg><b>": 1},
         ):
             file.write(json.dumps(event) + "\n")
+    report_files.add(run, EVIL)
     html = write_report(run).read_text("utf-8")
     page = Page(html)
     assert not page.all("script")
@@ -226,7 +260,7 @@ def test_an_empty_folder_has_a_page_too(tmp_path: Path) -> None:
     for name in ("recipe.json", "environment.json", "events.jsonl", "real.png"):
         assert f"{name} is not there" in page.text
     assert "state not finished" in page.text
-    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"state": 7}', "{", "null"])
@@ -249,7 +283,7 @@ def test_strange_json_is_survived(tmp_path: Path, content: str) -> None:
 
 def test_a_film_too_large_gives_way_to_the_gif(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Path(shutil.copytree(made, tmp_path / "run"))
-    monkeypatch.setattr(report, "EMBED_FILM_BYTES", (run / "film.mp4").stat().st_size - 1)
+    monkeypatch.setattr(content, "EMBED_FILM_BYTES", (run / "film.mp4").stat().st_size - 1)
     (run / "film.gif").write_bytes(b"GIF89a")
     page = Page(write_report(run).read_text("utf-8"))
     assert "film.mp4 (" in page.text
@@ -264,23 +298,7 @@ def test_large_grids_are_made_smaller(tmp_path: Path) -> None:
     assert (page.all("img")[0]["width"], page.all("img")[0]["height"]) == ("1200", "600")
 
 
-def test_what_was_undone_is_not_drawn() -> None:
-    events = [{"event": "progress", "images_seen": x, "loss/D": y} for x, y in ((1, 1.0), (2, 9.0), (3, 9.0), (2, 2.0))]
-    assert curves._series(events) == {"loss/D": [(1.0, 1.0), (2.0, 2.0)]}
-
-
-def test_long_curves_are_thinned_and_smoothed_without_a_shift() -> None:
-    points = [(float(i), 2.0 * i) for i in range(10_001)]
-    thin = curves._thinned(points)
-    assert len(thin) <= curves.POINTS
-    assert all(y == pytest.approx(2 * x) for x, y in thin)
-    smooth = curves._smooth(tuple(y for _, y in thin))
-    middle = len(thin) // 2
-    assert smooth[middle] == pytest.approx(thin[middle][1])
-    assert curves._smooth((1.0, 5.0)) == [1.0, 5.0]
-
-
 def test_a_resumed_runs_command_is_not_offered_as_the_one_that_repeats_it() -> None:
-    assert report._command({"command": "zerosum train --resume runs/x"}) == ""
-    assert report._command({"command": "zerosum train digits"}) == "zerosum train digits"
-    assert report._command({}) == ""
+    assert content._command({"command": "zerosum train --resume runs/x"}) == ""
+    assert content._command({"command": "zerosum train digits"}) == "zerosum train digits"
+    assert content._command({}) == ""

@@ -53,6 +53,7 @@ class EquilibriumCommand(Command):
             raise UserError(f"-n {self.number}: must be 1 or more")
         from zerosum import api
         from zerosum.equilibrium import measure, picture
+        from zerosum.metrics.report import write_report
         from zerosum.view import progress_bar
 
         with progress_bar("reading") as tick:
@@ -67,6 +68,7 @@ class EquilibriumCommand(Command):
                 print(path)
         picture.draw(found, self.path / measure.PICTURE)
         print(self.path / measure.PICTURE)
+        print(write_report(self.path))
         return 0
 
 

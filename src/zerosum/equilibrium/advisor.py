@@ -191,8 +191,8 @@ def _shrunk(near: list[Point]) -> Score:
     return _score(near[-1].images_seen, mean + weight * (near[-1].log - mean), error)
 
 
-def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: float) -> str | None:
-    """What to do with a run that has these events, checkpoints and training time; None before there is advice.
+def replayed(events: list[dict[str, Any]], saved: Collection[int]) -> Advisor:
+    """An advisor that has seen these events of a run, whose checkpoints are `saved`.
 
     It looks as far ahead as the run has come, whatever length it was given: the next question is whether to extend it.
     """
@@ -202,6 +202,12 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
             advisor.take(
                 Point(e["images_seen"], max(e["distance"], TINY), e["distance_error"], e["images_seen"] in saved)
             )
+    return advisor
+
+
+def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: float) -> str | None:
+    """What to do with a run that has these events, checkpoints and training time; None before there is advice."""
+    advisor = replayed(events, saved)
     advice = advisor.advice
     if advice is None:
         return None

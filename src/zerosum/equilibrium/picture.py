@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from zerosum import atomic
 from zerosum.equilibrium.measure import Equilibrium
-from zerosum.metrics.curves import COLOURS
+from zerosum.metrics.report.curves import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from zerosum.view.base import Level, Status
 
 GUESSING = "50 %: D can only guess"
@@ -46,6 +48,26 @@ def percent(value: float) -> str:
 
 def number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def measured(value: float, low: float | None = None, high: float | None = None) -> tuple[str, str]:
+    """A measured number and its interval, 0.0123 and 0.0101 to 0.0145: with two digits of half the interval's width.
+
+    Without an interval, the number with four digits that matter, and nothing.
+    """
+    if low is None or high is None:
+        return f"{value:,.4g}", ""
+    places = 1 - math.floor(math.log10((high - low) / 2)) if high > low else 4
+    if places > 7:
+        return f"{value:.3g}", f"{low:.3g} to {high:.3g}"
+    shown = [f"{x:,.{max(0, places)}f}" for x in (value, low, high)]
+    value_, low_, high_ = ("0" if not x.strip("-0.") else x for x in shown)
+    return value_, f"{low_} to {high_}"
+
+
+def share(value: float, low: float | None = None, high: float | None = None) -> tuple[str, str]:
+    """A share and its interval as percentages: 52.1 % and 49.0 to 55.2 %."""
+    return f"{100 * value:.1f} %", "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def said(text: str, level: Level) -> str:

@@ -1,0 +1,462 @@
+"""What a run's folder holds, as typed records. Whatever is missing or damaged becomes a note, and the rest is used.
+
+The only place of the report that parses. A run that was killed has a right to its report, and so has one whose files an
+older or a newer version wrote.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from zerosum import checkpoint
+from zerosum.equilibrium import advisor
+from zerosum.equilibrium.advisor import Score
+from zerosum.errors import UserError
+from zerosum.metrics import measurement
+from zerosum.metrics.intervals import Interval
+from zerosum.metrics.measurement import Measurement
+from zerosum.runlog import EVENTS, FILM, LOOP, STATUS, read_events, read_status
+
+EVALUATION, NEAREST, EQUILIBRIUM = "evaluation.json", "evaluation-nearest.png", "equilibrium.json"
+
+T = TypeVar("T")
+
+
+class Damaged(Exception):
+    """A file, or a part of one, is not what it ought to be; the message names the part."""
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """One finding of a verdict: what it is about, and the words."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its share among real and generated images, and what was measured within it."""
+
+    name: str
+    real_share: float
+    fake_share: float
+    fake_low: float
+    fake_high: float
+    measurements: Mapping[str, Measurement]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """`evaluation.json`, as `zerosum evaluate RUN` wrote it."""
+
+    what: str
+    against: str
+    images_seen: int | None
+    features: Mapping[str, Any]
+    measurements: Mapping[str, Measurement]
+    classes_from: str
+    classes: tuple[ClassRow, ...]
+    nearest_distances: tuple[float, ...]
+    verdict: tuple[Sentence, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How often one fresh discriminator was right on samples that it had not seen."""
+
+    judge: str
+    n: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoSample:
+    """The classifier two-sample test: real against generated, and real against other real images as control."""
+
+    fake: tuple[Judgement, ...]
+    control: tuple[Judgement, ...]
+    trained_on: int | None
+    judged: int | None
+    detectable: float | None
+    alpha: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regret:
+    """What each side could still gain by extra turns, at one point of the run."""
+
+    images_seen: int
+    turns: int | None
+    gains: Mapping[str, Interval]
+    gap: Interval | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equilibrium:
+    """`equilibrium.json`, as `zerosum equilibrium RUN` wrote it."""
+
+    images_seen: int | None
+    real: str
+    """Which real images the discriminators saw, in words."""
+    verdict: tuple[Sentence, ...]
+    notes: tuple[str, ...]
+    two_sample: TwoSample | None
+    regrets: tuple[Regret, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What the stop advisor says of the log as it is."""
+
+    stop: bool
+    text: str
+    best: Score
+    """The best moment so far."""
+    chance: float
+    """Of a better score, if it trains on as long again."""
+    forecast: Score
+    """What the score will be then."""
+    images_seen: int
+    """The last reading."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG of the folder, small enough for a page."""
+
+    name: str
+    """Its path within the folder."""
+    images_seen: int | None
+    width: int
+    height: int
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Film:
+    """The film of the sample grids."""
+
+    name: str
+    kind: str
+    """Its media type."""
+    data: bytes = field(repr=False)
+
+
+class Folder:
+    """Reads a run's folder, keeping note of what could not be read."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.notes: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return self.run.resolve().name
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def has(self, name: str) -> bool:
+        return (self.run / name).exists()
+
+    def object(self, name: str, *, expected: bool = True) -> dict[str, Any]:
+        """A JSON object; empty, with a note, if it cannot be read, or if it is `expected` and not there."""
+        if not self.has(name):
+            if expected:
+                self.note(f"{name} is not there")
+            return {}
+        try:
+            value = _load((self.run / name).read_text("utf-8"))
+        except (ValueError, OSError, RecursionError) as error:
+            self.note(f"{name} cannot be read: {error}")
+            return {}
+        return value if isinstance(value, dict) else {"": value}
+
+    def events(self) -> list[dict[str, Any]]:
+        if not self.has(EVENTS):
+            self.note(f"{EVENTS} is not there")
+            return []
+        events = read_events(self.run)
+        with open(self.run / EVENTS, "rb") as file:
+            cut = sum(1 for line in file if line.strip()) - len(events)
+        if cut > 0:
+            self.note(f"{EVENTS}: {cut} line{'s' if cut > 1 else ''} cut off or damaged, left out")
+        return events
+
+    def state(self) -> str | None:
+        """What `status.json` says of the run; None if there is none."""
+        if not self.has(STATUS):
+            return None
+        try:
+            status = read_status(self.run)
+            return ": ".join(str(status[key]) for key in ("state", "text") if status.get(key))
+        except (KeyError, TypeError):
+            self.note(f"{STATUS} is damaged")
+            return "not known"
+
+    def evaluation(self) -> Evaluation | None:
+        return self._record(EVALUATION, "evaluate", self._evaluation)
+
+    def equilibrium(self) -> Equilibrium | None:
+        return self._record(EQUILIBRIUM, "equilibrium", self._equilibrium)
+
+    def advice(self, events: list[dict[str, Any]], seconds: float) -> Advice | None:
+        """What the stop advisor says of the log; None where there are too few readings for it."""
+        readings = list(_readings(events))
+        saved = checkpoint.numbers(self.run)
+        try:
+            advice, text = advisor.replayed(readings, saved).advice, advisor.sentence(readings, saved, seconds)
+        except (ArithmeticError, ValueError) as error:
+            self.note(f"{EVENTS}: the stop advisor can make nothing of the readings: {error}")
+            return None
+        if advice is None or text is None:
+            return None
+        seen = readings[-1]["images_seen"]
+        return Advice(
+            stop=advice.stop, text=_sentence(text), best=advice.best, chance=advice.chance, forecast=advice.forecast,
+            images_seen=seen,
+        )  # fmt: skip
+
+    def picture(self, path: Path, side: int) -> Picture | None:
+        """A PNG, made smaller if a side is longer than `side` pixels; None, with a note, if it cannot be read."""
+        try:
+            data = path.read_bytes()
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                image.load()
+                if max(image.size) > side:
+                    image.thumbnail((side, side))
+                    out = io.BytesIO()
+                    image.save(out, "PNG")
+                    data = out.getvalue()
+                width, height = image.size
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # PIL raises them all
+            self.note(f"{path.name} cannot be read: {error}")
+            return None
+        seen = int(path.stem) if path.stem.isdigit() else None
+        return Picture(path.relative_to(self.run).as_posix(), seen, width, height, data)
+
+    def film(self, most: int) -> Film | None:
+        """The film, or the smaller animated image; None, with a note, where both have more bytes than `most`."""
+        for name, kind in ((FILM, "video/mp4"), (LOOP, "image/gif")):
+            if not self.has(name):
+                continue
+            size = (self.run / name).stat().st_size
+            if 0 < size <= most:
+                return Film(name, kind, (self.run / name).read_bytes())
+            self.note(f"{name} ({size / 1e6:.1f} MB) is not in this page: watch it in the run folder")
+        return None
+
+    # --- the records that other commands leave ---------------------------------------------------------------------
+
+    def _record(self, name: str, command: str, read: Callable[[Fields], T]) -> T | None:
+        values = self.object(name, expected=False)
+        if not values:
+            return None
+        try:
+            return read(Fields(values))
+        except Damaged as error:
+            self.note(f"{name} cannot be read: {error}; zerosum {command} makes it again")
+            return None
+
+    def _parts(self, name: str, items: Iterator[tuple[str, Callable[[], T]]]) -> Iterator[tuple[str, T]]:
+        """Those parts that can be read; the others are named."""
+        for key, read in items:
+            try:
+                yield key, read()
+            except Damaged as error:
+                self.note(f"{name}: {key} cannot be read: {error}")
+
+    def _evaluation(self, f: Fields) -> Evaluation:
+        def class_row(c: Fields) -> ClassRow:
+            return ClassRow(
+                name=c.text("name"), real_share=c.number("real_share"), fake_share=c.number("fake_share"),
+                fake_low=c.number("fake_share_low"), fake_high=c.number("fake_share_high"),
+                measurements=self._measurements(c, c.text("name")),
+            )  # fmt: skip
+
+        classes = ((f"class {i + 1}", lambda c=c: class_row(c)) for i, c in enumerate(f.objects("classes")))
+        return Evaluation(
+            what=f.text("what"), against=f.text("against"), images_seen=f.optional("images_seen", f.integer),
+            features=f.mapping("features"), measurements=self._measurements(f, "measurements"),
+            classes_from=f.text("classes_from"),
+            classes=tuple(row for _, row in self._parts(EVALUATION, iter(classes))),
+            nearest_distances=tuple(f.numbers("nearest_distances")),
+            verdict=tuple(Sentence(v.text("kind"), v.text("text")) for v in f.objects("verdict")),
+            notes=tuple(f.texts("notes")),
+        )  # fmt: skip
+
+    def _measurements(self, f: Fields, where: str) -> dict[str, Measurement]:
+        def read(value: Any) -> Measurement:
+            try:
+                return _measurement(value)
+            except (UserError, ValueError, TypeError) as error:
+                raise Damaged(str(error)) from error
+
+        found = f.mapping("measurements").items()
+        items = ((key, lambda value=value: read(value)) for key, value in found)
+        return dict(self._parts(f"{EVALUATION}, {where}", iter(items)))
+
+    def _equilibrium(self, f: Fields) -> Equilibrium:
+        points = ((f"point {i + 1}", lambda r=r: _regret(r)) for i, r in enumerate(f.objects("regret")))
+        test, verdict = f.optional("two_sample", f.object), f.object("verdict")
+        return Equilibrium(
+            images_seen=f.optional("images_seen", f.integer),
+            real=f.optional("real", f.text) or "",
+            verdict=(Sentence(verdict.text("kind"), _sentence(verdict.text("sentence"))),),
+            notes=tuple(f.texts("notes")),
+            two_sample=None if test is None else _two_sample(test),
+            regrets=tuple(r for _, r in self._parts(f"{EQUILIBRIUM}, regret", iter(points))),
+        )
+
+
+def _measurement(value: Any) -> Measurement:
+    """As `measurement.from_json` gives it, with every number that is shown looked at: JSON holds anything."""
+    found = measurement.from_json(value)
+    f = Fields(value)
+    f.number("value")
+    f.optional("low", f.number)
+    f.optional("high", f.number)
+    if value["floor"] is not None:
+        f.object("floor").interval()
+    protocol = f.object("protocol")
+    for name in ("n_real", "n_fake"):
+        protocol.integer(name)
+    return found
+
+
+def _readings(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The whole readings of the log, in order; where the run went back, the undone ones are not there."""
+    kept: list[dict[str, Any]] = []
+    for event in events:
+        seen, distance, error = (
+            event.get("images_seen"),
+            *(finite(event.get(k)) for k in ("distance", "distance_error")),
+        )
+        if event.get("event") != "probe" or event.get("final") or type(seen) is not int or finite(seen) is None:
+            continue
+        if distance is None or error is None or min(distance, error) < 0:
+            continue
+        while kept and kept[-1]["images_seen"] >= seen:
+            kept.pop()
+        kept.append({"event": "probe", "images_seen": seen, "distance": distance, "distance_error": error})
+    yield from kept
+
+
+def _two_sample(f: Fields) -> TwoSample:
+    def judgements(name: str) -> tuple[Judgement, ...]:
+        return tuple(
+            Judgement(j.text("judge"), j.integer("n"), j.object("accuracy").interval()) for j in f.objects(name)
+        )
+
+    return TwoSample(
+        fake=judgements("fake"), control=judgements("control"), trained_on=f.optional("trained_on", f.integer),
+        judged=f.optional("judged", f.integer), detectable=f.optional("detectable", f.number),
+        alpha=f.optional("alpha", f.number),
+    )  # fmt: skip
+
+
+def _regret(f: Fields) -> Regret:
+    gains = {g.text("side"): g.object("gain").interval() for g in f.objects("gains")}
+    gap = f.optional("gap", f.object)
+    return Regret(
+        images_seen=f.integer("images_seen"), turns=f.optional("turns", f.integer), gains=gains,
+        gap=None if gap is None else gap.interval(),
+    )  # fmt: skip
+
+
+class Fields:
+    """A JSON object, asked for its fields: `Damaged` names the one that is missing or of another kind."""
+
+    def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
+        self.values, self.path = values, path
+
+    def _get(self, name: str, kinds: tuple[type, ...], wanted: str) -> Any:
+        value = self.values.get(name)
+        if type(value) not in kinds:
+            shown = "missing" if name not in self.values else f"{_short(value)}, not {wanted}"
+            raise Damaged(f"{self.path}{name} is {shown}")
+        return value
+
+    def number(self, name: str) -> float:
+        value = self._get(name, (int, float), "a number")
+        if (known := finite(value)) is None:
+            raise Damaged(f"{self.path}{name} is {_short(value)}, not a finite number")
+        return known
+
+    def integer(self, name: str) -> int:
+        return int(self._get(name, (int,), "a whole number"))
+
+    def text(self, name: str) -> str:
+        return str(self._get(name, (str,), "text"))
+
+    def mapping(self, name: str) -> dict[str, Any]:
+        return dict(self._get(name, (dict,), "an object"))
+
+    def object(self, name: str) -> Fields:
+        return Fields(self.mapping(name), f"{self.path}{name}.")
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        return None if self.values.get(name) is None else read(name)
+
+    def objects(self, name: str) -> list[Fields]:
+        """A list of objects; empty if the field is not there."""
+        items = self.values.get(name)
+        if items is None:
+            return []
+        for i, item in enumerate(self._get(name, (list,), "a list")):
+            if not isinstance(item, dict):
+                raise Damaged(f"{self.path}{name}[{i}] is {_short(item)}, not an object")
+        return [Fields(item, f"{self.path}{name}[{i}].") for i, item in enumerate(items)]
+
+    def numbers(self, name: str) -> list[float]:
+        return [Fields({str(i): v}, f"{self.path}{name}.").number(str(i)) for i, v in enumerate(self._list(name))]
+
+    def texts(self, name: str) -> list[str]:
+        return [Fields({str(i): v}, f"{self.path}{name}.").text(str(i)) for i, v in enumerate(self._list(name))]
+
+    def _list(self, name: str) -> list[Any]:
+        return [] if self.values.get(name) is None else list(self._get(name, (list,), "a list"))
+
+    def interval(self) -> Interval:
+        """This object as an `Interval`."""
+        how = self.optional("how", self.text) or ""
+        level = self.optional("level", self.number) or 0.0
+        return Interval(self.number("value"), self.number("low"), self.number("high"), level, how)
+
+
+def finite(value: Any) -> float | None:
+    """The number, if it is one."""
+    try:
+        return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number that no float holds
+        return None
+
+
+def _load(text: str) -> Any:
+    """JSON, in which what is not finite becomes null: it could not be written again."""
+
+    def number(digits: str) -> float | None:
+        return finite(float(digits))
+
+    return json.loads(text, parse_constant=lambda _: None, parse_float=number)
+
+
+def _sentence(text: str) -> str:
+    """With a capital and a full stop: some messages are written to stand in a line of a terminal."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
+
+
+def _short(value: Any) -> str:
+    shown = json.dumps(value, ensure_ascii=False, default=str)
+    return shown if len(shown) <= 40 else shown[:37] + "..."
