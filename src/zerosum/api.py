@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from zerosum import data as data_sets
-from zerosum import distributed, recipes, sample, session
+from zerosum import distributed, recipes, runlog, sample, session
 from zerosum import run as runs
 from zerosum.data.spec import Data, Dataset
 from zerosum.engine import choose_device
@@ -23,6 +23,7 @@ from zerosum.errors import UserError
 from zerosum.metrics import evidence, sources
 from zerosum.metrics.evaluate import Evaluation
 from zerosum.metrics.evidence import Record
+from zerosum.metrics.report import write_report
 from zerosum.recipes import Choice
 from zerosum.run import Run
 from zerosum.sample import Model
@@ -365,18 +366,19 @@ def compare(
         raise UserError(f"{len(paths)} runs: comparing needs two or more")
     records: dict[str, Record] = {}
     for path in map(Path, paths):
-        record = evidence.read(path / evidence.EVALUATION)
+        record = evidence.read(path / runlog.EVALUATION)
         if record is None:
             sample.read_recipe(path)
             keep(evaluate(path, **(evaluated or {})), path)
-            record = evidence.read(path / evidence.EVALUATION)
+            record = evidence.read(path / runlog.EVALUATION)
             assert record is not None
         records[str(path)] = record
     return records, evidence.alike(records)
 
 
-def keep(evaluation: Evaluation, run: Path) -> None:
-    """Write an evaluation into its run's folder, where the report and `compare` find it."""
-    evidence.write(evaluation, run / evidence.EVALUATION)
+def keep(evaluation: Evaluation, run: Path) -> Path:
+    """Write an evaluation into its run's folder, where `compare` finds it, and the report anew; returns its path."""
+    evidence.write(evaluation, run / runlog.EVALUATION)
     if evaluation.pairs is not None:
-        evidence.write_pairs(evaluation.pairs, run / evidence.NEAREST)
+        evidence.write_pairs(evaluation.pairs, run / runlog.NEAREST)
+    return write_report(run)

@@ -16,6 +16,7 @@ from zerosum.errors import UserError
 RECIPE, EVENTS, STATUS, ENVIRONMENT, LOCK = "recipe.json", "events.jsonl", "status.json", "environment.json", "lock"
 REAL, FILM, LOOP = "real.png", "film.mp4", "film.gif"
 REPORT, REPORT_DATA = "report.html", "report.json"
+EVALUATION, NEAREST, EQUILIBRIUM = "evaluation.json", "evaluation-nearest.png", "equilibrium.json"
 State = Literal["running", "stopped", "finished", "failed"]
 
 if os.name == "nt":

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import tiny
-from zerosum import api, sample, session
+from zerosum import api, runlog, sample, session
 from zerosum.data.spec import Data
 from zerosum.data.split import Part
 from zerosum.data.store import ArrayDataset
@@ -207,19 +207,19 @@ def test_runs_are_evaluated_kept_and_compared(run: Path, monkeypatch: pytest.Mon
     assert [c.share.name for c in result.classes] == [str(i) for i in range(10)]
     assert "differs" in [f.kind for f in result.verdict]
     api.keep(result, run)
-    record = evidence.read(run / evidence.EVALUATION)
+    record = evidence.read(run / runlog.EVALUATION)
     assert record is not None
     assert dict(record.measurements) == dict(result.measurements)
-    assert (run / evidence.NEAREST).is_file() == (result.pairs is not None)
+    assert (run / runlog.NEAREST).is_file() == (result.pairs is not None)
     _, shared = api.compare(run, run)
     assert "kernel" in shared
     with pytest.raises(UserError, match="two or more"):
         api.compare(run)
-    content = json.loads((run / evidence.EVALUATION).read_text())
+    content = json.loads((run / runlog.EVALUATION).read_text())
     content["measurements"]["kernel"]["protocol"]["n_fake"] = 7
     other = tmp_path / "other"
     other.mkdir()
-    (other / evidence.EVALUATION).write_text(json.dumps(content))
+    (other / runlog.EVALUATION).write_text(json.dumps(content))
     with pytest.raises(UserError, match="n_fake"):
         api.compare(run, other)
 

@@ -54,6 +54,7 @@ class EquilibriumCommand(Command):
         from zerosum import api
         from zerosum.equilibrium import measure, picture
         from zerosum.metrics.report import write_report
+        from zerosum.runlog import EQUILIBRIUM
         from zerosum.view import progress_bar
 
         with progress_bar("reading") as tick:
@@ -62,7 +63,7 @@ class EquilibriumCommand(Command):
                 say=lambda what, done, total: tick(done, total, what),
             )  # fmt: skip
         show(found)
-        for path in (self.path / measure.RECORD, self.json):
+        for path in (self.path / EQUILIBRIUM, self.json):
             if path is not None:
                 measure.write(found, path)
                 print(path)

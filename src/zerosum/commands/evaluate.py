@@ -70,6 +70,7 @@ class Evaluate(Command):
             raise UserError(f"{self.what}: there is no such file or folder; zerosum list shows your runs")
         from zerosum import api
         from zerosum.metrics import evidence, sources
+        from zerosum.runlog import EVALUATION
 
         with progress() as say:
             found = api.evaluate(
@@ -79,8 +80,9 @@ class Evaluate(Command):
             )  # fmt: skip
         show(found)
         if sources.is_run(self.what):
-            api.keep(found, self.what)
-            print(self.what / evidence.EVALUATION)
+            report = api.keep(found, self.what)
+            print(self.what / EVALUATION)
+            print(report)
         if self.json is not None:
             evidence.write(found, self.json)
             print(self.json)

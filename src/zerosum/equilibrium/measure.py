@@ -30,7 +30,7 @@ from zerosum.trainer import Training
 from zerosum.view import SilentView
 
 FORMAT = 1
-RECORD, PICTURE, EVALUATION = "equilibrium.json", "equilibrium.png", "evaluation.json"
+PICTURE = "equilibrium.png"
 SAMPLES, QUICK_SAMPLES = 2_000, 400
 QUICK_TURNS, QUICK_BATCHES = 5, 4
 PURPOSE = "equilibrium"
@@ -238,7 +238,7 @@ def _logged(path: Path, images_seen: int) -> tuple[Logged, ...]:
 def _copies(path: Path, images_seen: int) -> str:
     """The sentence of `evaluation.json` about copied training images, if there is one for this checkpoint."""
     try:
-        record = json.loads((path / EVALUATION).read_text(encoding="utf-8"))
+        record = json.loads((path / runlog.EVALUATION).read_text(encoding="utf-8"))
         if record["images_seen"] != images_seen:
             return ""
         return next((str(f["text"]).removeprefix("Copies: ") for f in record["verdict"] if f["kind"] == "copies"), "")

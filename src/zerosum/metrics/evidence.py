@@ -16,8 +16,6 @@ from zerosum.errors import UserError
 from zerosum.metrics.evaluate import FORMAT, Evaluation, Pairs
 from zerosum.metrics.measurement import Measurement, comparable, from_json
 
-EVALUATION, NEAREST = "evaluation.json", "evaluation-nearest.png"
-
 
 @dataclass(frozen=True)
 class Record:

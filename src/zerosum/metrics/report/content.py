@@ -12,7 +12,6 @@ from zerosum.metrics import measurement
 from zerosum.metrics.measurement import Measurement
 from zerosum.metrics.report.curves import Curves, curves
 from zerosum.metrics.report.read import (
-    NEAREST,
     Advice,
     Equilibrium,
     Evaluation,
@@ -22,7 +21,7 @@ from zerosum.metrics.report.read import (
     Sentence,
     finite,
 )
-from zerosum.runlog import ENVIRONMENT, REAL, RECIPE, grids
+from zerosum.runlog import ENVIRONMENT, NEAREST, REAL, RECIPE, grids
 from zerosum.view import words
 
 FORMAT = 1

@@ -23,9 +23,7 @@ from zerosum.errors import UserError
 from zerosum.metrics import measurement
 from zerosum.metrics.intervals import Interval
 from zerosum.metrics.measurement import Measurement
-from zerosum.runlog import EVENTS, FILM, LOOP, STATUS, read_events, read_status
-
-EVALUATION, NEAREST, EQUILIBRIUM = "evaluation.json", "evaluation-nearest.png", "equilibrium.json"
+from zerosum.runlog import EQUILIBRIUM, EVALUATION, EVENTS, FILM, LOOP, STATUS, read_events, read_status
 
 T = TypeVar("T")
 
