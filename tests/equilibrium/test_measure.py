@@ -217,6 +217,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     record = json.loads((out / "equilibrium.json").read_text())
     assert record["verdict"]["sentence"] in shown
     assert json.loads((tmp_path / "a.json").read_text()) == record
+    assert "How often fresh discriminators" in (out / "report.html").read_text("utf-8"), "the report is made anew"
     with Image.open(out / "equilibrium.png") as picture:
         assert min(picture.size) > 300
     found = zerosum.equilibrium_of(out, n=100, quick=True)

@@ -11,17 +11,23 @@ import numpy as np
 from PIL import Image
 
 from zerosum import pictures
+from zerosum.data.spec import Spec
 from zerosum.equilibrium.gap import Gain, Regret
 from zerosum.equilibrium.measure import Equilibrium
 from zerosum.equilibrium.two_sample import Judgement, TwoSample
 from zerosum.equilibrium.verdict import Verdict
 from zerosum.film import save_film
 from zerosum.metrics import measurement
+from zerosum.metrics.evaluate import ClassResult, Evaluation, Pairs
+from zerosum.metrics.features.choose import Choice
+from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.intervals import Interval, binomial
 from zerosum.metrics.measurement import Measurement, Protocol
+from zerosum.metrics.verdict import Finding, Share
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 CLASSES = tuple("0123456789")
+IMAGES = np.random.default_rng(0).integers(0, 256, (16, 1, 8, 8), dtype=np.uint8)
 
 
 class Page(HTMLParser):
@@ -111,7 +117,7 @@ def measured(
     floor: float | None,
     better: Literal["lower", "higher"] = "lower",
     settings: str = "",
-    extractor: str = "classifier",
+    extractor: str = "pixels",
 ) -> Measurement:
     protocol = Protocol(
         metric=metric, settings=settings, extractor=extractor, weights="ab" * 32, preparation="-1 to 1, no resize",
@@ -124,32 +130,30 @@ def measured(
 
 def evaluation(images_seen: int = 10_000, text: str = "Mode dropping: hardly any images of 8.") -> dict[str, Any]:
     """As `zerosum evaluate` writes it."""
-    found = {
-        "frechet": measured("Frechet distance", 0.8421, 0.2105),
-        "kernel": measured("kernel distance", 0.01234, 0.0001, settings="cubic"),
-        "precision": measured("precision", 0.913, 0.958, "higher", "k = 3"),
-        "coverage": measured("coverage", 0.801, 0.962, "higher", "k = 5"),
-        "detail": measured("fine detail", -0.12, 0.01, settings="log2 of the ratio to real", extractor="none"),
-        "copies": measured("copies", 0.0115, None, settings="share nearer than held-out", extractor="pixels"),
-    }
-    shares = [0.002 if name == "8" else 0.11 for name in CLASSES]
-    classes = [
-        {"name": name, "real_share": 0.1, "fake_share": share, "fake_share_low": max(0.0, share - 0.03),
-         "fake_share_high": share + 0.03,
-         "measurements": {"kernel": measurement.to_json(measured("kernel distance", 0.02, 0.001, settings=name))}}
-        for name, share in zip(CLASSES, shares, strict=True)
-    ]  # fmt: skip
-    return {
-        "zerosum": "evaluation", "format": 1, "what": f"digits-3 at {images_seen:,} images",
-        "against": "digits, training part", "images_seen": images_seen,
-        "features": {"name": "classifier", "weights": "ab" * 32, "preparation": "-1 to 1, no resize",
-                     "dimensions": 64, "weak": False, "reason": "the data have labels"},
-        "measurements": {key: measurement.to_json(m) for key, m in found.items()},
-        "classes_from": "a classifier's guesses on both sides (97.1 % right on held-out real images)",
-        "classes": classes, "p_values": {"copies": 0.4}, "nearest_distances": [0.51, 0.62, 0.93],
-        "verdict": [{"kind": "mode dropping", "text": text}],
-        "notes": ["no Frechet distance within classes: too few images"], "seconds": 12.5,
-    }  # fmt: skip
+    found = Evaluation(
+        what=f"digits-3 at {images_seen:,} images", against="digits, training part", images_seen=images_seen,
+        choice=Choice(Pixels(Spec((1, 8, 8))), "nothing better is at hand"),
+        measurements={
+            "frechet": measured("Frechet distance", 0.8421, 0.2105),
+            "kernel": measured("kernel distance", 0.01234, 0.0001, settings="cubic"),
+            "precision": measured("precision", 0.913, 0.958, "higher", "k = 3"),
+            "coverage": measured("coverage", 0.801, 0.962, "higher", "k = 5"),
+            "detail": measured("fine detail", -0.12, 0.01, settings="log2 of the ratio to real", extractor="none"),
+            "copies": measured("copies", 0.0115, None, settings="share nearer than held-out"),
+        },
+        classes=tuple(in_class(name) for name in CLASSES),
+        classes_from="a classifier's guesses on both sides (97.1 % right on held-out real images)",
+        p_values={"copies": 0.4}, verdict=(Finding("mode dropping", text),),
+        notes=("no Frechet distance within classes: too few images",),
+        pairs=Pairs(IMAGES[:3], IMAGES[3:6], (0.51, 0.62, 0.93)), samples=IMAGES, seconds=12.5,
+    )  # fmt: skip
+    return found.to_json()
+
+
+def in_class(name: str) -> ClassResult:
+    fakes = binomial(1 if name == "8" else 77, 700, 1 - 1e-4)
+    share = Share(name, binomial(70, 700), fakes, 0.5)
+    return ClassResult(share, {"kernel": measured("kernel distance", 0.02, 0.001, settings=f"cubic, class {name}")})
 
 
 def judgement(judge: str, right: int, n: int = 600) -> Judgement:
@@ -180,8 +184,7 @@ def add(run: Path, said: str = "") -> None:
     """Leave both, and the picture of the nearest training images, in a run's folder; `said` stands for every text."""
     for name, found in (("evaluation.json", evaluation()), ("equilibrium.json", equilibrium())):
         (run / name).write_text(json.dumps(_with(found, said) if said else found))
-    values = np.random.default_rng(0).integers(0, 256, (16, 1, 8, 8), dtype=np.uint8)
-    pictures.save_png(pictures.grid(values, columns=8), run / "evaluation-nearest.png")
+    pictures.save_png(pictures.grid(IMAGES, columns=8), run / "evaluation-nearest.png")
 
 
 def _with(value: Any, said: str) -> Any:

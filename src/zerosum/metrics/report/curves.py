@@ -234,7 +234,7 @@ def series(events: list[dict[str, Any]]) -> Series:
     found: Series = {}
     for event in events:
         seen = finite(event.get("images_seen"))
-        if event.get("event") not in ("progress", "probe") or seen is None:
+        if event.get("event") not in ("progress", "probe", "regret") or seen is None:
             continue
         numbers = {name: n for name, value in event.items() if (n := finite(value)) is not None}
         for name, value in numbers.items():
