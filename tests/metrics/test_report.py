@@ -50,7 +50,7 @@ def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None
         "images a second 500", "real images 1,797", "updates skipped 1", "after 10,000 images seen",
         "At 50 % D can only guess", "D wins: lower --adam-d.lr", "zerosum train digits --minutes 2",
         "run.algorithm.gamma 0.05", "run.minutes null", "data.shape [1, 8, 8]", "cores 2",
-        "D's accuracy", "Losses", "Diversity", "Distance to the real data", "Speed", "What D knows by heart",
+        "D's accuracy", "Losses", "Diversity", "Distance to held-out images", "Speed", "D's memory",
         "Go on; use images_seen = 9,800; another 9,800 images have a ",
     ):  # fmt: skip
         assert part in page.text, part
@@ -71,7 +71,7 @@ def test_the_verdict_comes_first(proven: tuple[Path, str, Page]) -> None:
         page.text.index(words)
         for words in (
             "Mode dropping: hardly any images of 8.", "Converging: its distance still falls.", "state finished",
-            "Generated, after 10,000 images seen", "The generated images that lie nearest", "What D knows by heart",
+            "Generated, after 10,000 images seen", "The generated images that lie nearest", "D's memory",
             "How many of the images are of each class", "How often fresh discriminators", "Regret: what each player",
             "The grey band is where real images", "measured digits-3 at", "This command made the run",
         )

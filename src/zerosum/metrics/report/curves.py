@@ -126,10 +126,10 @@ class Curves:
 
 CHARTS = (
     Chart(
-        "Distance to the real data",
+        "Distance to held-out images",
         ("distance",),
-        "A quick Frechet distance of few samples, in simple features: lower is nearer. Good for choosing among the "
-        "checkpoints of this run, not for comparing with anything else.",
+        "How far generated images are from real ones that are not trained on, in whitened simple features: lower is "
+        "nearer. What the stop advisor goes by; not for comparing with anything but this run.",
         {"distance": "Frechet distance"},
         falls=True,
         advised=True,
@@ -163,12 +163,12 @@ CHARTS = (
         (0.0, None),
     ),
     Chart(
-        "What D knows by heart",
+        "D's memory",
         ("overfitting",),
-        "How much surer D is of its training images than of real ones that it never saw: 0 is not at all, 1 is always. "
-        "A rise means that D memorises, and G learns from its memory.",
+        "How much surer D is of its training images than of real ones it has never seen. At 0 it treats them alike; "
+        "near 1 it knows its images by heart, and what it teaches G is to copy them.",
         {"overfitting": "surer of training images"},
-        (0.0, "none"),
+        (0.0, "fair"),
     ),
     Chart(
         "Chance of a better score",
