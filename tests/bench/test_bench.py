@@ -15,12 +15,12 @@ import torch
 
 import tiny
 from zerosum import bench as benchmarks
-from zerosum.bench import bare, fashion, judge, loop, metrics, optimal_discriminator, report, startup
 from zerosum.bench import (
     bare,
     fashion,
     judge,
     loop,
+    metrics,
     optimal_discriminator,
     protocol,
     recording,
