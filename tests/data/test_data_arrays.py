@@ -199,9 +199,9 @@ def test_npy(tmp_path: Path) -> None:
     assert mapped.fingerprint == found.fingerprint
     assert everything(mapped).flags.writeable
     assert len(opened(tmp_path / "a.npy", limit=2)) == 2
-    with pytest.raises(UserError, match=r"data\.split=test"):
+    with pytest.raises(UserError, match=r"--split test"):
         opened(tmp_path / "a.npy", split="test")
-    with pytest.raises(UserError, match=r"data\.labels"):
+    with pytest.raises(UserError, match="--labels x.csv: .* leave --labels out"):
         opened(tmp_path / "a.npy", labels="x.csv")
 
 
@@ -292,7 +292,7 @@ def test_npz_splits(tmp_path: Path) -> None:
             assert found.spec.classes == 4  # as in the split that has most
     np.savez(tmp_path / "b.npz", x_train=parts["train"], y_train=[0, 1, 0, 1])
     assert len(opened(tmp_path / "b.npz")) == 4
-    with pytest.raises(UserError, match=r"data\.split=test"):
+    with pytest.raises(UserError, match=r"--split test"):
         opened(tmp_path / "b.npz", split="test")
 
 

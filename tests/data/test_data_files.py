@@ -100,9 +100,9 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:  # the he
 
 
 def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.split=test"):
+    with pytest.raises(UserError, match=r"--split test"):
         opened(folder_of(tmp_path / "a", pngs(3)), split="test")
-    with pytest.raises(UserError, match=r"data\.split=test"):
+    with pytest.raises(UserError, match=r"--split test"):
         opened(folder_of(tmp_path / "b", pngs(3, prefix="train/") | pngs(2, prefix="val/")), split="test")
 
 
@@ -310,7 +310,7 @@ def test_the_longest_side_is_what_was_asked_for(tmp_path: Path) -> None:
     shapes = {n: opened(tmp_path, longest=n, memory_megabytes=0).spec.shape[1:] for n in (256, 100, 64, 16)}
     assert shapes == {256: (80, 160), 100: (48, 96), 64: (32, 64), 16: (16, 16)}
     assert opened(tmp_path, longest=64, size=(20, 30)).spec.shape[1:] == (20, 30)
-    with pytest.raises(UserError, match=r"data.longest=15: give at least 16"):
+    with pytest.raises(UserError, match=r"--longest 15: give at least 16"):
         opened(tmp_path, longest=15)
 
 
@@ -350,12 +350,25 @@ def test_limit_takes_the_first_by_name(tmp_path: Path) -> None:
     assert len(opened(tmp_path, limit=100)) == 6
 
 
+@pytest.mark.parametrize(("limit", "counts"), [(3, [1, 1, 1]), (6, [3, 1, 2]), (4, [2, 1, 1]), (2, [1, 1, 0])])
+def test_limit_takes_as_many_of_each_class(tmp_path: Path, limit: int, counts: list[int]) -> None:
+    folder_of(tmp_path, pngs(9, prefix="a/") | pngs(1, prefix="b/") | pngs(2, prefix="c/"))
+    whole, some = opened(tmp_path), opened(tmp_path, limit=limit)
+    assert some.labels is not None
+    assert np.bincount(some.labels, minlength=3).tolist() == counts
+    assert some.class_names == ("a", "b", "c")
+    first = [start + i for start, count in zip((0, 9, 10), counts, strict=True) for i in range(count)]
+    assert np.array_equal(everything(some), everything(whole)[first])
+    report = check(Data(source=str(tmp_path), limit=limit))
+    assert list(report.classes.values()) == counts
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"size": (0, 4)}, {"channels": 2}, {"fit": "squash"}, {"split": "valid"}, {"limit": 1}, {"memory_megabytes": -1}],
 )
 def test_settings_that_mean_nothing_are_named(tmp_path: Path, settings: dict[str, object]) -> None:
-    with pytest.raises(UserError, match=rf"data\.{next(iter(settings))}"):
+    with pytest.raises(UserError, match=f"--{next(iter(settings)).replace('_', '-')} "):
         opened(folder_of(tmp_path, pngs(2)), **settings)
 
 

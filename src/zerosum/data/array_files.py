@@ -63,7 +63,7 @@ def _choose(path: Path, keys: set[str], split: str) -> tuple[list[tuple[str, str
         if here:
             used = [side for side in here if split in ("all", side)]
             if not used:
-                raise UserError(f"data.split={split}: {path} has only {', '.join(here)}")
+                raise UserError(f"--split {split}: {path} has only {', '.join(here)}")
             pairs = {side: (images.format(side), labels.format(side)) for side in here}
             return list(pairs.values()), [pairs[side] for side in used]
     for pair in KEYS:

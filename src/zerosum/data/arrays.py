@@ -53,7 +53,7 @@ def joined(where: str, parts: Sequence[Rows]) -> Rows:
     first = parts[0]
     if any(part.shape[1:] != first.shape[1:] or part.dtype != first.dtype for part in parts):
         listed = ", ".join(f"{part.dtype} {part.shape}" for part in parts)
-        raise UserError(f"{where}: the parts of data.split=all do not go together ({listed}); read one of them")
+        raise UserError(f"{where}: the parts of --split all do not go together ({listed}); read one of them")
     if len(parts) == 1:
         return first
     shape = (sum(part.shape[0] for part in parts), *first.shape[1:])
@@ -201,9 +201,7 @@ def _numbered(
 
 def _points(rows: Rows, data: Data, count: int) -> np.ndarray:
     if data.size is not None or data.channels is not None:
-        raise UserError(
-            f"{rows.where} holds points, not images: data.size and data.channels do not apply; leave them out"
-        )
+        raise UserError(f"{rows.where} holds points, not images: --size and --channels do not apply; leave them out")
     points = np.concatenate(list(rows.blocks(4096)))[:count].astype(np.float32)
     if not np.isfinite(points).all():
         raise UserError(f"{rows.where} holds numbers that are not finite; remove those points")

@@ -36,10 +36,9 @@ T = TypeVar("T")
 def open_files(listing: Listing, data: Data, progress: Progress | None = None) -> ArrayDataset:
     """Read the listing's images. Raises UserError if fewer than two can be used."""
     labelled = label(listing, data)
-    listing = labelled.listing.keep(list(labelled.listing.items[: data.limit]))
+    listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
-        raise UserError(f"data.source={data.source}: no image is left after data.split and data.labels")
-    numbers = None if labelled.labels is None else labelled.labels[: len(listing.items)]
+        raise UserError(f"{data.source}: no image is left after --split and --labels")
     name = pack.with_labels(pack.key([listing.identity, _listed(listing)], data), numbers, labelled.class_names)
     found = pack.find(data, name)
     if found is not None:
@@ -58,17 +57,16 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
 
 
 def label(listing: Listing, data: Data) -> labels.Labelled:
-    """The images of the split asked for, with their classes. UserError if the source holds no image."""
+    """The images of the split and of the number asked for, with their classes. UserError if there is no image."""
     if not listing.items:
         why = f"; {len(listing.refused):,} are refused: {': '.join(listing.refused[0])}" if listing.refused else ""
-        raise UserError(
-            f"data.source={data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}"
-        )
+        raise UserError(f"{data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}")
     if data.labels is None:
-        return labels.by_folder(listing, data.split)
+        return labels.few(labels.by_folder(listing, data.split), data.limit)
     table = Path(data.labels).expanduser()
     beside = Path(data.source).expanduser() / data.labels
-    return labels.by_table(listing, beside if not table.exists() and beside.exists() else table, data.split)
+    found = labels.by_table(listing, beside if not table.exists() and beside.exists() else table, data.split)
+    return labels.few(found, data.limit)
 
 
 def _hint(listing: Listing) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -52,9 +52,9 @@ def choose_split(listing: Listing, split: str) -> tuple[Listing, int, tuple[str,
         return listing, depth, ()
     chosen = sorted(top for top in tops if split in ("all", side[top]))
     if not chosen:
-        raise UserError(f"data.split={split}: {listing.where} has only {', '.join(sorted(tops))}")
+        raise UserError(f"--split {split}: {listing.where} has only {', '.join(sorted(tops))}")
     kept = [item for item, parts in zip(listing.items, paths, strict=True) if parts[depth] in chosen]
-    note = f"read {', '.join(chosen)} of the folders {', '.join(sorted(tops))} (data.split={split})"
+    note = f"read {', '.join(chosen)} of the folders {', '.join(sorted(tops))} (--split {split})"
     return listing.keep(kept), depth + 1, (note,)
 
 
@@ -74,9 +74,24 @@ def by_folder(listing: Listing, split: str) -> Labelled:
     return Labelled(listing, labels, tuple(printable(name) for name in names), notes)
 
 
+def few(labelled: Labelled, limit: int | None) -> Labelled:
+    """The first `limit` images; with classes, as many of each as there can be: the first of each, the second, ..."""
+    items, labels = labelled.listing.items, labelled.labels
+    if limit is None or limit >= len(items):
+        return labelled
+    if labels is None:
+        return replace(labelled, listing=labelled.listing.keep(list(items[:limit])))
+    place = np.empty(len(items), dtype=np.int64)  # of an image among those of its class
+    for number in np.unique(labels):
+        members = np.flatnonzero(labels == number)
+        place[members] = np.arange(len(members))
+    chosen = np.sort(np.argsort(place, kind="stable")[:limit])
+    return replace(labelled, listing=labelled.listing.keep([items[i] for i in chosen]), labels=labels[chosen])
+
+
 def no_split(where: str) -> UserError:
     return UserError(
-        f"data.split=test: {where} has no test split that zerosum knows of; leave data.split out, or give the path of "
+        f"--split test: {where} has no test split that zerosum knows of; leave --split out, or give the path of "
         "the test images themselves"
     )
 
@@ -98,10 +113,10 @@ def by_table(listing: Listing, table: Path, split: str) -> Labelled:
             missing.append(file)
         elif chosen.setdefault(item, label) != label:
             twice = printable(f"{file} is there twice, as {chosen[item]} and as {label}")
-            raise UserError(f"data.labels={table}: {twice}; keep one")
+            raise UserError(f"--labels {table}: {twice}; keep one")
     if missing:
         raise UserError(
-            f"data.labels={table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their names fit "
+            f"--labels {table}: {len(missing)} of {len(rows)} files are not in {listing.where} (or their names fit "
             f"several), such as {printable(', '.join(missing[:3]))}; write paths relative to {listing.where}"
         )
     items = [item for item in listing.items if item in chosen]
@@ -137,19 +152,19 @@ def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
     try:
         text = table.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise UserError(f"data.labels={table}: there is no such file") from error
+        raise UserError(f"--labels {table}: there is no such file") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.labels={table} cannot be read as text in UTF-8 ({error})") from error
+        raise UserError(f"--labels {table} cannot be read as text in UTF-8 ({error})") from error
     if "\0" in text:
-        raise UserError(f"data.labels={table} is not a CSV file (it holds NUL bytes)")
+        raise UserError(f"--labels {table} is not a CSV file (it holds NUL bytes)")
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     try:
         rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(row)]
     except csv.Error as error:
-        raise UserError(f"data.labels={table} is not a CSV file ({error})") from error
+        raise UserError(f"--labels {table} is not a CSV file ({error})") from error
     if not rows:
-        raise UserError(f"data.labels={table} is empty; it needs a line 'file,label' and one line per image")
+        raise UserError(f"--labels {table} is empty; it needs a line 'file,label' and one line per image")
     head = [cell.strip().lower() for cell in rows[0]]
     file = next((head.index(name) for name in FILE_COLUMNS if name in head), None)
     label = next((head.index(name) for name in LABEL_COLUMNS if name in head), None)
@@ -157,12 +172,10 @@ def _rows(table: Path, known: Mapping[str, Item]) -> list[tuple[str, str]]:
     if file is None and label is None and (_path(rows[0][0]) in known or PurePosixPath(head[0]).suffix in SUFFIXES):
         file, label, body = 0, 1, rows  # no header: the first line names an image already
     if file is None or label is None:
-        raise UserError(
-            f"data.labels={table}: its columns are {printable(', '.join(rows[0]))}; call them file and label"
-        )
+        raise UserError(f"--labels {table}: its columns are {printable(', '.join(rows[0]))}; call them file and label")
     for row in body:
         if len(row) <= max(file, label):
-            raise UserError(f"data.labels={table}: the line '{printable(', '.join(row))}' has no file and label")
+            raise UserError(f"--labels {table}: the line '{printable(', '.join(row))}' has no file and label")
     return [(row[file].strip(), row[label].strip()) for row in body]
 
 

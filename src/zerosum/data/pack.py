@@ -117,7 +117,7 @@ def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         why += f"; and {len(skipped) - 3:,} more" if len(skipped) > 3 else ""
         raise UserError(
-            f"data.source={plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
+            f"{plan.where}: {usable} of {usable + len(skipped)} images can be used, and a set needs at "
             f"least 2{f' ({why})' if why else ''}"
         )
 
@@ -191,9 +191,7 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
         file.write(json.dumps({"sha256": _digest(body), "body": body}, indent=1).encode())
     found = find(Data(source=plan.where, cache=str(where.parent)), name)
     if found is None:
-        raise UserError(
-            f"data.cache={where.parent}: a packed set was written but cannot be read back; try another disk"
-        )
+        raise UserError(f"--cache {where.parent}: a packed set was written but cannot be read back; try another disk")
     return found
 
 

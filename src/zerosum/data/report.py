@@ -92,7 +92,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
     if listing is None:
         return _check_arrays(data, progress)
     labelled = files.label(listing, data)
-    items = list(labelled.listing.items[: data.limit])
+    items = list(labelled.listing.items)
     looked: list[_Looked] = []
     kept: list[int] = []
     broken: list[tuple[str, str]] = []
@@ -108,7 +108,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
             if progress is not None:
                 progress(first + len(results), len(items), f"checking {listing.where}")
     if not looked:
-        raise UserError(f"data.source={data.source}: none of {len(items)} images can be read ({broken[0][1]})")
+        raise UserError(f"{data.source}: none of {len(items)} images can be read ({broken[0][1]})")
     names = [printable(items[i].name) for i in kept]
     # what training would choose: from the same sample of the images
     chosen = set(files.surveyed(len(items)))

@@ -52,7 +52,7 @@ def named() -> dict[str, str]:
 def open_named(data: Data, progress: Progress | None = None) -> ArrayDataset:
     """Open the set called `data.source`. UserError if it is not here and cannot be fetched."""
     if data.labels is not None:
-        raise UserError(f"data.labels={data.labels}: {data.source} has its own labels or none; leave data.labels out")
+        raise UserError(f"--labels {data.labels}: {data.source} has its own labels or none; leave --labels out")
     match data.source:
         case "digits":
             return _digits(data)
@@ -134,7 +134,7 @@ def _mnist(data: Data, progress: Progress | None) -> ArrayDataset:
     paths = _find_or_fetch(data, look, fetch, f"the IDX files {', '.join(wanted)} (.gz or plain)")
     parts = [idx_rows(path, data) for path in paths]
     if any(labels is None for _, labels in parts):
-        raise UserError(f"data.root={paths[0].parent}: the file of labels is missing beside {paths[0].name}")
+        raise UserError(f"--root {paths[0].parent}: the file of labels is missing beside {paths[0].name}")
     labels = np.concatenate([part for _, part in parts if part is not None])
     names = DIGITS if data.source == "mnist" else CLOTHES
     rows = joined(data.source, [rows for rows, _ in parts])

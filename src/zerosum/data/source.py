@@ -28,14 +28,14 @@ def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     try:
         return _open_array(path, data, progress)
     except OSError as error:
-        raise UserError(f"data.source={data.source} cannot be read: {error.strerror or error}") from error
+        raise UserError(f"{data.source} cannot be read: {error.strerror or error}") from error
 
 
 def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDataset:
     if not path.is_file():
-        raise UserError(f"data.source={data.source} is neither a file nor a folder")
+        raise UserError(f"{data.source} is neither a file nor a folder")
     if data.labels is not None:
-        raise UserError(f"data.labels={data.labels}: only folders and zips of images take a CSV; leave data.labels out")
+        raise UserError(f"--labels {data.labels}: only folders and zips of images take a CSV; leave --labels out")
     match path.suffix.lower():
         case ".npy":
             return array_files.open_npy(path, data, progress)
@@ -44,9 +44,9 @@ def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDatas
     if idx.looks_like_idx(path):
         return array_files.open_idx(path, data, progress)
     if path.suffix.lower() in SUFFIXES:
-        raise UserError(f"data.source={data.source} is one image; give the folder that holds it and the others")
+        raise UserError(f"{data.source} is one image; give the folder that holds it and the others")
     raise UserError(
-        f"data.source={data.source}: files of this kind are not read; give a folder or a zip of images, an IDX file, a "
+        f"{data.source}: files of this kind are not read; give a folder or a zip of images, an IDX file, a "
         ".npy or .npz file, or unpack it into a folder"
     )
 
@@ -54,21 +54,21 @@ def _open_array(path: Path, data: Data, progress: Progress | None) -> ArrayDatas
 def validate(data: Data) -> None:
     """Refuse settings that mean nothing, before anything is read."""
     if data.size is not None and (len(data.size) != 2 or min(data.size) < 1):
-        raise UserError(f"data.size={data.size}: give height and width, both at least 1")
+        raise UserError(f"--size {' '.join(map(str, data.size))}: give height and width, both at least 1")
     if data.longest < 16:
-        raise UserError(f"data.longest={data.longest}: give at least 16 pixels")
+        raise UserError(f"--longest {data.longest}: give at least 16 pixels")
     if data.channels not in (None, 1, 3, 4):
-        raise UserError(f"data.channels={data.channels}: give 1 (grey), 3 (colour) or 4 (colour with alpha)")
+        raise UserError(f"--channels {data.channels}: give 1 (grey), 3 (colour) or 4 (colour with alpha)")
     if data.fit not in ("crop", "pad", "stretch"):
-        raise UserError(f"data.fit={data.fit}: give crop, pad or stretch")
+        raise UserError(f"--fit {data.fit}: give crop, pad or stretch")
     if data.split not in ("train", "test", "all"):
-        raise UserError(f"data.split={data.split}: give train, test or all")
+        raise UserError(f"--split {data.split}: give train, test or all")
     if data.limit is not None and data.limit < 2:
-        raise UserError(f"data.limit={data.limit}: a set needs at least 2 images")
+        raise UserError(f"--limit {data.limit}: a set needs at least 2 images")
     if data.held_out is not None and data.held_out < 0:
-        raise UserError(f"data.held_out={data.held_out}: give 0 (none) or more")
+        raise UserError(f"--held-out {data.held_out}: give 0 (none) or more")
     if data.memory_megabytes < 0:
-        raise UserError(f"data.memory_megabytes={data.memory_megabytes}: give 0 or more")
+        raise UserError(f"--memory-megabytes {data.memory_megabytes}: give 0 or more")
 
 
 def find(source: str) -> Path:
@@ -82,7 +82,7 @@ def find(source: str) -> Path:
         near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
     hint = f"did you mean {listing.printable(near[0])}? Otherwise " if near else ""
     raise UserError(
-        f"data.source={source or repr(source)}: there is no such file or folder, and no set of that name; {hint}give a "
+        f"{source or repr(source)}: there is no such file or folder, and no set of that name; {hint}give a "
         f"path, or one of {', '.join(sets.named())}"
     )
 

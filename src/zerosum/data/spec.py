@@ -47,7 +47,7 @@ class Data:
     download: bool = False
     """Fetch a named set that is not here yet."""
     limit: int | None = None
-    """Read only the first N images (after sorting by name)."""
+    """Read only N images: the first by name, of a folder or zip with classes the first of each class."""
     held_out: int | None = None
     """Images kept out of training, to measure with; about a tenth, at most 2,000, none below 200 images, if not
     given."""
