@@ -89,7 +89,8 @@ def resume(
         raise UserError(f"--images {images}: {out} has seen {done:,} already; give more to make it longer")
     if images is not None or minutes is not None:
         # Whoever makes a run longer that had said it was done wants it to go on.
-        until = "length" if read_status(out)["text"] == CONVERGED else run.until
+        ended_itself = distributed.by_writer(lambda: read_status(out)["text"] == CONVERGED)
+        until = "length" if ended_itself else run.until
         run = replace(run, images=images, minutes=minutes, until=until)
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
 
