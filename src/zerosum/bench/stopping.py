@@ -65,8 +65,8 @@ def measure(bench: Bench) -> Report:
             rows[group][name] = [judged(recording.record(bench, name, case))]
     costs = {name: [bench.arm(f"cost-{name}", 0, {"run": recipe(run)}, partial(cost, bench, run))]
              for name, run in _priced(bench).items()}  # fmt: skip
-    sources = {case.run.data.source: case.run.data for cases in groups.values() for case in cases.values()}
-    known = tuple(data_record(data, open_source(data), name) for name, data in sources.items())
+    sources = dict.fromkeys(case.run.data for cases in groups.values() for case in cases.values())
+    known = tuple(data_record(data, open_source(data), data.source) for data in sources)
     targets = [target for group, runs in rows.items() for target in targets_of(group, [r for (r,) in runs.values()])]
     worst = max(r["share"] for (r,) in costs.values())
     targets.append(Target("probes, share of the training time", f"at most {COST:.0%}", f"{worst:.1%}", worst <= COST))
