@@ -615,7 +615,11 @@ def test_report_is_made_again(own: Path, zerosum: Callable[..., Result]) -> None
     assert all((own / name).exists() for name in ("report.html", "film.mp4", "film.gif"))
 
 
-def test_doctor(zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor(zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path))
+    assert zerosum("data", "check", "digits", "--size", "9", "9", "--memory-megabytes", "0").status == 1
+    checked = zerosum("data", "check", "digits", "--size", "8", "12", "--memory-megabytes", "0")
+    assert f"the packed cache in {tmp_path / 'packed'}" in checked.out
     monkeypatch.setattr(doctor, "calibrate", lambda: {"matrix_gflops": 50.0, "convolution_gflops": 40.0})
     result = zerosum("doctor", "--json")
     assert result.status == 0
@@ -631,8 +635,10 @@ def test_doctor(zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch)
         "speed",
         "film encoder",
         "fashion-mnist",
+        "packed data",
     ):
         assert findings[name]["value"]
+    assert findings["packed data"]["value"].startswith(f"2 sets, 0.0 GB in {tmp_path / 'packed'}; ")
     assert all(f["remedy"] for f in content["findings"] if f["state"] == "bad")
     monkeypatch.setattr(
         doctor, "requires", lambda _: ["torch>=2", "a-package-that-nobody-has>=1", 'pytest; extra == "dev"']

@@ -57,6 +57,7 @@ def _findings() -> Iterator[Finding]:
     from zerosum.data.cache import cache_folder
 
     yield _disk("disk for packed data", cache_folder())
+    yield _packs()
     try:
         import torch
     except Exception as error:  # a broken installation fails in many ways
@@ -94,6 +95,20 @@ def _disk(name: str, folder: Path) -> Finding:
         return Finding(name, f"{here} cannot be written", "note", "choose another place: --out DIR, ZEROSUM_CACHE=DIR")
     low = free < LOW_DISK
     return Finding(name, text, "note" if low else "good", "free some space, or choose another disk" if low else "")
+
+
+def _packs() -> Finding:
+    from zerosum.data import pack
+    from zerosum.data.spec import Data
+
+    folder = pack.folder(Data(source=""))
+    count, size = pack.held(folder)
+    days = pack.UNUSED_SECONDS // 86_400
+    return Finding(
+        "packed data",
+        f"{count} sets, {size / 2**30:.1f} GB in {folder}; those not used for {days} days are removed when another is "
+        "packed, and the folder may be deleted at any time",
+    )
 
 
 def _processor(threads: int) -> Iterator[Finding]:

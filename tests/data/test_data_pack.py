@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,37 @@ def test_a_builder_killed_half_way_leaves_no_pack(source: Path, cache: Path) -> 
     os.utime(left[0], (1, 1))
     opened(source, cache, limit=6)
     assert not left[0].exists()
+
+
+def test_packs_that_nobody_uses_are_removed(source: Path, cache: Path) -> None:
+    """Each use counts; the user's own files in that folder, and those of sets in memory, are left alone."""
+    where = cache / "packed"
+    assert pack.held(where) == (0, 0)
+    for limit in (4, 6):
+        opened(source, cache, limit=limit)
+    files_of = {limit: [p for p in where.iterdir() if p.name.split(".")[0] == name] for limit, name in _names(cache)}
+    assert [len(paths) for paths in files_of.values()] == [3, 3]
+    assert pack.held(where) == (2, sum(p.stat().st_size for p in where.iterdir()))
+    own = [where / "notes.json", where / ".tmp-thesis", where / f"{'0' * 32}.txt", where / "deep" / f"{'0' * 32}.u8"]
+    (where / "deep").mkdir()
+    for path in own:
+        path.write_text("mine")
+    orphan = where / f"{'0' * 32}.u8"  # its builder was killed before the header
+    orphan.write_text("")
+    old = time.time() - pack.UNUSED_SECONDS - 60
+    for path in [p for p in where.rglob("*") if p.is_file()]:
+        os.utime(path, (old, old))
+    opened(source, cache, limit=6)  # found, and so used
+    opened(source, cache, limit=8)  # built
+    assert not any(path.exists() for path in [*files_of[4], orphan])
+    assert all(path.exists() for path in [*files_of[6], *own])
+    assert pack.held(where)[0] == 2
+
+
+def _names(cache: Path) -> list[tuple[int, str]]:
+    """The number of images and the name of each pack."""
+    headers = [(path.stem, json.loads(path.read_bytes())["body"]) for path in (cache / "packed").glob("*.json")]
+    return sorted((body["shape"][0], name) for name, body in headers)
 
 
 def test_builders_at_the_same_time_do_no_harm(source: Path, cache: Path) -> None:

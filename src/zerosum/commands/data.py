@@ -42,6 +42,7 @@ class DataCommand(Command):
     def run(self) -> int:
         from zerosum import api
         from zerosum import data as data_sets
+        from zerosum.data import pack
         from zerosum.view import progress_bar
 
         data, reasons, misfit = self.data.plain(), [], ""
@@ -56,7 +57,8 @@ class DataCommand(Command):
             run = {"misfit": misfit} if misfit else {"shape": list(report.shape), "reasons": reasons}
             print(json.dumps(_plain(report.to_dict() | {"run": run}), indent=1))
         else:
-            print("\n".join(_lines(report, [f"cannot be: {misfit}"] if misfit else reasons)))
+            run = [f"cannot be: {misfit}"] if misfit else reasons
+            print("\n".join(_lines(report, run, str(pack.folder(data)))))
         return 1 if misfit else 0
 
 
@@ -69,7 +71,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
+def _lines(report: Report, reasons: list[str], cache: str) -> Iterator[str]:
     def line(name: str, text: str) -> str:
         return f"{name:<11}  {text}"
 
@@ -98,7 +100,7 @@ def _lines(report: Report, reasons: list[str]) -> Iterator[str]:
         alike = [f"{a} ~ {b}" for a, b in report.near_examples]
         yield from (line("", text) for text in [*same, *alike][:SHOWN])
         yield from _more(len(same) + len(alike))
-    where = "in memory" if report.in_memory else "mapped from a packed cache on disk"
+    where = "in memory" if report.in_memory else f"mapped from the packed cache in {cache} (zerosum doctor: its size)"
     yield line("memory", f"{_size(report.memory_bytes)}, {where}")
     yield from (line("note", note) for note in report.notes)
     yield from (line("" if i else "a run here", reason) for i, reason in enumerate(reasons))

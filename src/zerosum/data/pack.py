@@ -5,7 +5,7 @@ A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` 
 `KEY.json`, the header, which is written last and says what the others must be. Each is written under another
 name, forced to the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that
 could be mistaken for a whole pack; since the key says what the bytes must be, it does not matter whose copy
-wins.
+wins. The header's time is that of the last use: building a pack removes those that nobody used for 30 days.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -33,7 +34,9 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
 VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
+UNUSED_SECONDS = 30 * 86_400  # a pack that nobody opened for so long is removed; it can be built again
 STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
+OURS = re.compile(r"(?P<begun>\.tmp-)?(?P<name>[0-9a-f]{32})\.(u8|labels\.npy|json)(?(begun)-[0-9a-f]{8})")
 
 Progress = Callable[[int, int, str], None]
 
@@ -145,6 +148,7 @@ def find(data: Data, name: str) -> ArrayDataset | None:
                 return None
             labels = np.load(io.BytesIO(raw), allow_pickle=False)
         skipped = tuple((name, reason) for name, reason in body["skipped"])
+        _used(where / f"{name}.json")
         values = map_file(path, np.uint8, shape)
         return ArrayDataset(values, labels, tuple(body["class_names"]), skipped, tuple(body["notes"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or overwritten, in whatever way
@@ -220,14 +224,45 @@ def _whole_file(path: Path) -> Iterator[IO[bytes]]:
             os.close(descriptor)
 
 
+def _used(header: Path) -> None:
+    """Note that a pack is in use."""
+    with suppress(OSError):  # a cache that cannot be written cannot be swept either
+        os.utime(header)
+
+
+def held(where: Path) -> tuple[int, int]:
+    """How many packs the folder holds, and the bytes of all their files."""
+    count = size = 0
+    for path in (path for paths in _ours(where).values() for path in paths):
+        with suppress(OSError):  # swept by another process meanwhile
+            size += path.stat().st_size
+            count += path.suffix == ".json"
+    return count, size
+
+
+def _ours(where: Path) -> dict[str, list[Path]]:
+    """The files of each pack by its name, the header last; what a builder has begun, each by its own."""
+    packs: dict[str, list[Path]] = {}
+    for path in sorted(where.iterdir(), reverse=True) if where.is_dir() else ():
+        if matched := OURS.fullmatch(path.name):
+            packs.setdefault(path.name if matched["begun"] else matched["name"], []).append(path)
+    return packs
+
+
 def _sweep(where: Path) -> None:
-    """Remove what killed builders left."""
-    for left in where.glob(".tmp-*"):
+    """Remove what killed builders left, and the packs that nobody has used for long."""
+    for name, paths in _ours(where).items():
         try:
-            if time.time() - left.stat().st_mtime > STALE_SECONDS:
-                left.unlink()
+            if min(map(_age, paths)) > (STALE_SECONDS if name.startswith(".tmp-") else UNUSED_SECONDS):
+                for path in paths:
+                    path.unlink()
         except OSError:
             continue  # another builder was quicker, or Windows keeps a file that is still open
+
+
+def _age(path: Path) -> float:
+    """Seconds since the file was written or used."""
+    return time.time() - path.stat().st_mtime
 
 
 @contextmanager
