@@ -57,8 +57,8 @@ class DataCommand(Command):
             run = {"misfit": misfit} if misfit else {"shape": list(report.shape), "reasons": reasons}
             print(json.dumps(_plain(report.to_dict() | {"run": run}), indent=1))
         else:
-            run = [f"cannot be: {misfit}"] if misfit else reasons
-            print("\n".join(_lines(report, run, str(pack.folder(data)))))
+            lines = _lines(report, [f"cannot be: {misfit}"] if misfit else reasons, str(pack.folder(data)))
+            print("\n".join(lines))
         return 1 if misfit else 0
 
 
