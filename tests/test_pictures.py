@@ -99,6 +99,13 @@ def test_scatter_puts_points_where_they_are() -> None:
     assert (pixels[100, 60] == 226).all()  # the axis
 
 
+def test_a_scatter_of_real_points_calls_nothing_generated() -> None:
+    real = np.random.default_rng(0).normal(size=(50, 2))
+    colour = np.ptp(np.asarray(pictures.scatter(None, real)).astype(int), axis=2)
+    assert colour.max() <= 2
+    assert np.ptp(np.asarray(pictures.scatter(real[:0], real)).astype(int), axis=2).max() > 60  # the word
+
+
 def test_scatter_keeps_its_limits_for_the_same_real_points() -> None:
     real = np.random.default_rng(0).normal(size=(50, 2))
     empty = np.asarray(pictures.scatter(np.zeros((0, 2)), real))

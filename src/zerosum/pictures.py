@@ -119,9 +119,9 @@ def fewer(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def scatter(
-    points: np.ndarray, real: np.ndarray | None = None, lim: float | None = None, size: int = 480
+    points: np.ndarray | None, real: np.ndarray | None = None, lim: float | None = None, size: int = 480
 ) -> Image.Image:
-    """Generated points (n, 2) in colour over real points (m, 2) in grey: RGB, size x size, axes -lim to lim.
+    """Generated points (n, 2) in colour over real points (m, 2) in grey, or one of both: RGB, size x size, -lim to lim.
 
     Give `lim`, or always the same `real`, to every frame of a film, so that the axes stay where they are.
     Points outside and points that are not finite are left out.
@@ -130,7 +130,8 @@ def scatter(
         if value is not None and (value.ndim != 2 or value.shape[1] != 2):
             raise UserError(f"{name}: shape {value.shape} is not a set of points in the plane; give (n, 2)")
     if lim is None:
-        reference = np.abs(points if real is None else real)
+        known = points if real is None else real
+        reference = np.abs(np.zeros(0) if known is None else known)
         reference = reference[np.isfinite(reference)]
         lim = float(reference.max()) * 1.25 if reference.size and reference.max() > 0 else 1.0
     canvas = np.full((size, size, 3), 255, np.float32)
@@ -144,7 +145,8 @@ def scatter(
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(10, size // 36))
     draw.text((6, size // 2 + 2), f"-{lim:.3g}", (120, 120, 120), font)
     draw.text((size - 6, size // 2 + 2), f"{lim:.3g}", (120, 120, 120), font, anchor="ra")
-    draw.text((6, 4), "generated", VERMILION, font)
+    if points is not None:
+        draw.text((6, 4), "generated", VERMILION, font)
     if real is not None:
         draw.text((size - 6, 4), "real", (120, 120, 120), font, anchor="ra")
     return image

@@ -204,7 +204,7 @@ def _write_recipe(training: Training, fresh: bool) -> None:
     atomic.write_file(out / ENVIRONMENT, json.dumps(environment(training.device), indent=1).encode())
     if not (out / REAL).exists():
         real = training.probe.real_values
-        image = pictures.grid(real, columns=8) if training.spec.is_image else pictures.scatter(real)
+        image = pictures.grid(real, columns=8) if training.spec.is_image else pictures.scatter(None, real)
         pictures.save_png(image, out / REAL, {"content": "real data"})
 
 

@@ -39,6 +39,8 @@ def test_long_curves_are_thinned_and_smoothed_without_a_shift() -> None:
     assert len(thin) <= curves.POINTS
     for p in thin:
         assert (p.value, p.low, p.high) == pytest.approx((2 * p.images_seen, p.value - 1, p.value + 1))
+    (chart,) = curves.curves([row(i, diversity=0.5) for i in range(10_001)])
+    assert 300 < len(chart.to_json()["lines"][0]["points"]) <= curves.POINTS
     smooth = curves._smooth([p.value for p in thin])
     middle = len(thin) // 2
     assert smooth[middle] == pytest.approx(thin[middle].value)

@@ -20,6 +20,7 @@ from zerosum.metrics.report.read import (
     Picture,
     Sentence,
     finite,
+    sentence,
 )
 from zerosum.runlog import ENVIRONMENT, NEAREST, REAL, RECIPE, grids
 from zerosum.view import words
@@ -148,7 +149,7 @@ def _verdict(
     lines = [*images, *_measured("game", "equilibrium", run, facts, equilibrium)]
     if warnings := [m for m in messages if m.kind in ("warning", "error")]:
         last = warnings[-1]
-        lines.append(Line("health", "bad", last.kind, f"The watch last said: {last.text}", last.images_seen))
+        lines.append(Line("health", "bad", last.kind, f"The watch last said: {sentence(last.text)}", last.images_seen))
     if advice is not None:
         lines.append(Line("stopping", "open", "stop" if advice.stop else "go on", advice.text, advice.images_seen))
     else:
@@ -188,8 +189,8 @@ def _worse(m: Measurement) -> bool:
     return m.low > m.floor.high if m.better == "lower" else m.high < m.floor.low
 
 
-def _standing(sentence: Sentence) -> Standing:
-    return "good" if sentence.kind in GOOD else "open" if sentence.kind in OPEN else "bad"
+def _standing(found: Sentence) -> Standing:
+    return "good" if found.kind in GOOD else "open" if found.kind in OPEN else "bad"
 
 
 # --- the rest ------------------------------------------------------------------------------------------------------

@@ -119,7 +119,8 @@ class Curves:
             "best": self.best,
             "forecast": self.forecast and list(self.forecast),
             "lines": [
-                {"key": line.key, "name": line.name, "points": [list(p) for p in line.points]} for line in self.lines
+                {"key": line.key, "name": line.name, "points": [list(p) for p in _thinned(line.points)]}
+                for line in self.lines
             ],
         }
 

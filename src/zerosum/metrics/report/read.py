@@ -222,7 +222,7 @@ class Folder:
             return None
         seen = readings[-1]["images_seen"]
         return Advice(
-            stop=advice.stop, text=_sentence(text), best=advice.best, chance=advice.chance, forecast=advice.forecast,
+            stop=advice.stop, text=sentence(text), best=advice.best, chance=advice.chance, forecast=advice.forecast,
             images_seen=seen,
         )  # fmt: skip
 
@@ -311,7 +311,7 @@ class Folder:
         return Equilibrium(
             images_seen=f.optional("images_seen", f.integer),
             real=f.optional("real", f.text) or "",
-            verdict=(Sentence(verdict.text("kind"), _sentence(verdict.text("sentence"))),),
+            verdict=(Sentence(verdict.text("kind"), sentence(verdict.text("sentence"))),),
             notes=tuple(f.texts("notes")),
             two_sample=None if test is None else _two_sample(test),
             regrets=tuple(r for _, r in self._parts(f"{EQUILIBRIUM}, regret", iter(points))),
@@ -450,7 +450,7 @@ def _load(text: str) -> Any:
     return json.loads(text, parse_constant=lambda _: None, parse_float=number)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """With a capital and a full stop: some messages are written to stand in a line of a terminal."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
