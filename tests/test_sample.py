@@ -322,8 +322,8 @@ def test_the_best_checkpoint_is_that_of_the_lowest_score(tmp_path: Path) -> None
     t = trained(tmp_path, steps=0)
     for score in (0.5, 0.1, 0.3, None):
         t.step()
-        t.score = score
-        checkpoint.save(tmp_path, t.seen, *t.state())
+        tensors, values = t.state()
+        checkpoint.save(tmp_path, t.seen, tensors, {**values, "score": score})
     assert load(tmp_path, "best").images_seen == 2 * t.images_per_step
 
 

@@ -71,7 +71,9 @@ def test_what_a_run_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(session, "write_report", FILM[1])
     view = Ear()
     out = session.start(recipe("gan", 6, grid_every=24), DATA, tmp_path / "run", view=view)
-    names = "checkpoints environment.json events.jsonl film.gif film.mp4 lock real.png recipe.json report.html"
+    names = (
+        "checkpoints environment.json events.jsonl film.gif film.mp4 lock real.png recipe.json report.html report.json"
+    )
     assert sorted(p.name for p in out.iterdir()) == [*names.split(), "samples", "status.json"]
     assert [int(p.stem) for p in grids(out)] == [0, 24, 48]
     assert view.lines[0].startswith("finished at 48 images")

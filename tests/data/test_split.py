@@ -89,7 +89,7 @@ def test_the_split_is_this_one_for_ever() -> None:
 
 @pytest.mark.parametrize(("count", "asked"), [(9, 8), (2, 1), (9, 900)])
 def test_something_is_left_to_train_on(count: int, asked: int) -> None:
-    with pytest.raises(UserError, match=f"data.held_out={asked}: there are {count} images"):
+    with pytest.raises(UserError, match=f"--held-out {asked}: there are {count} images"):
         train_part(numbered(count), replace(DATA, held_out=asked))
 
 

@@ -26,7 +26,7 @@ def held_out_count(count: int, data: Data) -> int:
     if data.held_out is None:
         return min(count // SHARE, MOST) if count >= FROM else 0
     if data.held_out > max(count - 2, 0):
-        raise UserError(f"data.held_out={data.held_out}: there are {count:,} images, and training needs at least 2")
+        raise UserError(f"--held-out {data.held_out}: there are {count:,} images, and training needs at least 2")
     return data.held_out
 
 
