@@ -201,7 +201,7 @@ def test_npy(tmp_path: Path) -> None:
     assert len(opened(tmp_path / "a.npy", limit=2)) == 2
     with pytest.raises(UserError, match=r"--split test"):
         opened(tmp_path / "a.npy", split="test")
-    with pytest.raises(UserError, match="--labels x.csv: .* leave --labels out"):
+    with pytest.raises(UserError, match=r"--labels x.csv: .* leave --labels out"):
         opened(tmp_path / "a.npy", labels="x.csv")
 
 

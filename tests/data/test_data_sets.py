@@ -238,7 +238,7 @@ def test_celeba_is_split_as_published(tmp_path: Path) -> None:
 def test_points_take_no_image_settings() -> None:
     with pytest.raises(UserError, match="--size and --channels"):
         open_data(Data(source="ring", size=(4, 4)))
-    with pytest.raises(UserError, match="--labels x.csv: .* leave --labels out"):
+    with pytest.raises(UserError, match=r"--labels x.csv: .* leave --labels out"):
         open_data(Data(source="ring", labels="x.csv"))
 
 
