@@ -72,6 +72,7 @@ def recipe(name: str, steps: int = 24, **changes: Any) -> Run:
         "images": steps * step,
         "log_every": 2 * step,
         "probe_every": 4 * step,
+        "regret_every": 7 * step,
         "grid_every": 9 * step,
         "checkpoint_every": 5 * step,
     }

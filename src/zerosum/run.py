@@ -55,6 +55,8 @@ class Run:
     """Images between two lines of the log."""
     probe_every: int = 10_000
     """Images between two probes: quick measurements of the samples and of D that change nothing; 0 for none."""
+    regret_every: int = 0
+    """Images between two rehearsals: what each player could still gain by a few more turns, on copies; 0 for none."""
     grid_every: int = 10_000
     """Images between two sample grids: the frames of the film."""
     checkpoint_every: int = 50_000
@@ -72,8 +74,9 @@ def check(run: Run) -> None:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more")
     if run.until == "converged" and not run.probe_every:
         raise UserError("--until converged: needs probes; give --probe-every 1 or more")
-    if run.probe_every < 0:
-        raise UserError(f"--probe-every {run.probe_every}: must be 1 or more, or 0 for none")
+    for name in ("probe_every", "regret_every"):
+        if getattr(run, name) < 0:
+            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more, or 0 for none")
     if run.images is not None and run.images < 1:
         raise UserError(f"--images {run.images}: must be 1 or more")
     if run.minutes is not None and not 0 < run.minutes < math.inf:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
 from zerosum.data.loader import Loader
@@ -18,6 +17,7 @@ from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine
 from zerosum.equilibrium.advisor import Advisor
+from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
 from zerosum.game import Adam, Batch, Players, Turns
@@ -147,6 +147,10 @@ class Training:
         self.reading, every = None, self.run.probe_every
         if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
             self._probe(final=False)
+        if self.log and self.run.regret_every and self.due(self.run.regret_every):
+            parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
+            found = regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
+            self.log.write("regret", self.seen, **found.row())
 
     def _log_row(self) -> None:
         row = self.turns.read_scores()
@@ -158,12 +162,8 @@ class Training:
             row |= {"seconds": round(self.seconds, 3), "images_per_second": round(per_second, 1)}
             self.log.write("progress", self.seen, **row)
 
-    def draw(self) -> Image.Image:
-        """The fixed latents through the averaged generator, as one picture."""
-        return self.probe.draw(self.ema["G"].network)
-
     def _grid(self) -> None:
-        image = self.draw()
+        image = self.probe.draw(self.ema["G"].network)
         pictures.save_png(image, grid_path(self.out, self.seen), {"images_seen": str(self.seen)})
         self.view.preview(image, self.seen)
 

@@ -87,7 +87,14 @@ def shortened(run: Run, images: int | None) -> Run:
         raise UserError(f"--images {images}: too few to be interrupted; give {2 * SAVES * step} or more")
     every = images // step // SAVES * step
     return replace(
-        run, images=images, minutes=None, log_every=step, probe_every=every, grid_every=every, checkpoint_every=every
+        run,
+        images=images,
+        minutes=None,
+        log_every=step,
+        probe_every=every,
+        regret_every=every,
+        grid_every=every,
+        checkpoint_every=every,
     )
 
 

@@ -24,12 +24,12 @@ HELD = Data(source="tiny", held_out=12)
 def test_probing_changes_nothing_that_trains(name: str) -> None:
     run = tiny.run(name, conditional=True, data=HELD)
     alone, watched = (tiny.training(run, tiny.images()) for _ in range(2))
-    watched.draw()
+    watched.probe.draw(watched.ema["G"].network)
     for _ in range(3):
         alone.step()
         watched.step()
         watched.probe(watched.ema["G"].network, watched.players.D, watched.seen)
-        watched.draw()
+        watched.probe.draw(watched.ema["G"].network)
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert all(m.training for m in watched.players.networks.values())
 
@@ -37,7 +37,10 @@ def test_probing_changes_nothing_that_trains(name: str) -> None:
 @pytest.mark.parametrize("name", ["dcgan", "r3gan", "wgan_gp"])
 def test_a_run_is_the_same_with_probes_and_without(name: str, tmp_path: Path) -> None:
     """Weights, moments, averages and every logged number of the training: bit for bit."""
-    often, never = (little_runs.recipe(name, data=HELD, probe_every=every, checkpoint_every=10**6) for every in (8, 0))
+    often, never = (
+        little_runs.recipe(name, data=HELD, probe_every=every, regret_every=every, checkpoint_every=10**6)
+        for every in (8, 0)
+    )
     for out, run in (("often", often), ("never", never)):
         little_runs.train(run, tmp_path / out)
     one, other = (checkpoint.numbers(tmp_path / out)[-1] for out in ("often", "never"))
@@ -45,6 +48,9 @@ def test_a_run_is_the_same_with_probes_and_without(name: str, tmp_path: Path) ->
     assert one == other
     assert tiny.equal(a.tensors, b.tensors)
     kinds = [[e["event"] for e in read_events(tmp_path / out)].count("probe") for out in ("often", "never")]
+    rehearsals = [[e["event"] for e in read_events(tmp_path / out)].count("regret") for out in ("often", "never")]
+    assert rehearsals[0] >= 24
+    assert rehearsals[1] == 0
     assert kinds[0] >= 24
     assert kinds[1] == 0
     logs = [[e for e in little_runs.events(tmp_path / out) if e["event"] == "progress"] for out in ("often", "never")]

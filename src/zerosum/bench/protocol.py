@@ -26,6 +26,7 @@ from zerosum.run import Run
 CADENCE = (
     "log_every",
     "probe_every",
+    "regret_every",
     "grid_every",
     "checkpoint_every",
 )  # of a timed run: fitted to the machine's speed

@@ -205,7 +205,7 @@ def _run(
 
 
 def paced(run: Run, images: int) -> Run:
-    return replace(with_cadence(run, images), images=images, probe_every=images // PROBES)
+    return replace(with_cadence(run, images), images=images, probe_every=images // PROBES, regret_every=0)
 
 
 def _ring(algorithm: str, images: int, *, networks: Any = None, beta1: float | None = None) -> Run:

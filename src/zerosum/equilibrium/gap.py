@@ -31,8 +31,9 @@ from zerosum.game import HUGE, Batch, Minimise, Players, Source, Turns
 from zerosum.metrics.intervals import Interval, over_parts
 from zerosum.run import Run
 
-TURNS = 20
-BATCHES = 16
+TURNS, BATCHES = 20, 16
+QUICK_TURNS, QUICK_BATCHES = 3, 2  # while training goes on
+QUICK_STEPS = 15  # that a quick one takes the time of: 2 x 3 + 3 x 2, and copying the players
 PURPOSE = "regret"
 
 

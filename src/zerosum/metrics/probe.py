@@ -87,8 +87,9 @@ class Probe:
             return None, None
         return dominance(*logits)
 
-    @cached_property
-    def _source(self) -> Loader:
+    @property
+    def source(self) -> Loader:
+        """The real side: the held-out images, or those that are trained on if there are none."""
         return self.held_out or self.loader
 
     @cached_property
@@ -104,7 +105,7 @@ class Probe:
         """The real side of the distance: training images give its components, the others its statistics."""
         train, real = (
             loader.real(name, 0, min(REAL, len(loader.dataset)))
-            for loader, name in ((self.loader, "probe/components"), (self._source, "probe/statistics"))
+            for loader, name in ((self.loader, "probe/components"), (self.source, "probe/statistics"))
         )
         return Reference(self.spec, train, real, SAMPLES)
 
@@ -113,8 +114,8 @@ class Probe:
         """Features of the real side, each image once if there are enough, and the labels that the fakes are to have."""
         n = SAMPLES if self.held_out is None else min(SAMPLES, len(self.held_out.dataset))
         with torch.no_grad():
-            real = self.features(self._source.real("probe/real", 0, n).float())
-        return real, self._source.label("probe/real", 0, SAMPLES)
+            real = self.features(self.source.real("probe/real", 0, n).float())
+        return real, self.source.label("probe/real", 0, SAMPLES)
 
     @cached_property
     def _real_spread(self) -> float:

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from zerosum import algorithms
 from zerosum.data.spec import Data
+from zerosum.equilibrium.gap import QUICK_STEPS
 from zerosum.run import Run
 
 ROWS = 200  # lines of the log of a run
 PROBES = 100  # of a run, if they cost little enough
+REGRETS, REGRET_SHARE = 40, 0.015  # of a run, and of its time, at most
 FRAMES = 60  # sample grids, so frames of the film, of a run
 CHECKPOINTS = 10
 
@@ -31,6 +33,8 @@ def with_cadence(run: Run, images: int, probe_every: int = 1) -> Run:
         run,
         log_every=max(1, images // ROWS),
         probe_every=every,
+        # At most 1.5 % of the time: a step is a step, so nothing need be timed.
+        regret_every=max(images // REGRETS, int(QUICK_STEPS / REGRET_SHARE) * run.batch_size * run.algorithm.rounds),
         grid_every=max(1, images // FRAMES),
         # What may end at any probe should have kept what it then calls its best.
         checkpoint_every=every if run.until == "converged" else max(1, images // CHECKPOINTS),
