@@ -66,6 +66,16 @@ def test_a_distance_beyond_its_floor_is_said_and_nothing_on_the_good_side() -> N
     assert kinds(("kernel", measured("kernel distance", 1.0, 0.2))) == ["differs"]
 
 
+@pytest.mark.parametrize("key", ["precision", "recall", "coverage"])
+@pytest.mark.parametrize(("value", "found"), [(0.5, "differs"), (0.69, "nothing found"), (1.2, "nothing found")])
+def test_samples_short_of_the_floor_are_told_where_no_distance_is(key: str, value: float, found: str) -> None:
+    """By its interval's reach (0.1 on either side) and more; and once only."""
+    short, shares = (key, measured(key, value, 0.9 if value < 0.6 else 0.8, "higher")), [share(0.1, 0.1)]
+    assert kinds(short, shares=shares) == [found]
+    far = ("frechet", measured("Frechet distance", 3.0, 0.2))
+    assert kinds(short, far, shares=shares) == ["differs"]
+
+
 def test_intervals_that_touch_say_nothing() -> None:
     assert kinds(("frechet", measured("Frechet distance", 0.35, 0.2))) == ["nothing found"]
     bare = replace(measured("Frechet distance", 9.0, 0.2), low=None, high=None, level=None)
@@ -85,7 +95,7 @@ def test_a_missing_class_is_named_and_a_rarer_one_is_not_called_missing() -> Non
 def test_without_classes_coverage_tells_missing_variety() -> None:
     low = ("coverage", measured("coverage", 0.5, 0.9, "higher"))
     assert kinds(low) == ["mode dropping"]
-    assert kinds(low, shares=[share(0.1, 0.1)]) == ["nothing found"]
+    assert kinds(low, shares=[share(0.1, 0.1)]) == ["differs"]
     assert kinds(("coverage", measured("coverage", 0.9, 0.5, "higher"))) == ["nothing found"]
 
 

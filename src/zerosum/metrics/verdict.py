@@ -20,7 +20,7 @@ RARE = 1e-3  # p-value below which chance is not believed; of classes, for all o
 DROPPED = 0.5  # a class is dropped if its share is below so much of its share among the real images
 FINE = 0.5  # log2 of the ratio of fine power: a loss of less than 30 % is not called blur
 GRAINY = 0.3  # log2 of the ratio of grain: less than a quarter more is not called noise
-UNCOVERED = 0.1  # coverage below its floor by so much is called missing variety, where no classes are known
+SHORT = 0.1  # coverage, precision or recall below its floor by less is not spoken of
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _classes(shares: Sequence[Share], p: float | None) -> list[Finding]:
 def _coverage(coverage: Measurement | None) -> list[Finding]:
     if coverage is None or not _apart(coverage) or coverage.floor is None:
         return []
-    if coverage.floor.value - coverage.value < UNCOVERED:
+    if coverage.floor.value - coverage.value < SHORT:
         return []
     return [
         Finding(
@@ -129,6 +129,11 @@ def _distance(measurements: Mapping[str, Measurement], *, named: bool) -> list[F
                     f"real {m.floor.value:.4g}.",
                 )
             ]
+    for key in () if named else ("precision", "recall", "coverage"):
+        m = measurements.get(key)
+        if m is not None and m.floor is not None and _apart(m) and m.floor.value - m.value >= SHORT:
+            text = f"{key} {_percent(m.value)}, real against real {_percent(m.floor.value)}"
+            return [Finding("differs", f"The images can be told from real ones: {text}.")]
     return []
 
 
