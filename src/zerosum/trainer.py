@@ -17,7 +17,7 @@ from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine
 from zerosum.equilibrium.advisor import Advisor
-from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, regret
+from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, Regret, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
 from zerosum.game import Adam, Batch, Players, Turns
@@ -148,13 +148,15 @@ class Training:
         if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
             self._probe(final=False)
         if self.log and self.run.regret_every and self.due(self.run.regret_every):
-            parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
-            found = regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
-            self.log.write("regret", self.seen, **found.row())
+            self.log.write("regret", self.seen, **self.regret().row())
+
+    def regret(self) -> Regret:
+        """What either player could still gain by a few turns more, on copies."""
+        parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
+        return regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
     def _log_row(self) -> None:
-        row = self.turns.read_scores()
-        row["skipped"] = float(self.turns.skipped)
+        row = self.turns.read_scores() | {"skipped": float(self.turns.skipped)}
         for warning in self.watch.row(row, self.turns.skipped):
             self._warn(warning)
         per_second = self.progress.row(row, self.seen, self.seconds)
@@ -225,8 +227,7 @@ class Training:
         self.restore(saved)
         ended = self.done()
         if distributed.is_writer():
-            due = partial(self.due, self.run.grid_every)
-            checkpoint.forget_after(self.out, self.seen, due, ended=ended)
+            checkpoint.forget_after(self.out, self.seen, partial(self.due, self.run.grid_every), ended=ended)
         return True
 
     def _roll_back(self) -> None:

@@ -91,8 +91,12 @@ def measure(bench: Bench) -> Report:
                 (
                     Column("probe_ms", "a probe, ms", ".0f"),
                     Column("probe_every", "images between two", ",.0f"),
-                    Column("between_ms", "training between two, ms", ",.0f"),
-                    Column("share", "share of the training time", ".1%"),
+                    Column("probe_share", "of the training time", ".1%"),
+                    Column("regret_ms", "a regret, ms", ".0f"),
+                    Column("regret_every", "images between two", ",.0f"),
+                    Column("regret_share", "of the training time", ".1%"),
+                    Column("step_ms", "a step, ms", ".1f"),
+                    Column("share", "both together", ".1%"),
                 ),
                 costs,
             ),
@@ -164,7 +168,7 @@ def targets_of(group: str, runs: list[Result]) -> list[Target]:
 
 
 def cost(bench: Bench, run: Run) -> Result:
-    """What probes cost in a run of COST_MINUTES: the time of one, beside the training between two.
+    """What probes and regrets cost in a run of COST_MINUTES: the time of one, beside the training between two.
 
     Steps and probes take turns, so that both meet the same machine. The cadence is the one that `zerosum train` sets.
     """
@@ -194,16 +198,21 @@ def _timed(run: Run, dataset: Dataset, probes: int) -> Result:
                 training.step()
 
         probe()
+        training.regret()
         play(1)
         steps = max(1, min(50, run.probe_every // training.images_per_step))
-        pairs = []
+        times = []
         for _ in range(probes):
-            step = spent(partial(play, steps)) / steps
-            pairs.append((spent(probe), step * run.probe_every / training.images_per_step))
-    one, between = (statistics.median(pair[i] for pair in pairs) for i in (0, 1))
+            times.append((spent(partial(play, steps)) / steps, spent(probe), spent(training.regret)))
+    step, one_probe, one_regret = (statistics.median(column) for column in zip(*times, strict=True))
+    # All by the image, so that cadences that differ can be added.
+    train = step / training.images_per_step
+    probing, regretting = one_probe / run.probe_every, one_regret / run.regret_every
+    whole = train + probing + regretting
     return {
-        "probe_ms": 1e3 * one, "between_ms": 1e3 * between, "probe_every": run.probe_every,
-        "share": one / (one + between),
+        "step_ms": 1e3 * step, "probe_ms": 1e3 * one_probe, "probe_every": run.probe_every,
+        "probe_share": probing / whole, "regret_ms": 1e3 * one_regret, "regret_every": run.regret_every,
+        "regret_share": regretting / whole, "share": (probing + regretting) / whole,
     }  # fmt: skip
 
 
