@@ -147,7 +147,7 @@ class Training:
         self.reading, every = None, self.run.probe_every
         if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
             self._probe(final=False)
-        if self.log and self.run.regret_every and self.due(self.run.regret_every):
+        if self.log and self.seen and self.run.regret_every and self.due(self.run.regret_every):
             self.log.write("regret", self.seen, **self.regret().row())
 
     def regret(self) -> Regret:

@@ -97,7 +97,8 @@ def regret(
     The extra turns use the optimisers' moments and a learning rate that falls from the largest value of the recipe to
     zero: at the run's own, a late gain would be small only because the rate is. Costs about 2 x turns + 3 x batches
     steps of the algorithm, without updates of the frozen side. The networks, optimisers and torch's generator are
-    left as they were. Under torchrun one process may call it alone.
+    left as they were. Under torchrun one process may call it alone; it then plays with its share of the batch, so that
+    it needs no more memory than in training.
     """
     if turns < 1 or batches < 2:
         raise ValueError(f"turns={turns}, batches={batches}: at least 1 and 2")
