@@ -160,8 +160,8 @@ def test_sweep_is_a_table_that_is_not_made_twice(run: zerosum.Run, monkeypatch: 
     with open("s/sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["state"] for row in rows] == ["finished", "finished"]
-    assert all(float(row["kernel_distance_best"]) <= float(row["kernel_distance_last"]) for row in rows)
-    assert rows[0]["kernel_distance_last"] != rows[1]["kernel_distance_last"]
+    assert all(float(row["distance_best"]) <= float(row["distance_last"]) for row in rows)
+    assert rows[0]["distance_last"] != rows[1]["distance_last"]
     assert table.mean("images_seen") == 48
     assert table.deviation("images_seen") == 0
     assert "<td>seed</td>" in table._repr_html_()

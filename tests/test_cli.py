@@ -594,7 +594,7 @@ def test_list(own: Path, zerosum: Callable[..., Result], monkeypatch: pytest.Mon
         "R3GAN",
         256,
     )
-    assert rows["own"]["score"] == min(e["kernel_distance"] for e in read_events(own) if e["event"] == "probe")
+    assert rows["own"]["score"] == min(e["distance"] for e in read_events(own) if e["event"] == "probe")
     table = zerosum("list", folder)
     assert table.status == 0
     assert all(name in table.out for name in rows)

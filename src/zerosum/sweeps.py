@@ -23,7 +23,7 @@ from zerosum.view import View
 
 TABLE = "sweep.csv"
 COLUMNS = (
-    "seed", "state", "images_seen", "seconds", "kernel_distance_last", "kernel_distance_best",
+    "seed", "state", "images_seen", "seconds", "distance_last", "distance_best",
     "diversity_last", "accuracy_real_last", "accuracy_fake_last", "skipped",
 )  # fmt: skip
 
@@ -117,10 +117,10 @@ def _row(seed: int, place: Path) -> dict[str, Any]:
     probes = [e for e in events if e["event"] == "probe"]
     progress = [e for e in events if e["event"] == "progress"]
     probe, last = (probes or [{}])[-1], (progress or [{}])[-1]
-    distances = [e["kernel_distance"] for e in probes if "kernel_distance" in e]
+    distances = [e["distance"] for e in probes if "distance" in e]
     values = (
         seed, status["state"], status["images_seen"], round(status["seconds"], 1),
-        probe.get("kernel_distance"), min(distances, default=None), probe.get("diversity"),
+        probe.get("distance"), min(distances, default=None), probe.get("diversity"),
         last.get("accuracy/real"), last.get("accuracy/fake"), last.get("skipped"),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))

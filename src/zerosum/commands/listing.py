@@ -62,9 +62,7 @@ def _row(path: Path) -> dict[str, Any]:
     try:
         recipe = json.loads((path / RECIPE).read_text(encoding="utf-8"))
         status = read_status(path)
-        scores = [
-            e["kernel_distance"] for e in read_events(path) if e.get("event") == "probe" and "kernel_distance" in e
-        ]
+        scores = [e["distance"] for e in read_events(path) if e.get("event") == "probe" and "distance" in e]
         stamp = path / STATUS if (path / STATUS).exists() else path / RECIPE
         return row | {
             "data": str(recipe["run"]["data"]["source"]),
