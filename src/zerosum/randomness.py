@@ -72,7 +72,7 @@ def order(seed: int, purpose: str, first: int, count: int, n: int) -> np.ndarray
     """Which items the global samples first .. first+count-1 are, (count,) int64: endless passes without repeats."""
     epoch, start = divmod(first, n)
     if start + count <= n:
-        return permutation(seed, purpose, epoch, n)[start : start + count]
+        return permutation(seed, purpose, epoch, n)[start : start + count].copy()
     rest = start + count - n
     passes = [permutation(seed, purpose, epoch + 1 + i, n)[: rest - i * n] for i in range(-(-rest // n))]
     return np.concatenate([permutation(seed, purpose, epoch, n)[start:], *passes])

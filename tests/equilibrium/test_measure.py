@@ -86,7 +86,7 @@ def test_what_is_written_is_json_and_says_everything(run: Path, tmp_path: Path) 
     assert record["two_sample"]["fake"][0]["accuracy"]["low"] == found.test.fake[0].accuracy.low
     assert record["two_sample"]["found"] is found.test.found
     assert record["regret"][0]["gains"][0]["side"] == "D"
-    assert record["logged"][0]["kernel_distance"] == found.logged[0].kernel_distance
+    assert record["logged"][0]["distance"] == found.logged[0].distance
 
 
 def test_real_images_are_unseen_and_the_control_is_others(monkeypatch: pytest.MonkeyPatch, run: Path) -> None:
@@ -188,17 +188,17 @@ def test_copies_come_from_an_evaluation_of_the_same_checkpoint(tmp_path: Path) -
 
 def test_the_log_is_read_as_it_ended(tmp_path: Path) -> None:
     lines = [
-        {"event": "probe", "images_seen": 0, "kernel_distance": 3.0, "diversity": 0.5},
-        {"event": "probe", "images_seen": 10, "kernel_distance": 2.0},
-        {"event": "probe", "images_seen": 20, "kernel_distance": 9.0},
-        {"event": "probe", "images_seen": 10, "kernel_distance": 2.5},
+        {"event": "probe", "images_seen": 0, "distance": 3.0, "diversity": 0.5},
+        {"event": "probe", "images_seen": 10, "distance": 2.0},
+        {"event": "probe", "images_seen": 20, "distance": 9.0},
+        {"event": "probe", "images_seen": 10, "distance": 2.5},
         {"event": "regret", "images_seen": 10, "regret/gap": 0.25},
         {"event": "progress", "images_seen": 12, "loss/D": 1.0},
-        {"event": "probe", "images_seen": 30, "kernel_distance": 1.0},
+        {"event": "probe", "images_seen": 30, "distance": 1.0},
     ]
     (tmp_path / EVENTS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     found = measuring._logged(tmp_path, 20)
-    assert [(x.images_seen, x.gap, x.kernel_distance, x.diversity) for x in found] == [
+    assert [(x.images_seen, x.gap, x.distance, x.diversity) for x in found] == [
         (0, None, 3.0, 0.5),
         (10, 0.25, 2.5, None),
     ]

@@ -45,7 +45,7 @@ class Logged:
 
     images_seen: int
     gap: float | None
-    kernel_distance: float | None
+    distance: float | None
     diversity: float | None
 
 
@@ -125,7 +125,7 @@ def measure(
         test=test,
         regret=points,
         gaps=tuple(line.gap for line in logged if line.gap is not None),
-        distances=tuple(line.kernel_distance for line in logged if line.kernel_distance is not None),
+        distances=tuple(line.distance for line in logged if line.distance is not None),
         diversity=next((line.diversity for line in reversed(logged) if line.diversity is not None), None),
         d_wins=training.watch.won,
         copies=_copies(path, model.images_seen),
@@ -226,8 +226,8 @@ def _logged(path: Path, images_seen: int) -> tuple[Logged, ...]:
         seen = event.get("images_seen")
         if not isinstance(seen, int) or seen > images_seen or event.get("event") == "progress":
             continue
-        line = Logged(seen, number(event, "regret/gap"), number(event, "kernel_distance"), number(event, "diversity"))
-        if (line.gap, line.kernel_distance, line.diversity) != (None, None, None):
+        line = Logged(seen, number(event, "regret/gap"), number(event, "distance"), number(event, "diversity"))
+        if (line.gap, line.distance, line.diversity) != (None, None, None):
             lines = {known: value for known, value in lines.items() if known <= seen}
             before = lines.get(seen, Logged(seen, None, None, None))
             named = {k: v for k, v in dataclasses.asdict(line).items() if v is not None}
