@@ -2,7 +2,7 @@
 
 Runs of up to some minutes of one core, on purpose of every kind: some settle, some collapse, some wear out on data
 that D learns by heart, some are still improving when they end. Eleven are for choosing the advisor's constants, four
-were decided on beforehand, and recorded and looked at only when the constants were frozen.
+were decided on beforehand, and recorded and looked at only when the constants were frozen; four more came later.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from zerosum import sample
+from zerosum.algorithms.dcgan import DCGAN as DCGANGame
 from zerosum.algorithms.gan import GAN
 from zerosum.algorithms.r3gan import R3GAN
 from zerosum.algorithms.sngan import SNGAN
@@ -110,6 +111,27 @@ def frozen() -> dict[str, Case]:
         ),
         "moons-gan": Case(replace(_ring("gan", 1_500_000), data=Data(source="moons"), seed=14), "other points"),
     }
+
+
+def later() -> dict[str, Case]:
+    """Four more, decided on when the first four had been scored; the constants were left as they were."""
+    return {
+        "digits-r3gan-600": Case(
+            _digits(
+                R3GAN(networks=MLP(latent=32, width=128), gamma=Constant(1.0)), 500_000, seed=21,
+                data=replace(DIGITS, limit=600),
+            ),
+            "600 images only",
+        ),
+        "digits-dcgan": Case(
+            _digits(DCGANGame(networks=MLP(latent=32, width=128)), 500_000, seed=22, beta1=0.5), "settles"
+        ),
+        "grid-wgan-gp": Case(replace(_ring("wgan_gp", 1_500_000), data=Data(source="grid"), seed=23), "25 modes"),
+        "fashion-gan": Case(
+            _fashion(GAN(networks=MLP(latent=64, width=128)), 400_000, lr=5e-4, beta1=0.5, seed=24),
+            "feed-forward networks",
+        ),
+    }  # fmt: skip
 
 
 class Recorder:
