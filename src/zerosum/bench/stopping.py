@@ -80,8 +80,8 @@ def measure(bench: Bench) -> Report:
             "end: with that many moments it is a little luckier than the truth, to the advisor's cost.",
             "Percentages are of the run's length. The rule to beat stops at 75 % and uses the moment that the probe, "
             "with the advisor's own averaging, scores best until then; 'last of 75 %' takes simply the last one.",
-            "The constants were chosen on the development runs and frozen before the others were recorded. When the four "
-            "new ones had been scored, four more were decided on and recorded, with the same constants.",
+            "The constants were chosen on the development runs and frozen before the others were recorded. When "
+            "the four new ones had been scored, four more were decided on and recorded, with the same constants.",
         ),
         data=known,
         tables=(
