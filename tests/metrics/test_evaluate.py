@@ -52,6 +52,20 @@ def found(real: Reals, values: np.ndarray, settings: Settings = QUICK, cache: Ca
     return evaluate(real, of(values, real), settings, cache or Cache(None))
 
 
+def test_files_that_cannot_be_read_are_counted_on_either_side(tmp_path: Path) -> None:
+    for side, seed in (("real", 0), ("fake", 1)):
+        (tmp_path / side).mkdir()
+        for i, image in enumerate(blobs(320, seed)):
+            Image.fromarray(image[0]).save(tmp_path / side / f"{i:03}.png")
+        (tmp_path / side / "aa.png").write_bytes(b"no picture")
+        (tmp_path / side / "zz.png").write_bytes(b"")
+    against = reals(Data(source=str(tmp_path / "real"), held_out=0), api.open_data)
+    fakes = of_data(Data(source=str(tmp_path / "fake")), api.open_data, against.train)
+    notes = evaluate(against, fakes, QUICK, Cache(None)).notes
+    for side in ("real", "fake"):
+        assert any(f"{side}: 2 of the files could not be read and were left out, such as aa.png" in n for n in notes)
+
+
 def test_new_real_images_are_at_the_floor_and_nothing_is_said(real: Reals) -> None:
     result = found(real, blobs(400, seed=1))
     assert [f.kind for f in result.verdict] == ["nothing found"]

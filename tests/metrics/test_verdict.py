@@ -43,7 +43,7 @@ def test_what_is_like_real_gets_one_sentence() -> None:
         ("detail", measured("fine detail", 0.1, 0.0, "higher")),
     ]
     assert kinds(*like, shares=[share(0.1, 0.09)], p_values={"copies": 0.2, "class balance": 0.3}) == ["nothing found"]
-    assert kinds() == ["nothing found"]
+    assert kinds() == ["cannot say"], "nothing was measured"
 
 
 @pytest.mark.parametrize(("value", "found"), [(-2.0, "blur"), (2.0, "nothing found"), (-0.3, "nothing found")])
@@ -76,11 +76,12 @@ def test_samples_short_of_the_floor_are_told_where_no_distance_is(key: str, valu
     assert kinds(short, far, shares=shares) == ["differs"]
 
 
-def test_intervals_that_touch_say_nothing() -> None:
+def test_intervals_that_touch_say_nothing_and_without_any_nothing_can_be_said() -> None:
     assert kinds(("frechet", measured("Frechet distance", 0.35, 0.2))) == ["nothing found"]
     bare = replace(measured("Frechet distance", 9.0, 0.2), low=None, high=None, level=None)
-    assert kinds(("frechet", bare)) == ["nothing found"]
-    assert kinds(("frechet", replace(measured("Frechet distance", 9.0, 0.2), floor=None))) == ["nothing found"]
+    assert kinds(("frechet", bare)) == ["cannot say"]
+    assert kinds(("frechet", replace(measured("Frechet distance", 9.0, 0.2), floor=None))) == ["cannot say"]
+    assert kinds(("frechet", bare), ("kernel", measured("kernel distance", 0.2, 0.2))) == ["nothing found"]
 
 
 def test_a_missing_class_is_named_and_a_rarer_one_is_not_called_missing() -> None:
@@ -99,12 +100,13 @@ def test_without_classes_coverage_tells_missing_variety() -> None:
     assert kinds(("coverage", measured("coverage", 0.9, 0.5, "higher"))) == ["nothing found"]
 
 
-def test_copies_are_named_unless_blur_explains_them() -> None:
+def test_copies_are_named_or_set_aside_where_blur_explains_them() -> None:
     copies = ("copies", measured("copies", 0.06, 0.01))
     assert kinds(copies, p_values={"copies": 1e-9}) == ["copies"]
     assert kinds(copies, p_values={"copies": 0.01}) == ["nothing found"]
     assert kinds(copies, ("detail", measured("fine detail", -2.0, 0.0, "higher")), p_values={"copies": 1e-9}) == [
-        "blur"
+        "cannot say",
+        "blur",
     ]
 
 

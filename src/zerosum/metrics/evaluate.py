@@ -187,7 +187,7 @@ class _Work:
         self.real, self.fakes, self.settings, self.cache, self.say = real, fakes, settings, cache, say
         self.seed = settings.seed
         self.began = time.perf_counter()
-        self.notes: list[str] = [*fakes.notes]
+        self.notes: list[str] = [*real.notes, *fakes.notes]
         if fakes.shape != real.train.spec.shape:
             raise UserError(f"{fakes.what} has shape {fakes.shape}, and {real.what} has {real.train.spec.shape}")
 

@@ -15,6 +15,7 @@ from zerosum.data import source as data_source
 from zerosum.data.sets import named
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.split import held_out_part, train_part
+from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import Told
 from zerosum.runlog import RECIPE
@@ -35,6 +36,7 @@ class Reals:
     what: str
     lossy: bool
     flips: bool = False
+    notes: tuple[str, ...] = ()
     originals: Reals | None = None
     """Where copies are looked for, if not here: what a run was trained on, when it is measured against other images."""
 
@@ -65,7 +67,8 @@ def reals(data: Data, open_data: Open, dataset: Dataset | None = None, originals
     split = "" if data.split == "train" else f", {data.split} split"
     train, held_out = train_part(whole, data), held_out_part(whole, data)
     part = "" if held_out is None else ", training part"
-    return Reals(train, held_out, f"{data.source}{split}{part}", _lossy(data), data.flip, originals)
+    what = f"{data.source}{split}{part}"
+    return Reals(train, held_out, what, _lossy(data), data.flip, _skipped(whole, data.source), originals)
 
 
 def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data]:
@@ -108,7 +111,7 @@ def of_data(data: Data, open_data: Open, like: Dataset) -> Fakes:
     found = open_data(data)
     if found.spec.shape != shape:
         raise UserError(f"{data.source}: values of shape {found.spec.shape}, and the real ones have {shape}")
-    return of_dataset(found, data.source, like, _lossy(data))
+    return replace(of_dataset(found, data.source, like, _lossy(data)), notes=_skipped(found, data.source))
 
 
 def of_dataset(found: Dataset, what: str, like: Dataset, lossy: bool = False) -> Fakes:
@@ -121,6 +124,15 @@ def of_dataset(found: Dataset, what: str, like: Dataset, lossy: bool = False) ->
         return values, own if found.class_names and found.class_names == like.class_names else None
 
     return Fakes(what, len(found), lossy, found.spec.shape, take)
+
+
+def _skipped(found: Dataset, what: str) -> tuple[str, ...]:
+    """What to say of files that could not be read."""
+    skipped = found.skipped if isinstance(found, ArrayDataset) else ()
+    if not skipped:
+        return ()
+    name, reason = skipped[0]
+    return (f"{what}: {len(skipped):,} of the files could not be read and were left out, such as {name} ({reason})",)
 
 
 def _lossy(data: Data) -> bool:

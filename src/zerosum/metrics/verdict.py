@@ -14,12 +14,13 @@ from typing import Literal
 from zerosum.metrics.intervals import Interval
 from zerosum.metrics.measurement import Measurement
 
-Kind = Literal["copies", "mode dropping", "class shares", "blur", "noise", "differs", "nothing found"]
+Kind = Literal["copies", "mode dropping", "class shares", "blur", "noise", "differs", "nothing found", "cannot say"]
 
 RARE = 1e-3  # p-value below which chance is not believed; of classes, for all of them together
 DROPPED = 0.5  # a class is dropped if its share is below so much of its share among the real images
 FINE = 0.5  # log2 of the ratio of fine power: a loss of less than 30 % is not called blur
 GRAINY = 0.3  # log2 of the ratio of grain: less than a quarter more is not called noise
+TOLD_BY = ("frechet", "kernel", "precision", "recall", "coverage", "copies", "detail", "grain")
 SHORT = 0.1  # coverage, precision or recall below its floor by less is not spoken of
 
 
@@ -58,14 +59,22 @@ def verdict(
         *fine,
     ]
     found += _distance(measurements, named=bool(found))
-    return tuple(found) or (
-        Finding("nothing found", "Nothing found: by these measurements the images cannot be told from real ones."),
-    )
+    if found:
+        return tuple(found)
+    if not shares and not any(_comparable(measurements.get(key)) for key in TOLD_BY):
+        text = "Cannot say: no number has both an interval and a floor (real against real); take fewer images, or "
+        return (Finding("cannot say", text + "give more real ones."),)
+    return (Finding("nothing found", "Nothing found: by these measurements the images cannot be told from real ones."),)
 
 
 def _copies(share: Measurement | None, p: float | None, *, blurred: bool) -> list[Finding]:
-    if share is None or p is None or p >= RARE or blurred:  # what is blurred lies nearer to everything
+    if share is None or p is None or p >= RARE:
         return []
+    if blurred:
+        text = (
+            f"{_percent(share.value)} of the images lie very near to training images; being blurred, they would anyhow"
+        )
+        return [Finding("cannot say", f"Copies cannot be judged: {text}.")]
     expected = share.floor.value if share.floor else 0.0
     return [
         Finding(
@@ -135,6 +144,10 @@ def _distance(measurements: Mapping[str, Measurement], *, named: bool) -> list[F
             text = f"{key} {_percent(m.value)}, real against real {_percent(m.floor.value)}"
             return [Finding("differs", f"The images can be told from real ones: {text}.")]
     return []
+
+
+def _comparable(m: Measurement | None) -> bool:
+    return m is not None and m.floor is not None and m.low is not None
 
 
 def _apart(m: Measurement) -> bool:
