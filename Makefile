@@ -1,5 +1,5 @@
 # Two commands: `make demo` trains the default recipe, `make test` proves the rest. Both may be run again at any time.
-#   make demo PYTHON=python3.12 VENV=/tmp/venv     another interpreter, another place
+#   make demo PYTHON=python3.12 VENV=~/zerosum     another interpreter, another place
 # pip's own settings apply. On Linux without a GPU, torch's CPU build saves a download of some 2 GB: set
 # PIP_EXTRA_INDEX_URL to the CPU index that PyTorch's own installation page names.
 # Without make (Windows):  py -m venv .venv  &&  .venv\Scripts\pip install .  &&  .venv\Scripts\zerosum train digits
