@@ -63,7 +63,9 @@ def test_unlike_protocols_are_not_compared_and_the_field_is_named(name: str) -> 
     with pytest.raises(UserError) as refused:
         comparable(a, b)
     before, after = getattr(a.protocol, name), OTHERS[name]
-    assert f"{name}: {before!r} and {after!r}" in str(refused.value)
+    hashes = name in ("weights", "real_sha256")  # of a hash, the beginning will do
+    told = f"{before[:12]}... and {after[:12]}..." if hashes else f"{before!r} and {after!r}"
+    assert f"{name}: {told}" in str(refused.value)
     assert differences(a.protocol, b.protocol) == {name: (before, after)}
 
 

@@ -100,6 +100,21 @@ def test_without_classes_coverage_tells_missing_variety() -> None:
     assert kinds(("coverage", measured("coverage", 0.9, 0.5, "higher"))) == ["nothing found"]
 
 
+def test_samples_off_the_data_are_not_called_missing_variety() -> None:
+    """Between the modes: little is covered, and yet all of it is reached."""
+    coverage, precision = (
+        ("coverage", measured("coverage", 0.5, 0.9, "higher")),
+        ("precision", measured("precision", 0.3, 0.9, "higher")),
+    )
+    assert kinds(coverage, precision, ("recall", measured("recall", 0.9, 0.9, "higher"))) == ["differs"]
+    assert kinds(coverage, precision, ("recall", measured("recall", 0.3, 0.9, "higher"))) == ["mode dropping"]
+
+
+def test_a_flat_image_gets_no_absurd_number() -> None:
+    (finding,) = verdict({"detail": measured("fine detail", -24.0, 0.0, "higher")})
+    assert "over 1,024 times less power" in finding.text
+
+
 def test_copies_are_named_or_set_aside_where_blur_explains_them() -> None:
     copies = ("copies", measured("copies", 0.06, 0.01))
     assert kinds(copies, p_values={"copies": 1e-9}) == ["copies"]

@@ -193,12 +193,16 @@ class _Work:
 
     def _count(self, have: int) -> tuple[int, bool]:
         """Images a side of so many real ones, and whether as many others are left for the floor."""
-        wanted = self.settings.n
-        usual = min(QUICK if self.settings.quick else MOST, have // 2)
-        n = usual if wanted is None else wanted
-        n = min(n, self.fakes.most if self.fakes.most is not None else n)
-        if n < LEAST or n > have:
-            raise UserError(f"-n {n}: give {LEAST} to {have:,} (there are {have:,} real images to measure with)")
+        wanted, made = self.settings.n, self.fakes.most
+        most = have if made is None else min(have, made)
+        n = min(QUICK if self.settings.quick else MOST, have // 2, most) if wanted is None else wanted
+        there = f"{have:,} real images to measure with" + (
+            "" if made is None else f" and {made:,} in {self.fakes.what}"
+        )
+        if most < LEAST or (wanted is None and n < LEAST):
+            raise UserError(f"there are {there}; it takes {LEAST} on each side, and {2 * LEAST} real ones for floors")
+        if not LEAST <= n <= most:
+            raise UserError(f"-n {n}: give {LEAST} to {most:,}: there are {there}")
         if n > have // 2:
             self.notes.append(
                 f"no floors: real against real at n = {n:,} needs {2 * n:,} real images, and there are {have:,}; "

@@ -130,11 +130,16 @@ def differences(a: Protocol, b: Protocol) -> dict[str, tuple[Any, Any]]:
     return {name: (x, y) for name, (x, y) in pairs.items() if x != y}
 
 
+def _brief(value: Any) -> str:
+    """The value for a sentence: of a hash, the first 12 digits say enough."""
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) == 64 else repr(value)
+
+
 def comparable(a: Measurement, b: Measurement) -> None:
     """UserError that names every field of the protocols that differs, unless the two may be compared."""
     unlike = differences(a.protocol, b.protocol)
     if unlike:
-        told = "; ".join(f"{name}: {x!r} and {y!r}" for name, (x, y) in unlike.items())
+        told = "; ".join(f"{name}: {_brief(x)} and {_brief(y)}" for name, (x, y) in unlike.items())
         raise UserError(f"these measurements cannot be compared: {told}; measure both by one protocol")
 
 

@@ -104,7 +104,7 @@ def draw(
 
 
 def of_data(data: Data, open_data: Open, like: Dataset) -> Fakes:
-    """A folder, zip, array file or named set as a source, brought to the size and channels of the real images."""
+    """A folder, zip or array file as a source, brought to the size and channels of the real images."""
     shape = like.spec.shape
     if like.spec.is_image:
         data = replace(data, size=(shape[1], shape[2]), channels=shape[0])  # type: ignore[arg-type]

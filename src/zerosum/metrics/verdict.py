@@ -19,6 +19,7 @@ Kind = Literal["copies", "mode dropping", "class shares", "blur", "noise", "diff
 RARE = 1e-3  # p-value below which chance is not believed; of classes, for all of them together
 DROPPED = 0.5  # a class is dropped if its share is below so much of its share among the real images
 FINE = 0.5  # log2 of the ratio of fine power: a loss of less than 30 % is not called blur
+FLAT = 10  # log2: an image with less than a thousandth of the fine power is flat; the factor says no more
 GRAINY = 0.3  # log2 of the ratio of grain: less than a quarter more is not called noise
 TOLD_BY = ("frechet", "kernel", "precision", "recall", "coverage", "copies", "detail", "grain")
 SHORT = 0.1  # coverage, precision or recall below its floor by less is not spoken of
@@ -55,7 +56,7 @@ def verdict(
     found = [
         *_copies(measurements.get("copies"), p_values.get("copies"), blurred=any(f.kind == "blur" for f in fine)),
         *_classes(shares, p_values.get("class balance")),
-        *(() if shares else _coverage(measurements.get("coverage"))),
+        *(() if shares else _coverage(measurements)),
         *fine,
     ]
     found += _distance(measurements, named=bool(found))
@@ -103,11 +104,13 @@ def _classes(shares: Sequence[Share], p: float | None) -> list[Finding]:
     return []
 
 
-def _coverage(coverage: Measurement | None) -> list[Finding]:
-    if coverage is None or not _apart(coverage) or coverage.floor is None:
+def _coverage(measurements: Mapping[str, Measurement]) -> list[Finding]:
+    coverage, precision, recall = (measurements.get(key) for key in ("coverage", "precision", "recall"))
+    # Samples that lie off the data cover little of it too: no variety is missing while recall is what it should be.
+    if not _short(coverage) or (_short(precision) and not _short(recall)):
         return []
-    if coverage.floor.value - coverage.value < SHORT:
-        return []
+    assert coverage is not None
+    assert coverage.floor is not None
     return [
         Finding(
             "mode dropping",
@@ -119,8 +122,8 @@ def _coverage(coverage: Measurement | None) -> list[Finding]:
 
 def _fine(detail: Measurement | None, grain: Measurement | None) -> list[Finding]:
     if detail is not None and _apart(detail) and detail.value < -FINE:
-        times = f"{2**-detail.value:.1f}"
-        return [Finding("blur", f"Blur: fine detail has {times} times less power than in real images.")]
+        less = f"{2**-detail.value:.1f} times less" if detail.value > -FLAT else f"over {2**FLAT:,} times less"
+        return [Finding("blur", f"Blur: fine detail has {less} power than in real images.")]
     if grain is not None and _apart(grain) and grain.value > GRAINY:
         return [Finding("noise", f"Noise: {2**grain.value:.1f} times the grain of real images.")]
     return []
@@ -140,10 +143,15 @@ def _distance(measurements: Mapping[str, Measurement], *, named: bool) -> list[F
             ]
     for key in () if named else ("precision", "recall", "coverage"):
         m = measurements.get(key)
-        if m is not None and m.floor is not None and _apart(m) and m.floor.value - m.value >= SHORT:
+        if m is not None and m.floor is not None and _short(m):
             text = f"{key} {_percent(m.value)}, real against real {_percent(m.floor.value)}"
             return [Finding("differs", f"The images can be told from real ones: {text}.")]
     return []
+
+
+def _short(m: Measurement | None) -> bool:
+    """Whether a share has left its floor downwards, and by enough to speak of."""
+    return m is not None and m.floor is not None and _apart(m) and m.floor.value - m.value >= SHORT
 
 
 def _comparable(m: Measurement | None) -> bool:

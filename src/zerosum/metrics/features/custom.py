@@ -87,6 +87,7 @@ class Function(Extractor):
 
     def __init__(self, name: str, shape: tuple[int, ...]) -> None:
         """`module:function`, imported now: that runs the user's code. UserError if there is none of that name."""
+        self.called = name
         module_name, _, function_name = name.partition(":")
         if str(Path.cwd()) not in sys.path:
             sys.path.insert(0, str(Path.cwd()))  # as `python -m` does: people keep such a file beside their data
@@ -108,4 +109,10 @@ class Function(Extractor):
         )  # fmt: skip
 
     def extract(self, values: np.ndarray) -> Tensor:
-        return torch.as_tensor(self.function(values)).detach().cpu().float()
+        try:
+            return torch.as_tensor(self.function(values)).detach().cpu().float()
+        except Exception as error:  # it is the user's own function: it may raise anything
+            raise UserError(
+                f"--features {self.called}: the function failed on uint8 images {values.shape}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
