@@ -48,8 +48,8 @@ def quick(data: Data) -> Run:
 def fashion_mnist_dcgan() -> Run:
     """Fashion-MNIST at 28x28 with the DCGAN, a quarter of the paper's width, 5 minutes.
 
-    On two AMD EPYC cores (`zerosum bench fashion`, 1 seed): 396,000 images, recognisable and varied clothes, a judge's
-    confidence 81 % of that on real ones.
+    On two AMD EPYC cores (`zerosum bench fashion`, 1 seed): 393,000 images, recognisable and varied clothes, a judge's
+    confidence 82 % of that on real ones.
     """
     return replace(from_settings("dcgan", Data(source="fashion-mnist")), images=None, minutes=5.0)
 
@@ -57,7 +57,7 @@ def fashion_mnist_dcgan() -> Run:
 def fashion_mnist_r3gan() -> Run:
     """Fashion-MNIST at 28x28 with R3GAN's loss and penalties on plain convolutional networks, 5 minutes.
 
-    On two AMD EPYC cores (`zerosum bench fashion`, 1 seed): 266,000 images, recognisable and varied clothes, a judge's
-    confidence 85 % of that on real ones. R3GAN's own residual networks (`--algorithm r3gan`) are several times slower.
+    On two AMD EPYC cores (`zerosum bench fashion`, 1 seed): 233,000 images, recognisable and varied clothes, a judge's
+    confidence 82 % of that on real ones. R3GAN's own residual networks (`--algorithm r3gan`) are several times slower.
     """
     return replace(quick(Data(source="fashion-mnist")), minutes=5.0)
