@@ -215,7 +215,8 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     minutes = advice.ahead / last * seconds / 60
     more = f"{advice.ahead:,} images ({minutes:,.0f} min)" if minutes >= 1 else f"{advice.ahead:,} images"
     chance = "less than a 5 % chance" if advice.chance < CHANCE else f"a {100 * advice.chance:.0f} % chance"
-    do = "stop" if advice.stop else "go on"
+    # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
+    do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
     return (
         f"{do}; use images_seen = {advice.best.images_seen:,}; another {more} have {chance} of a score better by more "
         f"than {100 * MARGIN:.0f} %: {advice.reason}"
