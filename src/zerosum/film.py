@@ -74,7 +74,7 @@ class _Mp4:
         stream = self.container.add_stream(encoder, rate=frames_per_second, options=options)
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = *self.sheet.size, "yuv420p"
-        stream.codec_context.thread_count = 1  # the bytes must not depend on cores, nor on who came first
+        stream.codec_context.thread_count = 1  # what it shows must not depend on the number of cores
         stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
         stream.codec_context.color_range = ColorRange.MPEG
         if not options:
