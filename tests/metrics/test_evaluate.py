@@ -79,6 +79,18 @@ def test_new_real_images_are_at_the_floor_and_nothing_is_said(real: Reals) -> No
         assert m.n_real == m.n_fake == 400  # trap 7
         assert m.protocol.seed == 0
         assert len(m.protocol.weights) == 64
+    assert all(0 <= end <= 1 for key in ("precision", "recall", "coverage") for end in bounds(result, key))
+    assert bounds(result, "density")[0] >= 0
+    assert min(result.p_values["detail"], result.p_values["grain"]) > 1e-3
+
+
+def bounds(result: Evaluation, key: str) -> list[float]:
+    """The ends of a measurement's interval, and of its floor's."""
+    m = result.measurements[key]
+    assert m.floor is not None
+    assert m.low is not None
+    assert m.high is not None
+    return [m.low, m.high, m.floor.low, m.floor.high]
 
 
 @pytest.mark.parametrize(

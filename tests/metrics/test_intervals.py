@@ -12,7 +12,7 @@ from torch import Tensor
 
 from zerosum.errors import UserError
 from zerosum.metrics.distances import frechet, kernel_distance
-from zerosum.metrics.intervals import binomial, disjoint, exchangeable_tail, over_parts
+from zerosum.metrics.intervals import binomial, disjoint, exchangeable_tail, mann_whitney, over_parts, smaller
 from zerosum.metrics.statistics import statistics
 
 
@@ -67,6 +67,36 @@ def test_the_interval_about_the_whole_holds_what_fresh_samples_give(metric: str)
     assert 0.90 <= np.mean(held) <= 0.99
     if metric == "frechet":
         assert np.mean(held_by_mean) < np.mean(held)
+
+
+def test_bounds_stay_within_what_is_possible() -> None:
+    values = [0.9, 1.0, 0.8, 1.0]
+    found = over_parts(float, values, at=0.98, possible=(0.0, 1.0))
+    free = over_parts(float, values, at=0.98)
+    assert free.high > 1
+    assert (found.value, found.low, found.high) == (0.98, free.low, 1.0)
+    assert over_parts(float, [0.0, 0.3, 0.1], at=0.01, possible=(0.0, np.inf)).low == 0
+
+
+def test_mann_whitney_against_pairs_with_ties() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.integers(0, 4, 30), random.integers(0, 5, 25)
+    u = sum((a > b) + 0.5 * (a == b) for a in x for b in y)
+    everything = np.concatenate((x, y))
+    ranks = np.array([(everything < v).sum() + ((everything == v).sum() + 1) / 2 for v in everything])
+    # The permutation variance of the sum of 30 of these ranks.
+    variance = 30 * 25 / 55 * ranks.var(ddof=1)
+    assert mann_whitney(x, y) == pytest.approx((u - 30 * 25 / 2) / variance**0.5, rel=1e-12)
+    assert smaller(x, y) + smaller(y, x) == pytest.approx(1)
+    assert (smaller(x, y) < 0.5) == (u < 30 * 25 / 2)
+    assert smaller(np.zeros(9), np.zeros(5)) == 0.5
+
+
+def test_smaller_by_chance_is_as_rare_as_it_says() -> None:
+    """Also where most values are tied, as grain is."""
+    chances = [smaller(a[:60], a[60:]) for a in np.random.default_rng(1).geometric(0.6, (2_000, 120))]
+    for level in (0.05, 0.005):
+        assert np.mean(np.less(chances, level)) == pytest.approx(level, abs=4 * sqrt(level / 2_000))
 
 
 def test_a_bootstrap_with_replacement_would_lie() -> None:

@@ -206,17 +206,6 @@ def test_fakes_that_are_all_too_near_give_a_low_z(images: tuple[Tensor, Tensor, 
     assert copying(train, held, far).z > 10
 
 
-def test_mann_whitney_against_pairs_with_ties() -> None:
-    x, known = integers(30, 1, 1)[:, 0].numpy(), np.sort(integers(25, 1, 2)[:, 0].numpy())
-    u = sum((a > b) + 0.5 * (a == b) for a in x for b in known)
-    everything = np.concatenate((x, known))
-    ranks = np.array([(everything < v).sum() + ((everything == v).sum() + 1) / 2 for v in everything])
-    # The permutation variance of the sum of 30 of these ranks.
-    variance = 30 * 25 / 55 * ranks.var(ddof=1)
-    assert neighbours._mann_whitney(x, known) == pytest.approx((u - 30 * 25 / 2) / variance**0.5, rel=1e-12)
-    assert neighbours._mann_whitney(np.zeros(3), np.zeros(4)) == 0
-
-
 def test_float32_features_are_compared_in_float64() -> None:  # trap 4
     real, fake = ((100 + 0.01 * draw(200, 8, s)).float() for s in (1, 2))
     assert precision_recall(real, fake) == precision_recall(real.double(), fake.double())

@@ -29,6 +29,11 @@ def measured(metric: str, value: float, floor: float, better: str = "lower") -> 
     )  # fmt: skip
 
 
+NOISY = ("grain", measured("grain", 2.0, 0.0))
+BLURRED = ("detail", measured("fine detail", -2.0, 0.0, "higher"))
+RARE = {"detail": 1e-9, "grain": 1e-9}
+
+
 def share(real: float, fake: float, p_value: float = 1e-9) -> Share:
     return Share("coat", interval(real, 0.01), interval(fake, 0.01), p_value)
 
@@ -48,7 +53,7 @@ def test_what_is_like_real_gets_one_sentence() -> None:
 
 @pytest.mark.parametrize(("value", "found"), [(-2.0, "blur"), (2.0, "nothing found"), (-0.3, "nothing found")])
 def test_fine_detail_names_blur(value: float, found: str) -> None:
-    (finding,) = verdict({"detail": measured("fine detail", value, 0.0, "higher")})
+    (finding,) = verdict({"detail": measured("fine detail", value, 0.0, "higher")}, p_values=RARE)
     assert finding.kind == found
     assert found == "nothing found" or "4.0 times less" in finding.text
 
@@ -56,8 +61,37 @@ def test_fine_detail_names_blur(value: float, found: str) -> None:
 @pytest.mark.parametrize(("value", "found"), [(2.0, "noise"), (-2.0, "nothing found"), (0.2, "nothing found")])
 def test_grain_names_noise_but_not_beside_blur(value: float, found: str) -> None:
     grain = ("grain", measured("grain", value, 0.0))
-    assert kinds(grain) == [found]
-    assert kinds(grain, ("detail", measured("fine detail", -2.0, 0.0, "higher"))) == ["blur"]
+    assert kinds(grain, p_values=RARE) == [found]
+    assert kinds(grain, BLURRED, p_values=RARE) == ["blur"]
+
+
+@pytest.mark.parametrize("key", ["grain", "detail"])
+def test_blur_and_noise_that_chance_explains_are_not_named(key: str) -> None:
+    far = {"grain": NOISY, "detail": BLURRED}[key]
+    assert kinds(far, p_values={key: 0.002}) == ["nothing found"]
+    assert kinds(far) == ["nothing found"]
+    wide = replace(far[1], low=-9.0, high=9.0)
+    assert kinds((key, wide), p_values={key: 1e-9}) != ["nothing found"], "the test of single images has its own power"
+
+
+@pytest.mark.parametrize(("spoilt", "kind"), [("detail", "blur"), ("grain", "noise")])
+def test_classes_of_spoilt_images_are_not_judged(spoilt: str, kind: str) -> None:
+    """A classifier misreads them; labels do not."""
+    far = {"grain": NOISY, "detail": BLURRED}[spoilt]
+    p_values = {spoilt: 1e-9, "class balance": 1e-9}
+    found = verdict(dict([far]), [share(0.1, 0.0)], p_values)
+    assert [f.kind for f in found] == [kind, "cannot say"]
+    assert "Class shares cannot be judged" in found[1].text
+    assert kinds(far, shares=[share(0.1, 0.09)], p_values=p_values) == [kind, "cannot say"]
+    assert kinds(far, shares=[share(0.1, 0.09, 0.5)], p_values={spoilt: 1e-9}) == [kind]
+    assert kinds(far, shares=[share(0.1, 0.0)], p_values=p_values, guessed=False) == ["mode dropping", kind]
+
+
+def test_little_coverage_of_spoilt_images_is_no_missing_variety() -> None:
+    low = ("coverage", measured("coverage", 0.5, 0.9, "higher"))
+    found = verdict(dict([low, NOISY]), p_values=RARE)
+    assert [f.kind for f in found] == ["noise", "cannot say"]
+    assert "Missing variety cannot be judged: 50.0 %" in found[1].text
 
 
 def test_a_distance_beyond_its_floor_is_said_and_nothing_on_the_good_side() -> None:
@@ -111,7 +145,7 @@ def test_samples_off_the_data_are_not_called_missing_variety() -> None:
 
 
 def test_a_flat_image_gets_no_absurd_number() -> None:
-    (finding,) = verdict({"detail": measured("fine detail", -24.0, 0.0, "higher")})
+    (finding,) = verdict({"detail": measured("fine detail", -24.0, 0.0, "higher")}, p_values=RARE)
     assert "over 1,024 times less power" in finding.text
 
 
@@ -119,10 +153,7 @@ def test_copies_are_named_or_set_aside_where_blur_explains_them() -> None:
     copies = ("copies", measured("copies", 0.06, 0.01))
     assert kinds(copies, p_values={"copies": 1e-9}) == ["copies"]
     assert kinds(copies, p_values={"copies": 0.01}) == ["nothing found"]
-    assert kinds(copies, ("detail", measured("fine detail", -2.0, 0.0, "higher")), p_values={"copies": 1e-9}) == [
-        "cannot say",
-        "blur",
-    ]
+    assert kinds(copies, BLURRED, p_values={"copies": 1e-9, **RARE}) == ["blur", "cannot say"]
 
 
 def test_fewer_is_the_hypergeometric_tail() -> None:

@@ -6,6 +6,7 @@ comes with its interval (disjoint parts of both sides) and its floor (real again
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ from zerosum.metrics.features.choose import Choice, choose
 from zerosum.metrics.features.classifier import Classifier, classifier, guesses_well, labels_of, not_trained_on, unfit
 from zerosum.metrics.features.inception import NAME as INCEPTION
 from zerosum.metrics.features.weak import Pixels
-from zerosum.metrics.intervals import Interval, binomial, disjoint, fewer, over_parts
+from zerosum.metrics.intervals import Interval, binomial, disjoint, fewer, over_parts, smaller
 from zerosum.metrics.measurement import Measurement, Protocol
 from zerosum.metrics.sources import Fakes, Reals
 from zerosum.metrics.statistics import Statistics, statistics
@@ -45,6 +46,12 @@ PAIRS = 16  # suspicious ones that are shown
 LEAST_OF_CLASS = 40  # images of a class on either side, for numbers of its own
 LEVEL = 0.95
 FORMAT = 1
+# What a number can be, by key; others any. Not the kernel distance: being unbiased, it is below 0 as often as above.
+POSSIBLE = {
+    **dict.fromkeys(("precision", "recall", "coverage", "authenticity"), (0.0, 1.0)),
+    **dict.fromkeys(("frechet", "density", "class balance"), (0.0, math.inf)),
+}
+ANY = (-math.inf, math.inf)
 
 Better = Literal["lower", "higher"]
 Say = Callable[[str, int, int | None], None]
@@ -243,6 +250,7 @@ class _Work:
             assert fake.classes is not None
             p_values["class balance"] = class_balance(real.classes, fake.classes, len(names)).p_value
             classes = self._per_class(real, fake, other, names)
+        p_values |= _spoilt(real, fake)
         pairs = None
         if train.spec.is_image:
             more, p_copies, pairs = self._copying(values)
@@ -258,8 +266,8 @@ class _Work:
         return Evaluation(
             what=self.fakes.what, against=self.real.what, images_seen=self.fakes.images_seen, choice=choice,
             measurements=measurements, classes=classes, classes_from=source, p_values=p_values,
-            verdict=verdict(measurements, [c.share for c in classes], p_values), notes=tuple(self.notes),
-            pairs=pairs, samples=values[:64], seconds=time.perf_counter() - self.began,
+            verdict=verdict(measurements, [c.share for c in classes], p_values, guessed=guess is not None),
+            notes=tuple(self.notes), pairs=pairs, samples=values[:64], seconds=time.perf_counter() - self.began,
         )  # fmt: skip
 
     def _told(self, what: str, done: int, of: int) -> None:
@@ -372,7 +380,7 @@ class _Work:
                 found = [metric.function(real.at(i), fake.at(j)) for i, j in zip(mine, theirs, strict=True)]
             except UserError:
                 continue  # the parts are too small for this metric
-            return {key: over_parts(itemgetter(key), found, whole[key], LEVEL) for key in whole}
+            return {key: over_parts(itemgetter(key), found, whole[key], LEVEL, POSSIBLE.get(key, ANY)) for key in whole}
         return dict(whole)
 
     def _protocol(self, metric: str, settings: str, extractor: Extractor, n_real: int, n_fake: int) -> Protocol:
@@ -463,6 +471,16 @@ def _grain(real: Side, fake: Side) -> dict[str, float]:
     assert real.grain is not None
     assert fake.grain is not None
     return {"grain": grain_ratio(real.grain, fake.grain)}
+
+
+def _spoilt(real: Side, fake: Side) -> dict[str, float]:
+    """How often, by chance, single fakes have as much less detail than real images, and as much more grain."""
+    if real.power is None or fake.power is None or real.grain is None or fake.grain is None:
+        return {}
+    return {
+        "detail": smaller(fake.power.numpy(), real.power.numpy()),
+        "grain": smaller(real.grain.numpy(), fake.grain.numpy()),
+    }
 
 
 def _balance(real: Side, fake: Side) -> dict[str, float]:

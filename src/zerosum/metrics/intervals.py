@@ -1,4 +1,4 @@
-"""Confidence intervals, each for what it says: shares, and means of disjoint draws. No bootstrap.
+"""Confidence intervals and chances, each for what it says: shares, means of disjoint draws. No bootstrap.
 
 A bootstrap draws with replacement: copies in a draw shrink its covariance and give points a neighbour at distance 0,
 which moves Frechet distances up and makes nearest-neighbour radii 0. Disjoint parts of the samples have no such faults.
@@ -57,7 +57,11 @@ def fewer(k: int, n: int, other_k: int, other_n: int) -> float:
 
 
 def over_parts(
-    function: Callable[[Part], float], parts: Sequence[Part], at: float | None = None, level: float = 0.95
+    function: Callable[[Part], float],
+    parts: Sequence[Part],
+    at: float | None = None,
+    level: float = 0.95,
+    possible: tuple[float, float] = (-math.inf, math.inf),
 ) -> Interval:
     """An interval from m disjoint draws, by the spread s of the function over them: t(m - 1) s / sqrt(m) to each side.
 
@@ -72,7 +76,8 @@ def over_parts(
     the variance falls faster than 1 / n, the interval is wider than it need be.
 
     In both cases only what is cut or drawn anew varies: cut both sides in pairs for an interval over both, or cut the
-    fakes alone for one that takes the real set as given.
+    fakes alone for one that takes the real set as given. Bounds beyond what the quantity can be are drawn in to the
+    ends of `possible`: that loses nothing, and a share above 1 would be nonsense.
     """
     if len(parts) < 2:
         raise UserError(f"parts {len(parts)}: an interval needs 2 disjoint parts or more")
@@ -84,7 +89,8 @@ def over_parts(
         value, how = statistics.fmean(values), f"mean and t interval of {m} disjoint draws"
     else:
         value, how = float(at), f"about the whole sample's value, by the spread of its {m} disjoint parts"
-    return Interval(value, value - half, value + half, level, how)
+    least, most = possible
+    return Interval(value, max(value - half, least), min(value + half, most), level, how)
 
 
 def disjoint(n: int, parts: int, seed: int, purpose: str = "parts") -> list[np.ndarray]:
@@ -97,6 +103,25 @@ def disjoint(n: int, parts: int, seed: int, purpose: str = "parts") -> list[np.n
     size = n // parts
     order = randomness.permutation(seed, purpose, 0, n)
     return [np.sort(order[i * size : (i + 1) * size]) for i in range(parts)]
+
+
+def mann_whitney(x: np.ndarray, y: np.ndarray) -> float:
+    """z of Mann and Whitney's U (1947) for x (n,) against y (m,), ties at mid-rank: below 0 if x tends to be smaller.
+
+    Standard normal for two samples of one distribution, near enough from a few dozen on each side.
+    """
+    n, m = len(x), len(y)
+    known = np.sort(y)
+    u = (np.searchsorted(known, x, "left") + np.searchsorted(known, x, "right")).sum() / 2
+    _, ties = np.unique(np.concatenate((x, known)), return_counts=True)
+    total = n + m
+    variance = n * m / 12 * (total + 1 - (ties**3 - ties).sum() / (total * (total - 1)))
+    return float((u - n * m / 2) / variance**0.5) if variance > 0 else 0.0
+
+
+def smaller(x: np.ndarray, y: np.ndarray) -> float:
+    """How often, by chance, x is as much smaller than y as here, if both are of one distribution: `mann_whitney`."""
+    return float(special.ndtr(mann_whitney(x, y)))
 
 
 def exchangeable_tail(k: int, n: int, rank: int, others: int) -> float:

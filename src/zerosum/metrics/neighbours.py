@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from zerosum.errors import UserError
-from zerosum.metrics.intervals import Interval, binomial, exchangeable_tail
+from zerosum.metrics.intervals import Interval, binomial, exchangeable_tail, mann_whitney
 
 BLOCK = 1_000  # rows and columns of a tile of distances
 TIE = 1e-12  # of the squared norms: some thousand roundings of float64
@@ -224,18 +224,8 @@ def copying(
         expected=rank / (h + 1),
         p_value=exchangeable_tail(below, n, rank, h),
         threshold=threshold,
-        z=_mann_whitney(distance, known),
+        z=mann_whitney(distance, known),
         fake=order,
         train=index[order],
         distance=distance[order],
     )
-
-
-def _mann_whitney(x: np.ndarray, known: np.ndarray) -> float:
-    """z of Mann and Whitney's U for x against sorted `known`, ties at mid-rank: below 0 if x tends to be smaller."""
-    n, m = len(x), len(known)
-    u = (np.searchsorted(known, x, "left") + np.searchsorted(known, x, "right")).sum() / 2
-    _, ties = np.unique(np.concatenate((x, known)), return_counts=True)
-    total = n + m
-    variance = n * m / 12 * (total + 1 - (ties**3 - ties).sum() / (total * (total - 1)))
-    return float((u - n * m / 2) / variance**0.5) if variance > 0 else 0.0

@@ -1,8 +1,8 @@
 """From measurements to sentences: what is wrong with generated images, in plain words, or that nothing was found.
 
 Pure functions. A sentence is said only where a measurement leaves its floor (real against real, at the same n) beyond
-both intervals, and by more than a constant below. The constants were chosen on digits and scored on Fashion-MNIST
-(`zerosum bench faults`, docs/evidence.md).
+both intervals, or where a test leaves chance less than RARE; and by more than a constant below. The constants were
+chosen on digits and scored on Fashion-MNIST (`zerosum bench faults`, docs/evidence.md).
 """
 
 from __future__ import annotations
@@ -45,21 +45,28 @@ class Finding:
 
 
 def verdict(
-    measurements: Mapping[str, Measurement], shares: Sequence[Share] = (), p_values: Mapping[str, float] | None = None
+    measurements: Mapping[str, Measurement],
+    shares: Sequence[Share] = (),
+    p_values: Mapping[str, float] | None = None,
+    *,
+    guessed: bool = True,
 ) -> tuple[Finding, ...]:
-    """What the measurements say, most telling first; at least one finding.
+    """What the measurements say, most telling first, what they cannot say last; at least one finding.
 
-    `measurements` by their keys in `metrics.evaluate`; `p_values` of "copies" and "class balance", where known.
+    `measurements` by their keys in `metrics.evaluate`; `p_values` of "copies", "class balance", "detail" and "grain",
+    where known; `guessed`: whether the classes are a classifier's guesses, which spoilt images mislead.
     """
     p_values = p_values or {}
-    fine = _fine(measurements.get("detail"), measurements.get("grain"))
+    fine = _fine(measurements, p_values)
+    spoilt = {"blur": "blurred", "noise": "noisy"}[fine[0].kind] if fine else ""
     found = [
-        *_copies(measurements.get("copies"), p_values.get("copies"), blurred=any(f.kind == "blur" for f in fine)),
-        *_classes(shares, p_values.get("class balance")),
-        *(() if shares else _coverage(measurements)),
+        *_copies(measurements.get("copies"), p_values.get("copies"), blurred=spoilt == "blurred"),
+        *_classes(shares, p_values.get("class balance"), spoilt if guessed else ""),
+        *(() if shares else _coverage(measurements, spoilt)),
         *fine,
     ]
     found += _distance(measurements, named=bool(found))
+    found.sort(key=lambda f: f.kind == "cannot say")
     if found:
         return tuple(found)
     if not shares and not any(_comparable(measurements.get(key)) for key in TOLD_BY):
@@ -86,13 +93,17 @@ def _copies(share: Measurement | None, p: float | None, *, blurred: bool) -> lis
     ]
 
 
-def _classes(shares: Sequence[Share], p: float | None) -> list[Finding]:
+def _classes(shares: Sequence[Share], p: float | None, spoilt: str) -> list[Finding]:
     missing = [s for s in shares if s.fake.value < DROPPED * s.real.value and s.p_value * len(shares) < RARE]
+    uneven = p is not None and p < RARE and len(shares) > 0
+    if spoilt and (missing or uneven):
+        text = f"they seem to differ from the real ones, but the images are {spoilt}, which a classifier may misread"
+        return [Finding("cannot say", f"Class shares cannot be judged: {text}.")]
     if missing:
         told = ", ".join(f"{s.name} ({_percent(s.fake.value)}, real {_percent(s.real.value)})" for s in missing[:5])
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         return [Finding("mode dropping", f"Mode dropping: too few images of {told}{more}.")]
-    if p is not None and p < RARE and shares:
+    if uneven:
         farthest = max(shares, key=lambda s: abs(s.fake.value - s.real.value))
         return [
             Finding(
@@ -104,27 +115,29 @@ def _classes(shares: Sequence[Share], p: float | None) -> list[Finding]:
     return []
 
 
-def _coverage(measurements: Mapping[str, Measurement]) -> list[Finding]:
+def _coverage(measurements: Mapping[str, Measurement], spoilt: str) -> list[Finding]:
     coverage, precision, recall = (measurements.get(key) for key in ("coverage", "precision", "recall"))
     # Samples that lie off the data cover little of it too: no variety is missing while recall is what it should be.
     if not _short(coverage) or (_short(precision) and not _short(recall)):
         return []
     assert coverage is not None
     assert coverage.floor is not None
-    return [
-        Finding(
-            "mode dropping",
-            f"Mode dropping: {_percent(coverage.value)} of the real images have a generated one near them, and "
-            f"{_percent(coverage.floor.value)} have another real one.",
-        )
-    ]
+    near = (
+        f"{_percent(coverage.value)} of the real images have a generated one near them, and "
+        f"{_percent(coverage.floor.value)} have another real one"
+    )
+    if spoilt:
+        text = f"Missing variety cannot be judged: {near}; the images being {spoilt}, few would anyhow."
+        return [Finding("cannot say", text)]
+    return [Finding("mode dropping", f"Mode dropping: {near}.")]
 
 
-def _fine(detail: Measurement | None, grain: Measurement | None) -> list[Finding]:
-    if detail is not None and _apart(detail) and detail.value < -FINE:
+def _fine(measurements: Mapping[str, Measurement], p_values: Mapping[str, float]) -> list[Finding]:
+    detail, grain = measurements.get("detail"), measurements.get("grain")
+    if detail is not None and p_values.get("detail", 1.0) < RARE and detail.value < -FINE:
         less = f"{2**-detail.value:.1f} times less" if detail.value > -FLAT else f"over {2**FLAT:,} times less"
         return [Finding("blur", f"Blur: fine detail has {less} power than in real images.")]
-    if grain is not None and _apart(grain) and grain.value > GRAINY:
+    if grain is not None and p_values.get("grain", 1.0) < RARE and grain.value > GRAINY:
         return [Finding("noise", f"Noise: {2**grain.value:.1f} times the grain of real images.")]
     return []
 
