@@ -70,8 +70,8 @@ def test_an_onnx_file_gets_what_its_input_says(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="free"):
         custom.Onnx(model(TensorProto.FLOAT, [1, 1, 8, 8]), (1, 8, 8))
     (tmp_path / "bad.onnx").write_bytes(b"nothing")
-    for name in ("bad.onnx", "absent.onnx"):
-        with pytest.raises(UserError, match="cannot be loaded"):
+    for name, words in (("bad.onnx", "cannot be loaded"), ("absent.onnx", "cannot be read .*; give the path")):
+        with pytest.raises(UserError, match=words):
             custom.Onnx(tmp_path / name, (1, 8, 8))
 
 
@@ -106,8 +106,16 @@ def test_inception_weights_that_are_absent_or_others_are_refused(
     with pytest.raises(UserError, match="--download"):
         choose(IMAGES, Cache(None), "inception")
     (tmp_path / "other.pth").write_bytes(b"no weights")
-    with pytest.raises(UserError, match="SHA-256"):
+    with pytest.raises(UserError, match=r"--features \S*other\.pth: .* SHA-256 .*; give the file"):
         choose(IMAGES, Cache(None), str(tmp_path / "other.pth"))
+    with pytest.raises(
+        UserError, match=r"--features \S*absent\.pth: it cannot be read \(No such file.*; give the file"
+    ):
+        choose(IMAGES, Cache(None), str(tmp_path / "absent.pth"))
+    inception.default_path().parent.mkdir(parents=True)
+    inception.default_path().write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"--features inception: .* SHA-256 .*; delete it; .* --download"):
+        choose(IMAGES, Cache(None), "inception")
 
 
 def test_a_download_is_checked_and_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

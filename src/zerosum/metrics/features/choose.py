@@ -87,5 +87,6 @@ def named(name: str, data: Dataset, cache: Cache, told: Told | None = None, *, d
     hint = nearest(name, NAMES) or "."
     raise UserError(
         f"--features {name}: there are no features of that name{hint} They are {', '.join(NAMES)} "
-        f"(imagenet: {imagenet.INSTALL}; inception: {inception.INSTALL}), a .onnx file, or module:function of yours"
+        f"(imagenet: {imagenet.INSTALL}; inception: {inception.INSTALL}), Inception's weights as a .pth file, a .onnx "
+        "file, or module:function of yours"
     )

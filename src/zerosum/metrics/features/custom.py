@@ -36,6 +36,11 @@ class Onnx(Extractor):
 
         try:
             data = path.read_bytes()
+        except OSError as error:
+            raise UserError(
+                f"--features {path}: it cannot be read ({error.strerror}); give the path of a .onnx file"
+            ) from error
+        try:
             self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a class for every failure, and no common one
             raise UserError(f"--features {path}: it cannot be loaded ({error}); export the network anew") from error

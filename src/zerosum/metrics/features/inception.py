@@ -42,21 +42,28 @@ class Inception(Extractor):
     def __init__(self, path: Path | None = None, sha256: str = SHA256) -> None:
         """From the weights at `path` (`default_path()`, if not given). UserError if they are not there or not these."""
         if importlib.util.find_spec("torch_fidelity") is None:
-            raise UserError(f"--features inception: torch-fidelity is not installed; {INSTALL}")
+            raise UserError(f"--features {path or 'inception'}: torch-fidelity is not installed; {INSTALL}")
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        path = default_path() if path is None else path
+        given, path = path, path or default_path()
+        fetch = f"--features inception --download fetches them ({BYTES / 1e6:.0f} MB)"
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
+            if given:
+                raise UserError(
+                    f"--features {given}: it cannot be read ({error.strerror}); give the file with Inception's "
+                    f"weights, or none: {fetch}"
+                ) from error
             raise UserError(
-                f"--features inception: its weights are not at {path} ({error.strerror}); add --download to fetch them "
-                f"({BYTES / 1e6:.0f} MB), or put {URL} there by hand, or give its path: --features FILE.pth"
+                f"--features inception: its weights are not at {path} ({error.strerror}); {fetch}, or put {URL} there "
+                "by hand, or give its path: --features FILE.pth"
             ) from error
         if found != sha256:
+            mend = "give the file with Inception's weights" if given else "delete it"
             raise UserError(
-                f"--features inception: {path} has SHA-256 {found}, not {sha256}: it is damaged or another file; "
-                "delete it and add --download"
+                f"--features {given or 'inception'}: {path} has SHA-256 {found}, not {sha256}: it is damaged or "
+                f"another file; {mend}; {fetch}"
             )
         state = torch.load(path, map_location="cpu", weights_only=True)
         with tempfile.TemporaryDirectory() as folder:
