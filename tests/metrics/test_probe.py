@@ -108,6 +108,29 @@ def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayD
     assert far.diversity == 0
 
 
+def test_real_images_in_place_of_the_fakes_are_the_floor() -> None:
+    """The same for all readings and whoever asks; and no reading changes what trains."""
+    data, run = tiny.images((1, 8, 8), 700), tiny.run("r3gan", data=Data(source="tiny", held_out=100))
+    alone, watched = (tiny.training(run, data) for _ in range(2))
+    floors = []
+    for _ in range(3):
+        alone.step()
+        watched.step()
+        floors.append(watched.probe(watched.ema["G"].network, watched.players.D, watched.seen).row()["floor"])
+    assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
+    assert floors == [alone.probe.floor] * 3
+    assert watched.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval()).floor == floors[0]
+    real = watched.probe(Replay(watched.loader.real("other", 0, SAMPLES)).eval())
+    assert real.floor == pytest.approx(real.distance, abs=5 * real.distance_error)
+
+
+def test_there_is_no_floor_of_training_images_against_themselves_or_of_repeated_ones() -> None:
+    for held_out, count in ((0, 700), (100, 100 + SAMPLES - 1)):
+        t = tiny.training(tiny.run("gan", data=Data(source="tiny", held_out=held_out)), tiny.images((1, 8, 8), count))
+        assert t.probe.floor is None
+        assert "floor" not in t.probe(t.ema["G"].network).row()
+
+
 def test_what_is_not_finite_is_the_worst() -> None:
     t = tiny.training(tiny.run("gan"), tiny.images())
     found = t.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval())

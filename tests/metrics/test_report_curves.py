@@ -87,6 +87,20 @@ def test_a_curve_that_falls_by_a_large_factor_is_drawn_on_a_logarithmic_scale() 
     assert curves._spreads((curves.Line("x", "x", (Point(1, 60.0), Point(2, 6.0))),))
     assert not curves._spreads((curves.Line("x", "x", (Point(1, 6.0), Point(2, 5.0))),))
     assert not curves._spreads((curves.Line("x", "x", (Point(1, 6.0), Point(2, -0.1))),))
+    assert curves._spreads((curves.Line("x", "x", (Point(1, 6.0), Point(2, 5.0))),), (1.0, "real"))
+    assert not curves._spreads((curves.Line("x", "x", (Point(1, 60.0), Point(2, 6.0))),), (0.0, "real"))
+
+
+def test_the_floor_of_the_distance_is_a_line_where_the_log_has_it() -> None:
+    old, new = ([row(x, distance=3.0, **more) for x in (1, 2, 3)] for more in ({}, {"floor": 1.5}))
+    (without,), (with_floor,) = curves.curves(old), curves.curves(new)
+    assert without.chart.level is None
+    assert ">real</text>" not in without.svg
+    assert ">real</text>" in with_floor.svg
+    assert with_floor.to_json()["level"] == {"value": 1.5, "name": "real"}
+    assert [line.key for line in with_floor.lines] == ["distance"]
+    assert curves.AT_FLOOR in with_floor.chart.reading
+    assert curves.AT_FLOOR not in without.chart.reading
 
 
 # --- strips ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ It works on copies and in cheap features, and draws nothing that training draws.
 from __future__ import annotations
 
 import copy
+import statistics
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,6 +26,7 @@ from zerosum.networks import coupled
 
 SAMPLES = 256
 REAL = 1_000  # at most, for the statistics of the real side
+FLOORS = 4  # draws, at most, whose mean is the floor: a single one is off by a tenth
 GRID = 64
 GRID_POINTS = 2_000
 GRID_CLASSES = 10
@@ -47,6 +49,8 @@ class Reading:
     overfitting: float | None = None
     """How much surer D is of its training images than of held-out ones: `noise.dominance`, 0 to 1."""
     overfitting_error: float | None = None
+    floor: float | None = None
+    """The distance of real images in place of the fakes: the same all through the run."""
 
     def row(self) -> dict[str, float]:
         """For the log: what was measured."""
@@ -73,9 +77,10 @@ class Probe:
         fake = fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float()
         found, x = self.reference(fake), self.features(fake)
         if found is None:
-            return Reading(WORST, 0.0, WORST, 0.0)
-        kernel = kernel_distance(x, real)
-        return Reading(*found, kernel, spread(x) / self._real_spread, *self._overfitting(critic))
+            return Reading(WORST, 0.0, WORST, 0.0, floor=self.floor)
+        kernel, diversity = kernel_distance(x, real), spread(x) / self._real_spread
+        overfitting, error = self._overfitting(critic)
+        return Reading(*found, kernel, diversity, overfitting, error, self.floor)
 
     def _overfitting(self, critic: nn.Module | None) -> tuple[float, float] | tuple[None, None]:
         if critic is None or self.held_out is None:
@@ -108,6 +113,18 @@ class Probe:
             for loader, name in ((self.loader, "probe/components"), (self.source, "probe/statistics"))
         )
         return Reference(self.spec, train, real, SAMPLES)
+
+    @cached_property
+    def floor(self) -> float | None:
+        """The distance of as many training images as there are samples, on average over FLOORS draws.
+
+        None where training images would be compared with themselves, or are too few for a draw without repeats.
+        """
+        draws = min(FLOORS, len(self.loader.dataset) // SAMPLES)
+        if self.held_out is None or not draws:
+            return None
+        found = (self.reference(self.loader.real("probe/floor", i * SAMPLES, SAMPLES)) for i in range(draws))
+        return statistics.fmean(distance for distance, _ in filter(None, found))
 
     @cached_property
     def _real(self) -> tuple[Tensor, Tensor | None]:

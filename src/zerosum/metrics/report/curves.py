@@ -7,7 +7,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -21,6 +21,7 @@ SMOOTH_FROM = 40  # points: a curve of so many gets its local mean drawn over it
 WIDE = 1.96  # standard errors to each side: a band of 95 %
 SPREAD = 5.0  # a curve whose values differ by a larger factor, all above 0, is drawn on a logarithmic scale
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito: for every kind of colour vision
+AT_FLOOR = "At the line, generated images are as near as real training images are."
 INK, RULE = "#010203", "#040506"  # stand for the page's own text and line colours, which differ by night
 STYLES = ("-", "--", ":", "-.")
 DASHES = ("", "6 3", "2 3", "6 2 2 2")  # the same for the legend
@@ -53,6 +54,8 @@ class Chart:
     """Whether it falls by large factors when all goes well, and may be drawn on a logarithmic scale."""
     advised: bool = False
     """Whether the stop advisor's best moment and its forecast are marked."""
+    floor: str = ""
+    """The name in the log of what real data would have: the line across, where it is known."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ CHARTS = (
         {"distance": "Frechet distance"},
         falls=True,
         advised=True,
+        floor="floor",
     ),
     Chart(
         "Kernel distance",
@@ -217,6 +221,8 @@ def curves(events: list[dict[str, Any]], regrets: Iterable[Regret] = (), advice:
             for name in sorted(known)
             if name == key or (key[-1] == "/" and name.startswith(key))
         ]
+        if chart.floor in known:
+            chart = replace(chart, level=(known[chart.floor][-1].value, "real"), reading=f"{chart.reading} {AT_FLOOR}")
         lines = tuple(Line(key, chart.names.get(key, key.rsplit("/", 1)[-1]), tuple(known[key])) for key in keys)
         if lines and chart.advised and advice:
             expected = advice.forecast
@@ -308,7 +314,7 @@ def _svg(curves: Curves) -> str:
         figure = Figure(figsize=(4.8, 2.3))
         FigureCanvasSVG(figure)
         axes = figure.add_axes((0.1, 0.19, 0.82, 0.78))
-        if chart.falls and _spreads(curves.lines):
+        if chart.falls and _spreads(curves.lines, chart.level):
             axes.set_yscale("log")
         for i, line in enumerate(curves.lines):
             points = _thinned(line.points)
@@ -375,6 +381,6 @@ def _svg(curves: Curves) -> str:
     return svg.replace(INK, "currentColor").replace(RULE, "var(--rule)")
 
 
-def _spreads(lines: tuple[Line, ...]) -> bool:
-    values = [p.value for line in lines for p in line.points]
+def _spreads(lines: tuple[Line, ...], level: tuple[float, str] | None = None) -> bool:
+    values = [p.value for line in lines for p in line.points] + ([level[0]] if level else [])
     return min(values) > 0 and max(values) > SPREAD * min(values)
