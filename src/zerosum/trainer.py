@@ -170,7 +170,7 @@ class Training:
         self.view.preview(image, self.seen)
 
     def _probe(self, final: bool) -> None:
-        self.reading = reading = self.probe(self.ema["G"].network, self.players.networks.get("D"), self.seen)
+        self.reading = reading = self.probe(self.ema["G"].network, self.players.networks.get("D"))
         self.progress.probe(reading.diversity)
         more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:

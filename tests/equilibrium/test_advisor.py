@@ -89,7 +89,7 @@ def test_the_forecast_is_as_sure_as_it_says() -> None:
         y = [falling(i * STEP) * math.exp(NOISE * random.standard_normal()) for i in range(1, 61)]
         points = [Point(i * STEP, v, v * NOISE, False) for i, v in enumerate(y, 1)]
         _, _, middle, spread = forecast(points, 60 * STEP)
-        truth = math.log(falling(120 * STEP)) + NOISE / math.sqrt(3) * random.standard_normal()
+        truth = math.log(falling(120 * STEP)) + NOISE * random.standard_normal()
         held += abs(truth - middle) < 1.96 * spread
     assert 0.9 <= held / 300 <= 0.995
 

@@ -27,7 +27,7 @@ from zerosum.data.loader import Loader
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data
 from zerosum.game import Adam
-from zerosum.metrics.probe import Probe, Reading
+from zerosum.metrics.probe import Reading
 from zerosum.metrics.reference import Reference
 from zerosum.networks import DCGAN, MLP
 from zerosum.recipes.base import from_settings, with_cadence
@@ -137,13 +137,13 @@ def later() -> dict[str, Case]:
 class Recorder:
     """Stands where the probe stands, and keeps the networks instead of measuring them: that is done afterwards."""
 
-    def __init__(self, probe: Probe, folder: Path) -> None:
-        self.reference, self.folder = probe.reference, folder
+    def __init__(self, training: Training, folder: Path) -> None:
+        self.training, self.reference, self.folder = training, training.probe.reference, folder
 
-    def __call__(self, generator: nn.Module, critic: nn.Module, images_seen: int) -> Reading:
+    def __call__(self, generator: nn.Module, critic: nn.Module) -> Reading:
         tensors = {f"G/{name}": value for name, value in generator.state_dict().items()}
         tensors |= {f"D/{name}": value for name, value in critic.state_dict().items()}
-        safetensors.torch.save_file(tensors, self.folder / f"{images_seen:012d}.safetensors")
+        safetensors.torch.save_file(tensors, self.folder / f"{self.training.seen:012d}.safetensors")
         return Reading(1.0, 0.0, 0.0, 1.0)
 
 
@@ -175,7 +175,7 @@ def record(bench: Bench, name: str, case: Case) -> Result:
                 own = {k.removeprefix(f"{player}/"): v for k, v in tensors.items() if k.startswith(f"{player}/")}
                 network.load_state_dict(own)
             seen = int(path.stem)
-            reading = training.probe(generator, critic, seen)
+            reading = training.probe(generator, critic)
             fake = sample.generate(generator, latents, None)
             found = truth(fake.clamp(-1, 1) if training.spec.is_image else fake)
             score, error = (None, None) if found is None else found
@@ -196,7 +196,7 @@ def _trained(training: Training, run: Run) -> float:
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    recorder: Any = Recorder(training.probe, folder)
+    recorder: Any = Recorder(training, folder)
     assert run.images is not None
     training.run = replace(run, grid_every=10 * run.images, checkpoint_every=10 * run.images)
     measured, training.probe = training.probe, recorder

@@ -193,7 +193,7 @@ def _timed(run: Run, dataset: Dataset, probes: int) -> Result:
         networks: tuple[nn.Module, nn.Module] = training.ema["G"].network, training.players.D
 
         def probe() -> Reading:
-            return training.probe(*networks, training.seen)
+            return training.probe(*networks)
 
         def play(steps: int) -> None:
             for _ in range(steps):

@@ -1,8 +1,8 @@
 """The stop advisor: from what the probe has said so far, whether training on is worth it. Pure arithmetic.
 
 It works on the logarithm of the distance, over the logarithm of images seen: there a power law, the usual way in which
-a GAN improves, is a straight line. What it knows of chance comes from the readings' own standard errors and from how
-they scatter about that line; so its patience is in units of its metric's noise.
+a GAN improves, is a straight line. All readings of a run share their latents, so what blurs the difference between two
+of them is how they scatter about that line: its patience is in units of that noise.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from zerosum.metrics.probe import Reading
 
-# Chosen on eleven recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
+# Chosen on nineteen recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
 LEAST = 15  # readings before it says anything
 RECENT = 0.5  # of the images seen: the readings that the forecast is made from
 MARGIN = 0.05  # a score that is lower by less is not better: nobody would see it
 CHANCE = 0.05  # of a better score, below which training on is not worth it
-PATIENCE = 0.1  # of the images seen: so long must the chance have stayed below that
+PATIENCE = 0.1  # of the images seen: so long must the chance have stayed below that, and the best have stayed the best
 FEWEST = 3  # readings, at least, for the same
 AHEAD = 1.0  # times the images seen: how far the forecast looks, if the run does not end before
 LEARNED = 0.5  # times the untrained generator's distance: a run whose best is above has not learned yet
-NEAR = 5  # readings in a row that a score looks at
 TOGETHER = 0.9  # the largest correlation of neighbouring readings that is believed
 WIDE = 1.96  # standard errors to either side: 95 %
 TINY, LARGEST = 1e-12, 88.0  # of a distance, and of a logarithm: what is not finite counts as that
@@ -41,7 +40,7 @@ class Point:
     images_seen: int
     distance: float
     error: float
-    """Its standard error."""
+    """The standard error of the distance itself."""
     saved: bool
     """Whether there is a checkpoint of that moment."""
 
@@ -49,15 +48,10 @@ class Point:
     def log(self) -> float:
         return math.log(self.distance)
 
-    @property
-    def relative(self) -> float:
-        """The standard error of the logarithm."""
-        return min(self.error / self.distance, 1.0)  # more than that says no more than "no idea"
-
 
 @dataclass(frozen=True)
 class Score:
-    """The distance at a moment, less what chance did to its reading as far as its neighbours tell; interval of 95 %."""
+    """The distance at a moment, or what it will be; interval of 95 %."""
 
     images_seen: int
     value: float
@@ -128,7 +122,8 @@ class Advisor:
             self.start = point
             return
         self.points.append(point)
-        score = _shrunk(self.points[-NEAR:])
+        # More than its own size says no more than "no idea".
+        score = _score(point.images_seen, point.log, min(point.error / point.distance, 1.0))
         self.scores.append(score)
         lower = self._best is None or score.value < self._best.value
         if (point.saved and not self._best_is_saved) or (lower and point.saved == self._best_is_saved):
@@ -145,7 +140,8 @@ class Advisor:
         self._small = [*self._small, images_seen] if chance < CHANCE else []
         # A run that never learned has nothing to keep, and nothing to go by: it may begin at any time.
         learned = self.start is None or best.value < LEARNED * self.start.distance
-        enough = learned and len(self._small) >= FEWEST and images_seen - self._small[0] >= PATIENCE * images_seen
+        since = max(self._small[0], best.images_seen) if self._small else images_seen
+        enough = learned and len(self._small) >= FEWEST and images_seen - since >= PATIENCE * images_seen
         reason = _reason(level - math.log(best.value), slope, best.images_seen) if learned else NEVER
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 
@@ -154,7 +150,7 @@ def forecast(points: list[Point], ahead: int) -> tuple[float, float, float, floa
     """(level now, slope, score `ahead` images from now, its standard deviation), all in logarithms.
 
     The line of least squares through the recent readings. Its uncertainty is widened for readings that err together
-    (a first-order autoregression), and the score's own wandering about the line is added.
+    (a first-order autoregression), and the scatter of a single reading about the line is added.
     """
     now = points[-1].images_seen
     recent = [r for r in points if r.images_seen > (1 - RECENT) * now]
@@ -166,29 +162,12 @@ def forecast(points: list[Point], ahead: int) -> tuple[float, float, float, floa
     slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / over
     rest = [b - mean_y - slope * (a - mean_x) for a, b in zip(x, y, strict=True)]
     squares = max(sum(r * r for r in rest), TINY)
-    own = sum(r.relative**2 for r in recent) / n
-    variance = max(squares / (n - 2), own)
+    variance = squares / (n - 2)
     together = min(max(sum(a * b for a, b in pairwise(rest)) / squares, 0.0), TOGETHER)
     widened = (1 + together) / (1 - together)
     reach = math.log1p(ahead / now)
     line = variance * widened * (1 / n + (reach - mean_x) ** 2 / over)
-    wander = max(variance - own, own / NEAR)
-    return mean_y - slope * mean_x, slope, mean_y + slope * (reach - mean_x), math.sqrt(line + wander)
-
-
-def _shrunk(near: list[Point]) -> Score:
-    """The score of the last of these points: its reading, drawn towards their mean as far as chance explains both.
-
-    The empirical Bayes estimate of James and Stein (1961): readings that scatter no more than their own errors say are
-    averaged; where the generator itself moves, each counts for itself. So the lowest score is no lucky draw.
-    """
-    n = len(near)
-    mean = sum(p.log for p in near) / n
-    own = sum(p.relative**2 for p in near) / n
-    scatter = sum((p.log - mean) ** 2 for p in near) / (n - 1) if n > 1 else TINY
-    weight = max(0.0, 1 - own / max(scatter, TINY))
-    error = math.sqrt(own * (weight + (1 - weight) / n))
-    return _score(near[-1].images_seen, mean + weight * (near[-1].log - mean), error)
+    return mean_y - slope * mean_x, slope, mean_y + slope * (reach - mean_x), math.sqrt(line + variance)
 
 
 def replayed(events: list[dict[str, Any]], saved: Collection[int]) -> Advisor:

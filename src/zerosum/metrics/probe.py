@@ -24,7 +24,7 @@ from zerosum.metrics.noise import dominance
 from zerosum.metrics.reference import Reference
 from zerosum.networks import coupled
 
-SAMPLES = 256
+SAMPLES, OF_POINTS = 256, 1_024  # points cost next to nothing, and their modes need more
 REAL = 1_000  # at most, for the statistics of the real side
 FLOORS = 4  # draws, at most, whose mean is the floor: a single one is off by a tenth
 GRID = 64
@@ -38,10 +38,10 @@ class Reading:
     """What one probe found; every error is a standard error."""
 
     distance: float
-    """The Frechet distance of fresh samples from held-out real images (from training images, if none are): see
-    `reference`."""
+    """The Frechet distance of the same latents' samples from real images: see `reference`."""
     distance_error: float
-    """From the draw of the fakes: the real side is the same all through the run."""
+    """From the draw of the latents, so of the value itself; two readings of one run, which share them, differ more
+    surely than that."""
     kernel_distance: float
     """In plain weak features, from as many real ones: unbiased, but soon at its floor."""
     diversity: float
@@ -58,21 +58,23 @@ class Reading:
 
 
 class Probe:
-    """Compares a few fresh samples with held-out real ones; also keeps the fixed latents of the grids.
+    """Compares a few samples with real ones; also keeps the fixed latents of the grids.
 
     `held_out` draws from the images that are not trained on; None if there are none. Distances are in weak features:
-    good for choosing between checkpoints of one run, and no more.
+    good for choosing between checkpoints of one run, and no more. Every reading of a run has the same latents: what
+    they chance to be moves all readings alike, and the differences stay (common random numbers).
     """
 
     def __init__(self, loader: Loader, held_out: Loader | None, spec: Spec) -> None:
         self.loader, self.held_out, self.spec = loader, held_out, spec
+        self.samples = SAMPLES if spec.is_image else OF_POINTS
         self.features = features.cheap(spec).to(loader.device)
 
     @torch.no_grad()
-    def __call__(self, generator: nn.Module, critic: nn.Module | None = None, images_seen: int = 0) -> Reading:
-        """A reading of the averaged generator (in eval mode) and of D, with latents that belong to `images_seen`."""
+    def __call__(self, generator: nn.Module, critic: nn.Module | None = None) -> Reading:
+        """A reading of the averaged generator (in eval mode) and of D."""
         real, label = self._real
-        latents = self.loader.latent("probe", images_seen * SAMPLES, SAMPLES)
+        latents = self.loader.latent("probe", 0, self.samples)
         fake = sample.generate(generator, latents, label)
         fake = fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float()
         found, x = self.reference(fake), self.features(fake)
@@ -107,32 +109,46 @@ class Probe:
 
     @cached_property
     def reference(self) -> Reference:
-        """The real side of the distance: training images give its components, the others its statistics."""
-        train, real = (
-            loader.real(name, 0, min(REAL, len(loader.dataset)))
-            for loader, name in ((self.loader, "probe/components"), (self.source, "probe/statistics"))
-        )
-        return Reference(self.spec, train, real, SAMPLES)
+        """The real side of the distance: up to REAL held-out images; training images where there are fewer.
+
+        A few dozen images would be a worse target than those that are trained on: means and covariances of few
+        features are not learned by heart, but those of 50 images are off by more than what is to be seen. Training
+        images give the components in which they are compared.
+        """
+        train = self.loader.real("probe/components", 0, min(REAL, len(self.loader.dataset)))
+        sides = [] if self.held_out is None else [self.held_out.real("probe/statistics", 0, self._held)]
+        sides += [self.loader.real("probe/statistics", 0, self._filled)] if self._filled else []
+        return Reference(self.spec, train, torch.cat(sides), self.samples)
+
+    @property
+    def _held(self) -> int:
+        return 0 if self.held_out is None else min(REAL, len(self.held_out.dataset))
+
+    @property
+    def _filled(self) -> int:
+        """How many training images stand beside the held-out ones."""
+        return min(REAL - self._held, len(self.loader.dataset))
 
     @cached_property
     def floor(self) -> float | None:
-        """The distance of as many training images as there are samples, on average over FLOORS draws.
+        """The distance of as many other training images as there are samples, on average over FLOORS draws.
 
-        None where training images would be compared with themselves, or are too few for a draw without repeats.
+        None where too few are left for a draw.
         """
-        draws = min(FLOORS, len(self.loader.dataset) // SAMPLES)
-        if self.held_out is None or not draws:
+        n = self.samples
+        draws = min(FLOORS, (len(self.loader.dataset) - self._filled) // n)
+        if not draws:
             return None
-        found = (self.reference(self.loader.real("probe/floor", i * SAMPLES, SAMPLES)) for i in range(draws))
-        return statistics.fmean(distance for distance, _ in filter(None, found))
+        real = (self.loader.real("probe/statistics", self._filled + i * n, n) for i in range(draws))
+        return statistics.fmean(distance for distance, _ in filter(None, map(self.reference, real)))
 
     @cached_property
     def _real(self) -> tuple[Tensor, Tensor | None]:
         """Features of the real side, each image once if there are enough, and the labels that the fakes are to have."""
-        n = SAMPLES if self.held_out is None else min(SAMPLES, len(self.held_out.dataset))
+        n = self.samples if self.held_out is None else min(self.samples, len(self.held_out.dataset))
         with torch.no_grad():
             real = self.features(self.source.real("probe/real", 0, n).float())
-        return real, self.source.label("probe/real", 0, SAMPLES)
+        return real, self.source.label("probe/real", 0, self.samples)
 
     @cached_property
     def _real_spread(self) -> float:
