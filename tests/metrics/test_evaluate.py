@@ -15,6 +15,7 @@ from PIL import Image
 
 import tiny
 from zerosum import api, runlog, sample, session
+from zerosum.commands.evaluate import show
 from zerosum.data.spec import Data
 from zerosum.data.split import Part
 from zerosum.data.store import ArrayDataset
@@ -195,10 +196,18 @@ def test_too_few_or_too_many_images_are_refused(real: Reals, n: int, have: int) 
         found(real, blobs(have, 1), replace(QUICK, n=n))
 
 
-def test_weak_features_are_called_weak_and_one_kind_only_is_called_fid(real: Reals) -> None:
+def test_weak_features_are_called_weak_and_one_kind_only_is_called_fid(
+    real: Reals, capsys: pytest.CaptureFixture[str]
+) -> None:
     result = found(real, blobs(400, seed=1), Settings(features="pixels", n=400))
     assert any("weak" in note for note in result.notes)
     assert result.measurements["frechet"].protocol.metric == "Frechet distance"
+    show(result)
+    lines = capsys.readouterr().out.splitlines()
+    weak = {
+        name: any(name in x and "(weak)" in x for x in lines) for name in ("kernel distance", "grain", "fine detail")
+    }
+    assert weak == {"kernel distance": True, "grain": False, "fine detail": False}
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
