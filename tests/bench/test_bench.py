@@ -392,6 +392,6 @@ def test_stopping_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(recording, "frozen", lambda: points)
     written = quick("stopping", tmp_path)
     assert [table["title"] for table in written["tables"]][:2] == ["Development", "Frozen constants, new runs"]
-    assert len(written["targets"]) == 10
+    assert len(written["targets"]) == 7
     (saved,) = (tmp_path / "stopping").glob("ring-r3gan-seed0.json")
     assert len(json.loads(saved.read_text())["result"]["probes"]) >= 15

