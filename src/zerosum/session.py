@@ -111,6 +111,7 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
         )  # fmt: skip
         training = Training(run, dataset, device, out, view)
         lock: Lock | None = None
+        outcome = ""
 
         def take() -> None:
             nonlocal lock
@@ -129,6 +130,10 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
                 outcome = training.train()
             if writer:
                 view.finish(_finish(training, outcome))
+        except KeyboardInterrupt as stop:
+            if lock and (out / RECIPE).exists():
+                stop.add_note(_where(out, outcome))
+            raise
         finally:
             if lock:
                 lock.release()
@@ -289,6 +294,13 @@ def _finish(training: Training, outcome: str) -> list[str]:
     if (out / FILM).exists():
         lines.append(f"film       {out / FILM}, {out / LOOP}")
     return lines
+
+
+def _where(out: Path, outcome: str) -> str:
+    """For who stopped a session at once: where the run stands. `outcome` is empty before its training ended."""
+    if outcome == "finished":
+        return f"stopped before film and report were written; the run is finished: zerosum report {out}"
+    return f"stopped; go on with zerosum train --resume {out}"
 
 
 def make_film(out: Path) -> None:
