@@ -116,7 +116,7 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
         def take() -> None:
             nonlocal lock
             lock = _take(out, fresh)
-            _write_recipe(training, fresh)
+            write_recipe(training, fresh)
 
         try:
             distributed.by_writer(take)
@@ -183,7 +183,8 @@ def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _write_recipe(training: Training, fresh: bool) -> None:
+def write_recipe(training: Training, fresh: bool) -> None:
+    """`recipe.json` and what stands beside it; of a run that goes on, UserError if the data do not fit it."""
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
