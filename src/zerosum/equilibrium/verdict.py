@@ -64,7 +64,7 @@ class Verdict:
 
 def verdict(e: Evidence) -> Verdict:
     """The first that is true of: test broken, memorising, at equilibrium or too little data, G collapsed, D wins,
-    and, from the curves, converging, moving away, cycling, settled short."""
+    and, from the curves, cycling, converging, moving away, settled short."""
     t = e.test
     seen = 2 * t.judged
     because = (*_tests(t), *_gains(e.regret))
