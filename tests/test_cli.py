@@ -484,6 +484,42 @@ def test_stopping_saves_and_says_how_to_go_on(
     assert read_status(out)["images_seen"] == 256
 
 
+READING = """
+import sys, time
+from zerosum import api, cli
+
+def read(*args, **named):
+    print("reading", flush=True)
+    time.sleep(60)
+
+api.pick = api.open_data = read
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are another thing there")
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_before_training_it_says_so(
+    number: signal.Signals, status: int, resumed: bool, own: Path, tmp_path: Path
+) -> None:
+    before = {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+    words = ["--resume", str(own), "--images", "640"] if resumed else ["digits"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", READING, "train", *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "reading\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == status
+    ends = "went on: nothing was changed" if resumed else "began: nothing was written"
+    assert said == f"stopped before training {ends}\n"
+    assert not (tmp_path / "runs").exists()
+    assert before == {path: path.read_bytes() for path in own.rglob("*") if path.is_file()}
+
+
 def test_errors_of_other_processes_say_whose_they_are(
     zerosum: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:

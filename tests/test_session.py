@@ -238,6 +238,25 @@ def test_states(tmp_path: Path) -> None:
     assert read_status(out)["state"] == "finished"
 
 
+def test_stopped_at_once_it_says_where_the_run_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a step, and while film and report are written."""
+
+    def interrupt(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "training"
+    with pytest.raises(KeyboardInterrupt) as stop:
+        session.start(recipe("gan", 2), DATA, out, view=Ear(lambda: (interrupt(), None)[1]))
+    assert stop.value.__notes__ == [f"stopped; go on with zerosum train --resume {out}"]
+    assert read_status(out)["state"] == "stopped"
+    monkeypatch.setattr(session, "write_report", interrupt)
+    out = tmp_path / "report"
+    with pytest.raises(KeyboardInterrupt) as stop:
+        session.start(recipe("gan", 2), DATA, out)
+    assert stop.value.__notes__[0].endswith(f"the run is finished: zerosum report {out}")
+    assert read_status(out)["state"] == "finished"
+
+
 def test_signals_are_given_back(tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     session.start(recipe("gan", 2), DATA, tmp_path / "run")

@@ -202,10 +202,13 @@ def test_death_of_one_ends_the_other(rank: int, tmp_path: Path, processes: Proce
         time.sleep(0.005)
     both[rank].kill()
     code, text = processes.end(both[1 - rank])
-    assert code == 1, text
+    assert code == 2, text
+    assert "another process of this run has ended or does not answer (" in text
     assert "Connection closed by peer" in text or "reset" in text
     assert time.monotonic() - begun < 60
-    assert read_status(out)["state"] == ("stopped" if rank == 0 else "failed")
+    status = read_status(out)
+    assert status["state"] == ("stopped" if rank == 0 else "failed")
+    assert "killed" in status["text"] if rank == 0 else "start all of them again with --resume" in status["text"]
     both[rank].join()
     processes.must(train, run, out, images=checkpoint.numbers(out)[-1] + 16)
 

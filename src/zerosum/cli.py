@@ -9,9 +9,11 @@ import dataclasses
 import errno
 import io
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from inspect import cleandoc
 from typing import Annotated, Any, Union
 
@@ -52,25 +54,32 @@ EXAMPLES = (
     "zerosum train ./photos --minutes 30",
     "zerosum sample runs/digits-r3gan-001 -n 64 --out grid.png",
 )
-USER_ERROR, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+USER_ERROR, INTERRUPTED, BROKEN_PIPE, TERMINATED = 2, 130, 141, 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, where no session listens: it ends a command as Ctrl-C does, so that the command can say where it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (`sys.argv`, if not given) and return its exit status.
 
-    0 done; 1 a check that failed, or a defect; 2 the user's mistake; 130 and 143 stopped and saved.
+    0 done; 1 a check that failed, or a defect; 2 the user's mistake, or the machine's; 130 and 143 stopped by a signal.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _dispatch(words)
+        with _listening():
+            status = _dispatch(words)
         sys.stdout.flush()
         return status
     except UserError as error:
         return _fail(str(error))
     except SystemExit as end:  # help was asked for, or a value did not fit: said by now
         return end.code if isinstance(end.code, int) else USER_ERROR
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as stop:
+        for note in getattr(stop, "__notes__", ()):
+            print(note, file=sys.stderr)
+        return TERMINATED if isinstance(stop, Terminated) else INTERRUPTED
     except BrokenPipeError:  # whoever read our output has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
         return BROKEN_PIPE
@@ -78,6 +87,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         return _fail(f"{error.filename or 'the output'} could not be written: the disk is full; free some space")
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Within it SIGTERM raises `Terminated`.
+
+    Not in the further processes of torchrun: they wait for the first where no handler runs, and must end at once.
+    """
+    if threading.current_thread() is not threading.main_thread() or os.environ.get("RANK", "0") != "0":
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str) -> int:

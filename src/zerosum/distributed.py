@@ -7,6 +7,7 @@ gradients or an error (see docs/architecture.md).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -19,6 +20,19 @@ from torch import Tensor
 from zerosum.errors import UserError
 
 T = TypeVar("T")
+
+
+@contextmanager
+def _everyone() -> Iterator[None]:
+    """Around what all processes do at once: it fails where one of them is gone, and the others cannot go on."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = re.sub(r"^\[\S*\] ", "", str(error).partition("\n")[0])  # without the place in the library's source
+        raise UserError(
+            f"another process of this run has ended or does not answer ({said}); start all of them again with --resume "
+            "to go on from the newest checkpoint"
+        ) from error
 
 
 def rank() -> int:
@@ -87,7 +101,8 @@ def average_gradients(parameters: Sequence[Tensor]) -> None:
     if not gradients:
         return
     flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
+    with _everyone():
+        dist.all_reduce(flat)
     flat /= world()
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
@@ -98,7 +113,8 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     if world() == 1:
         return value
     total = value.clone()
-    dist.all_reduce(total)
+    with _everyone():
+        dist.all_reduce(total)
     return total
 
 
@@ -114,15 +130,17 @@ def gather(value: Tensor) -> list[Tensor]:
     if world() == 1:
         return [value]
     everyone = [torch.empty_like(value) for _ in range(world())]
-    dist.all_gather(everyone, value)
+    with _everyone():
+        dist.all_gather(everyone, value)
     return everyone
 
 
 def broadcast(values: Sequence[Tensor]) -> None:
     """Give every rank the writer's tensors, in place."""
     if world() > 1:
-        for value in values:
-            dist.broadcast(value, src=0)
+        with _everyone():
+            for value in values:
+                dist.broadcast(value, src=0)
 
 
 def by_writer(work: Callable[[], T]) -> T:
@@ -135,7 +153,8 @@ def by_writer(work: Callable[[], T]) -> T:
             box[0] = work()
         except UserError as error:
             box[1] = str(error)
-    dist.broadcast_object_list(box, src=0)
+    with _everyone():
+        dist.broadcast_object_list(box, src=0)
     if box[1] is not None:
         raise UserError(box[1])
     return box[0]
@@ -143,4 +162,5 @@ def by_writer(work: Callable[[], T]) -> T:
 
 def barrier() -> None:
     if world() > 1:
-        dist.barrier()
+        with _everyone():
+            dist.barrier()

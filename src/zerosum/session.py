@@ -111,11 +111,12 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
         )  # fmt: skip
         training = Training(run, dataset, device, out, view)
         lock: Lock | None = None
+        outcome = ""
 
         def take() -> None:
             nonlocal lock
             lock = _take(out, fresh)
-            _write_recipe(training, fresh)
+            write_recipe(training, fresh)
 
         try:
             distributed.by_writer(take)
@@ -129,6 +130,10 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
                 outcome = training.train()
             if writer:
                 view.finish(_finish(training, outcome))
+        except KeyboardInterrupt as stop:
+            if lock and (out / RECIPE).exists():
+                stop.add_note(_where(out, outcome))
+            raise
         finally:
             if lock:
                 lock.release()
@@ -178,7 +183,8 @@ def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def _write_recipe(training: Training, fresh: bool) -> None:
+def write_recipe(training: Training, fresh: bool) -> None:
+    """`recipe.json` and what stands beside it; of a run that goes on, UserError if the data do not fit it."""
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
@@ -289,6 +295,13 @@ def _finish(training: Training, outcome: str) -> list[str]:
     if (out / FILM).exists():
         lines.append(f"film       {out / FILM}, {out / LOOP}")
     return lines
+
+
+def _where(out: Path, outcome: str) -> str:
+    """For who stopped a session at once: where the run stands. `outcome` is empty before its training ended."""
+    if outcome == "finished":
+        return f"stopped before film and report were written; the run is finished: zerosum report {out}"
+    return f"stopped; go on with zerosum train --resume {out}"
 
 
 def make_film(out: Path) -> None:

@@ -27,6 +27,7 @@ from zerosum.bench import (
     report,
     startup,
     stopping,
+    verdicts,
 )
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
 from zerosum.data.spec import Data
@@ -341,6 +342,25 @@ def test_a_quick_bench_without_a_place_takes_a_temporary_one() -> None:
     found = Bench("trial", replace(Options(quick=True, threads=1)), (0,))
     assert found.out.is_dir()
     found.out.rmdir()
+
+
+# --- verdicts ------------------------------------------------------------------------------------------------------
+
+
+def test_a_mean_changes_sides_when_it_is_well_beyond() -> None:
+    assert verdicts.changes([0.5, 0.1, -0.1, 0.4, -0.5, 0.0, -0.3, 1.0]) == 2
+    assert verdicts.changes([0.1, -0.1, 0.2]) == 0
+
+
+def test_verdicts_quick(tmp_path: Path) -> None:
+    written = quick("verdicts", tmp_path)
+    (table,) = written["tables"]
+    assert set(table["arms"]) == set(verdicts.cases()) == {t["what"].split(": ")[1] for t in written["targets"]}
+    for arm in table["arms"].values():
+        assert arm["runs"][0]["verdict"]
+        assert len(arm["runs"][0]["distances"]) == 8
+    for case in verdicts.cases().values():
+        check(case.run)
 
 
 # --- stopping ------------------------------------------------------------------------------------------------------

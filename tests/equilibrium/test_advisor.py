@@ -172,6 +172,17 @@ def test_the_sentence() -> None:
     assert sentence([], (), 0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("probes", "says"), [(0, "it has no probes after the start"), (1, "it has 1 probe after"), (14, "it has 14 probes")]
+)
+def test_a_run_too_short_for_advice_is_told_so(probes: int, says: str) -> None:
+    text = sentence(events(run(falling, seed=0, readings=probes)), (), 30)
+    assert text is not None
+    assert text.startswith("the run is too short to say whether to go on: ")
+    assert says in text
+    assert text.endswith(f", and {LEAST} are needed")
+
+
 @pytest.mark.parametrize("value", [0.0, -1.0, 3.4e38])
 def test_strange_readings_break_nothing(value: float) -> None:
     found = Advisor()

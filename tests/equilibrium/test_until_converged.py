@@ -12,12 +12,13 @@ import tiny
 from zerosum import checkpoint, run, session
 from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
-from zerosum.metrics import probe
+from zerosum.metrics import probe, report
 from zerosum.metrics.probe import Reading
 from zerosum.run import Run
 from zerosum.runlog import read_events, read_status
 from zerosum.sample import read_recipe
 from zerosum.trainer import Training
+from zerosum.view import SilentView
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,22 @@ def test_it_ends_by_itself_and_keeps_its_best(tmp_path: Path) -> None:
     text = advisor.sentence(read_events(tmp_path / "a"), checkpoint.numbers(tmp_path / "a"), 60.0)
     assert text is not None
     assert text.startswith("stop; use images_seen = 240; another ")
+
+
+class Ear(SilentView):
+    """Keeps what is said at the end."""
+
+    def finish(self, lines: list[str]) -> None:
+        self.lines = lines
+
+
+def test_a_short_run_says_that_it_could_not_judge(tmp_path: Path) -> None:
+    view = Ear()
+    session.start(endless(images=100), tiny.images(), tmp_path / "a", view=view)
+    text = "the run is too short to say whether to go on: it has 6 probes after the start, and 15 are needed"
+    assert f"advice     {text}" in view.lines
+    (line,) = [line for line in report.gather(report.Folder(tmp_path / "a")).verdict if line.about == "stopping"]
+    assert (line.kind, line.text) == ("not measured", f"T{text[1:]}.")
 
 
 def test_without_being_asked_it_goes_on_and_says_the_same(tmp_path: Path) -> None:

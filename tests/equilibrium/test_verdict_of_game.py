@@ -96,6 +96,24 @@ def test_trends(kind: str, expected: str) -> None:
     assert trend(values[: 2 * LEAST_POINTS - 2]) == "unknown"
 
 
+@pytest.mark.parametrize("phase", range(8))
+def test_a_part_of_a_swing_is_no_trend(phase: int) -> None:
+    """Two periods or more in the last half, wherever it ends; the amplitude is that of games that circle."""
+    noise = np.random.default_rng(phase).standard_normal(100)
+    for period in (10, 20, 25):
+        x = np.exp(0.4 * np.sin(2 * np.pi * (np.arange(100) / period + phase / 8)) + 0.1 * noise)
+        assert trend(x.tolist()) == "swinging", period
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_a_noisy_fall_is_no_swing(noise: float, power: float) -> None:
+    random = np.random.default_rng(2)
+    x = np.linspace(0.1, 2, 100) ** -power
+    said = [trend((x * np.exp(noise * random.standard_normal(100))).tolist()) for _ in range(50)]
+    assert said.count("swinging") <= 2
+
+
 def test_only_the_last_half_counts() -> None:
     assert trend([*curve("falling", 30), *curve("flat", 30)]) == "flat"
     assert trend([*curve("rising", 30), *curve("falling", 30)]) == "falling"

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "faults": "planted faults, and whether the verdict names them",
     "stopping": "the stop advisor against hindsight, and what probes cost",
+    "verdicts": "what is said of games that circle, converge, collapse or settle",
     "metrics": "distances between features: seconds, memory, parity",
     "loop": "our loop against a bare PyTorch loop",
     "startup": "import and --help",

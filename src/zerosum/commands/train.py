@@ -69,6 +69,15 @@ class Train(Command):
     rest: tyro.conf.Fixed[tuple[str, ...]] = ()
 
     def run(self) -> int:
+        try:
+            return self._run()
+        except KeyboardInterrupt as stop:
+            if _is_first() and not getattr(stop, "__notes__", ()):  # the session, once it has begun, knows more
+                nothing = "began: nothing was written" if self.resume is None else "went on: nothing was changed"
+                stop.add_note(f"stopped before training {nothing}")
+            raise
+
+    def _run(self) -> int:
         if self.resume is not None:
             return self._resume(self.resume)
         if self.recipe_help:
@@ -154,9 +163,14 @@ def _end_is_whole(run: Path) -> bool:
     return True
 
 
+def _is_first() -> bool:
+    """Whether this is the process that speaks; torchrun numbers them."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _status(out: Path) -> int:
     """0 for a run that is done, else what a shell gives a program that a signal ended. The writer knows."""
-    if os.environ.get("RANK", "0") != "0":
+    if not _is_first():
         return 0
     status = read_status(out)
     if status["state"] == "finished":

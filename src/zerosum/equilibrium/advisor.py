@@ -185,11 +185,18 @@ def replayed(events: list[dict[str, Any]], saved: Collection[int]) -> Advisor:
 
 
 def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: float) -> str | None:
-    """What to do with a run that has these events, checkpoints and training time; None before there is advice."""
+    """What to do with a run that has these events, checkpoints and training time, or that it is too short to say.
+
+    None for a run that was never probed.
+    """
     advisor = replayed(events, saved)
     advice = advisor.advice
     if advice is None:
-        return None
+        probes = len(advisor.points)
+        if not probes and advisor.start is None:
+            return None
+        many = f"{probes or 'no'} probe{'s' * (probes != 1)}"
+        return f"the run is too short to say whether to go on: it has {many} after the start, and {LEAST} are needed"
     last = advisor.points[-1].images_seen
     minutes = advice.ahead / last * seconds / 60
     more = f"{advice.ahead:,} images ({minutes:,.0f} min)" if minutes >= 1 else f"{advice.ahead:,} images"

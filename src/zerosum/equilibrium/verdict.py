@@ -26,9 +26,12 @@ LEAST_POINTS = 12
 """Of half a curve: with fewer, the normal approximations of the tests below are not good."""
 SURE = 2.58
 """Standard deviations: 1 % false alarms, both sides, for neighbouring points are not quite independent."""
-SWING = 0.5
+SWING = 0.25
 """A curve swings if the middle half of its values spans more than this share of their median: less is not worth a
 word, however regular."""
+PASSES = 3
+"""From its highest quarter to its lowest, or back: so often, at least, does a curve that swings pass in its last half.
+One that falls and flattens leaves an arc about its line, which passes twice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ class Verdict:
 
 def verdict(e: Evidence) -> Verdict:
     """The first that is true of: test broken, memorising, at equilibrium or too little data, G collapsed, D wins,
-    and, from the curves, converging, moving away, cycling, settled short."""
+    and, from the curves, cycling, converging, moving away, settled short."""
     t = e.test
     seen = 2 * t.judged
     because = (*_tests(t), *_gains(e.regret))
@@ -119,27 +122,46 @@ def verdict(e: Evidence) -> Verdict:
 def trend(values: Sequence[float]) -> Trend:
     """Where the last half of a curve goes.
 
-    Falling or rising by the test of Mann (1945) and Kendall; else swinging by the runs test about the median (Wald and
-    Wolfowitz 1940): values that stay on one side longer than chance, and move by more than SWING.
+    First whether it swings: the values of a swing hang together, and the other test would take a part of one for a
+    trend. Else falling or rising, by the test of Mann (1945) and Kendall.
     """
     x = [float(v) for v in values[len(values) // 2 :]]
     n = len(x)
     if n < LEAST_POINTS:
         return "unknown"
+    if _swings(x):
+        return "swinging"
     score = sum((b > a) - (b < a) for i, a in enumerate(x) for b in x[i + 1 :])
     deviation = math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     if abs(score) > SURE * deviation:
         return "falling" if score < 0 else "rising"
-    middle = statistics.median(x)
-    above = [v > middle for v in x if v != middle]
-    a, b = sum(above), len(above) - sum(above)
-    if not a or not b:
-        return "flat"
-    runs = 1 + sum(p != q for p, q in pairwise(above))
+    return "flat"
+
+
+def _swings(x: Sequence[float]) -> bool:
+    """Whether a curve goes up and down, about the straight line of its median slope (Theil 1950, Sen 1968).
+
+    What is left without the line stays on one side of its median longer than chance (the runs test of Wald and
+    Wolfowitz 1940), passes from high to low and back, and moves by more than SWING, and by more than the line does.
+    """
+    slope = statistics.median((b - a) / (j - i) for i, a in enumerate(x) for j, b in enumerate(x) if j > i)
+    rest = [value - slope * i for i, value in enumerate(x)]
+    low, middle, high = statistics.quantiles(rest, n=4)
+    width = high - low
+    if width <= max(SWING * abs(statistics.median(x)), abs(slope) * (len(x) - 1)):
+        return False
+    sides = [v > middle for v in rest if v != middle]
+    a, b = sum(sides), len(sides) - sum(sides)
     expected = 2 * a * b / (a + b) + 1
     spread = math.sqrt((expected - 1) * (expected - 2) / (a + b - 1))
-    first, _, third = statistics.quantiles(x, n=4)
-    return "swinging" if runs < expected - SURE * spread and third - first > SWING * abs(middle) else "flat"
+    return (
+        _changes(sides) + 1 < expected - SURE * spread
+        and _changes([v >= high for v in rest if not low < v < high]) >= PASSES
+    )
+
+
+def _changes(sides: Sequence[bool]) -> int:
+    return sum(p != q for p, q in pairwise(sides))
 
 
 def _way(e: Evidence) -> tuple[str, Trend]:

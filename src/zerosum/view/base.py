@@ -19,7 +19,7 @@ class Status:
     images_total: int | None = None  # None: time alone ends the run
     seconds: float
     minutes_limit: float | None = None
-    images_per_second: float = 0.0
+    images_per_second: float | None = None  # None: not known yet
     seconds_left: float | None = None  # None: not known yet
     accuracy_real: float | None = None  # share of real images that D calls real, 0 to 1; None: not measured
     accuracy_fake: float | None = None  # share of generated images that D calls generated

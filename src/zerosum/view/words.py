@@ -29,7 +29,7 @@ def pace(status: Status) -> str:
     """How fast it goes: 100 images/s, 0:06 gone, 0:03 left."""
     rate = status.images_per_second
     limit = f" of {clock(60 * status.minutes_limit)}" if status.minutes_limit else ""
-    parts = [f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.2g} images/s"]
+    parts = [] if rate is None else [f"{rate:,.0f} images/s" if rate >= 10 else f"{rate:.2g} images/s"]
     parts.append(f"{clock(status.seconds)}{limit} gone")
     if status.seconds_left is not None:
         parts.append(f"{clock(status.seconds_left)} left")

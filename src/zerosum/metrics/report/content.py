@@ -119,11 +119,12 @@ def gather(folder: Folder) -> Content:
     evaluation, equilibrium = folder.evaluation(), folder.equilibrium()
     messages = tuple(_message(e) for e in events if e.get("event") in ("warning", "error", "note"))
     facts = _facts(folder, events, recipe, messages)
-    advice = folder.advice(events, facts.seconds or 0.0)
+    advised = folder.advice(events, facts.seconds or 0.0)
+    advice = advised if isinstance(advised, Advice) else None
     pictures = _pictures(folder)
     return Content(
         title=_title(recipe, folder.name), folder=folder.name,
-        verdict=tuple(_verdict(shlex.quote(str(folder.run)), facts, evaluation, equilibrium, advice, messages)),
+        verdict=tuple(_verdict(shlex.quote(str(folder.run)), facts, evaluation, equilibrium, advised, messages)),
         facts=facts, pictures=pictures,
         curves=tuple(curves(events, equilibrium.regrets if equilibrium else (), advice)),
         evaluation=evaluation, equilibrium=equilibrium, advice=advice, messages=messages,
@@ -139,7 +140,7 @@ def _verdict(
     facts: Facts,
     evaluation: Evaluation | None,
     equilibrium: Equilibrium | None,
-    advice: Advice | None,
+    advice: Advice | str,
     messages: tuple[Message, ...],
 ) -> list[Line]:
     """The images, the game, and when to stop; what was not measured comes with the command that would."""
@@ -150,12 +151,11 @@ def _verdict(
     if warnings := [m for m in messages if m.kind in ("warning", "error")]:
         last = warnings[-1]
         lines.append(Line("health", "bad", last.kind, f"The watch last said: {sentence(last.text)}", last.images_seen))
-    if advice is not None:
+    if isinstance(advice, Advice):
         lines.append(Line("stopping", "open", "stop" if advice.stop else "go on", advice.text, advice.images_seen))
     else:
-        text = "The run has too few readings of its distance to the data to say whether to go on."
         longer = f" --images {2 * facts.images_seen}" if facts.images_seen and facts.state == "finished" else ""
-        lines.append(Line("stopping", "unknown", "not measured", text, None, f"zerosum train --resume {run}{longer}"))
+        lines.append(Line("stopping", "unknown", "not measured", advice, None, f"zerosum train --resume {run}{longer}"))
     return lines
 
 

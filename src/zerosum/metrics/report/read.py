@@ -209,17 +209,18 @@ class Folder:
     def equilibrium(self) -> Equilibrium | None:
         return self._record(EQUILIBRIUM, "equilibrium", self._equilibrium)
 
-    def advice(self, events: list[dict[str, Any]], seconds: float) -> Advice | None:
-        """What the stop advisor says of the log; None where there are too few readings for it."""
+    def advice(self, events: list[dict[str, Any]], seconds: float) -> Advice | str:
+        """What the stop advisor says of the log; where it gives no advice, why."""
+        none = "The log has no readings of its distance to the data that could say whether to go on."
         readings = list(_readings(events))
         saved = checkpoint.numbers(self.run)
         try:
             advice, text = advisor.replayed(readings, saved).advice, advisor.sentence(readings, saved, seconds)
         except (ArithmeticError, ValueError) as error:
             self.note(f"{EVENTS}: the stop advisor can make nothing of the readings: {error}")
-            return None
+            return none
         if advice is None or text is None:
-            return None
+            return none if text is None else sentence(text)
         seen = readings[-1]["images_seen"]
         return Advice(
             stop=advice.stop, text=sentence(text), best=advice.best, chance=advice.chance, forecast=advice.forecast,
