@@ -1,8 +1,8 @@
 """Runs recorded for the stop advisor: what the probe said at every moment, and what was true, measured afterwards.
 
 Runs of up to some minutes of one core, on purpose of every kind: some settle, some collapse, some wear out on data
-that D learns by heart, some are still improving when they end. Nineteen are for choosing the advisor's constants, the
-others were decided on, recorded and looked at only when the constants were frozen.
+that D learns by heart, some are still improving when they end. Twenty-five are for choosing the advisor's constants,
+the others were decided on, recorded and looked at only when the constants were frozen.
 """
 
 from __future__ import annotations
@@ -104,15 +104,11 @@ def development() -> dict[str, Case]:
         "grid-r3gan": Case(replace(_ring("r3gan", 6_000_000), data=Data(source="grid")), "25 modes"),
         "grid-wgan-gp": Case(replace(_ring("wgan_gp", 4_500_000), data=Data(source="grid"), seed=23), "25 modes"),
         "moons-gan": Case(replace(_ring("gan", 4_500_000), data=Data(source="moons"), seed=14), "other points"),
-    }
-
-
-def frozen() -> dict[str, Case]:
-    """New runs, decided on when the constants had been frozen: the advisor is judged on these alone."""
-    return {
         "digits-r3gan-400": Case(
             _digits(
-                R3GAN(networks=MLP(latent=32, width=128), gamma=Constant(1.0)), 1_200_000, seed=31,
+                R3GAN(networks=MLP(latent=32, width=128), gamma=Constant(1.0)),
+                1_200_000,
+                seed=31,
                 data=replace(DIGITS, limit=400),
             ),
             "400 images only",
@@ -122,7 +118,11 @@ def frozen() -> dict[str, Case]:
         ),
         "fashion-gan-2000": Case(
             _fashion(
-                GAN(networks=MLP(latent=64, width=128)), 1_200_000, lr=5e-4, beta1=0.5, seed=33,
+                GAN(networks=MLP(latent=64, width=128)),
+                1_200_000,
+                lr=5e-4,
+                beta1=0.5,
+                seed=33,
                 data=replace(FASHION, limit=2_000),
             ),
             "2,000 images only",
@@ -130,6 +130,28 @@ def frozen() -> dict[str, Case]:
         "fashion-dcgan-3000": Case(_convolutional(120_000, limit=3_000, seed=34), "convolutions, 3,000 images"),
         "ring-gan": Case(replace(_ring("gan", 3_000_000), seed=35), "the original game"),
         "moons-wgan-gp": Case(replace(_ring("wgan_gp", 4_500_000), data=Data(source="moons"), seed=36), "other points"),
+    }
+
+
+def frozen() -> dict[str, Case]:
+    """New runs, decided on when the constants had been frozen: the advisor is judged on these alone."""
+    return {
+        "digits-wgan-gp-500": Case(
+            _digits(
+                WGANGP(networks=MLP(latent=32, width=128), critic_steps=2), 1_200_000, seed=41, beta2=0.9,
+                data=replace(DIGITS, limit=500),
+            ),
+            "500 images only",
+        ),
+        "fashion-sngan-1000": Case(
+            _fashion(
+                SNGAN(networks=MLP(latent=64, width=128, spectral=True)), 750_000, lr=5e-4, seed=42,
+                data=replace(FASHION, limit=1_000),
+            ),
+            "1,000 images only",
+        ),
+        "grid-gan": Case(replace(_ring("gan", 4_500_000), data=Data(source="grid"), seed=43), "25 modes"),
+        "moons-sngan": Case(replace(_ring("sngan", 3_000_000), data=Data(source="moons"), seed=44), "other points"),
     }  # fmt: skip
 
 

@@ -149,10 +149,10 @@ class Centre:
         self.latents = probe.loader.latent("centre", 0, SAMPLES)
         self.at: list[Tensor] = []
 
-    def __call__(self, generator: nn.Module, critic: nn.Module, images_seen: int) -> Reading:
+    def __call__(self, generator: nn.Module, critic: nn.Module) -> Reading:
         points = sample.generate(generator, self.latents, None)
         self.at.append((points.mean(0) - self.mean) / self.deviation)
-        return self.probe(generator, critic, images_seen)
+        return self.probe(generator, critic)
 
 
 def _judged(bench: Bench, name: str, run: Run) -> Result:

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from zerosum.metrics.probe import Reading
 
-# Chosen on nineteen recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
+# Chosen on 25 recorded runs and then left alone (docs/stopping.md, `zerosum bench stopping`).
 LEAST = 15  # readings before it says anything
 RECENT = 0.5  # of the images seen: the readings that the forecast is made from
 MARGIN = 0.05  # a score that is lower by less is not better: nobody would see it
 CHANCE = 0.05  # of a better score, below which training on is not worth it
 PATIENCE = 0.1  # of the images seen: so long must the chance have stayed below that, and the best have stayed the best
+EARLIEST = 0.3  # of the length that the run was given: many fall a second time, and nothing foretells it
 FEWEST = 3  # readings, at least, for the same
 AHEAD = 1.0  # times the images seen: how far the forecast looks, if the run does not end before
 LEARNED = 0.5  # times the untrained generator's distance: a run whose best is above has not learned yet
@@ -141,7 +142,8 @@ class Advisor:
         # A run that never learned has nothing to keep, and nothing to go by: it may begin at any time.
         learned = self.start is None or best.value < LEARNED * self.start.distance
         since = max(self._small[0], best.images_seen) if self._small else images_seen
-        enough = learned and len(self._small) >= FEWEST and images_seen - since >= PATIENCE * images_seen
+        late = images_seen >= max(since + PATIENCE * images_seen, EARLIEST * (self.most or 0))
+        enough = learned and late and len(self._small) >= FEWEST
         reason = _reason(level - math.log(best.value), slope, best.images_seen) if learned else NEVER
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 

@@ -28,7 +28,7 @@ FEW = 2_000  # images: below, D can learn them by heart
 NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS = 1.0
-PROBE_SHARE = 0.04  # of the training time, at most
+PROBE_SHARE = 0.03  # of the training time, at most
 
 
 @dataclass(frozen=True)
