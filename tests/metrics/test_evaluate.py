@@ -225,12 +225,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_sampled_as_zerosum_sample_does_it_and_with_the_datas_shares(run: Path) -> None:
-    model = sample.load(run)
+    model = sample.load(run, precision="fp32")
     labels = np.array([1] * 30 + [2] * 10)
     values, kind = draw(model, 80, 4, labels)
     assert kind is not None
     assert np.bincount(kind)[[1, 2]].tolist() == [60, 20]  # trap 24
-    direct = sample.generate(model.generator, model.latents(80, 4), torch.from_numpy(kind))  # trap 24
+    direct = sample.generate(model.ready, model.latents(80, 4), torch.from_numpy(kind))  # trap 24
     assert np.array_equal(values, sample.to_uint8(direct))
 
 
