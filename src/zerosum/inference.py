@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -50,7 +50,7 @@ class Ready(nn.Module):
         return x.to(torch.float32, memory_format=torch.contiguous_format)
 
 
-def _doubles_to_few(layer: nn.Module) -> bool:
+def _doubles_to_few(layer: nn.Module) -> TypeGuard[nn.ConvTranspose2d]:
     return (
         type(layer) is nn.ConvTranspose2d  # of a parametrized one the weight is not its own
         and (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
