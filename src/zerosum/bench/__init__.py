@@ -20,6 +20,8 @@ BENCHMARKS = {
     "stopping": "the stop advisor against hindsight, and what probes cost",
     "verdicts": "what is said of games that circle, converge, collapse or settle",
     "metrics": "distances between features: seconds, memory, parity",
+    "input": "the loader against the training rate, and a folder of JPEGs decoded",
+    "sampling": "batched sampling against plain eager fp32, one image's latency, and what bf16 changes",
     "loop": "our loop against a bare PyTorch loop",
     "startup": "import and --help",
 }

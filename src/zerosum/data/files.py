@@ -36,8 +36,10 @@ TOGETHER = 16  # images decoded by a thread at a time
 T = TypeVar("T")
 
 
-def open_files(listing: Listing, data: Data, progress: Progress | None = None) -> ArrayDataset:
-    """Read the listing's images. Raises UserError if fewer than two can be used."""
+def open_files(
+    listing: Listing, data: Data, progress: Progress | None = None, threads: int | None = None
+) -> ArrayDataset:
+    """Read the listing's images, in `THREADS` threads if not given. Raises UserError if fewer than two can be used."""
     labelled = label(listing, data)
     listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
@@ -46,7 +48,7 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
     found = pack.find(data, name)
     if found is not None:
         return found
-    with quiet(), ThreadPoolExecutor(THREADS) as pool:
+    with quiet(), ThreadPoolExecutor(threads or THREADS) as pool:
         shape, chosen = _shape(listing, data, pool, progress)
         seen: Counter[str] = Counter()
 
