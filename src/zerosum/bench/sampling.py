@@ -33,7 +33,7 @@ CASES = {
     "28x28": (DCGAN(latent=100, width=32), Spec((1, 28, 28))),
     "64x64": (DCGAN(latent=100, width=64), Spec((3, 64, 64))),
 }
-CHUNKS, ROUNDS, SINGLES = 4, 9, 31
+CHUNKS, SECONDS, LEAST = 4, 15.0, 9  # of a comparison: chunks a time, how long, rounds at least
 RATIO = 2.0
 TRAINED = 50_000  # images that the generator whose pixels are compared was trained on
 SAMPLES = 2_000
@@ -41,21 +41,15 @@ GREY_LEVELS = 0.5  # the mean difference that is small: less than rounding to wh
 
 
 def measure(bench: Bench) -> Report:
-    rounds, chunks = (1, 1) if bench.quick else (ROUNDS, CHUNKS)
+    seconds, chunks = (0.0, 1) if bench.quick else (SECONDS, CHUNKS)
     rows: dict[str, list[Result]] = {}
     for name, (networks, spec) in CASES.items():
         networks = replace(networks, width=4) if bench.quick else networks
         for threads in sorted({1, bench.options.threads}):
             arm = f"{name}, {threads} thread{'s' if threads > 1 else ''}"
-            protocol = {
-                "networks": str(networks),
-                "spec": str(spec),
-                "rounds": rounds,
-                "chunks": chunks,
-                "used": threads,
-            }
-            work = partial(_speed, networks, spec, threads, rounds, chunks)
-            rows[arm] = [bench.arm(arm.replace(", ", "-").replace(" ", "-"), 0, protocol, work)]
+            told = {"networks": str(networks), "spec": str(spec), "seconds": seconds, "chunks": chunks, "used": threads}
+            work = partial(_speed, networks, spec, threads, seconds, chunks)
+            rows[arm] = [bench.arm(arm.replace(", ", "-").replace(" ", "-"), 0, told, work)]
     root = None if bench.options.data is None else str(bench.options.data)
     train_data, test_data = (Data(source="fashion-mnist", root=root, split=s) for s in ("train", "test"))
     known = (
@@ -68,8 +62,8 @@ def measure(bench: Bench) -> Report:
         about=(
             f"Plain is the generator as it was trained, in fp32, contiguous, in batches of {CHUNK}; ours is what "
             f"`zerosum sample` does, in padded chunks of {CHUNK}. Both end in uint8. {chunks * CHUNK} images of a "
-            f"DCGAN (width 32 at 28x28, 64 at 64x64 in colour), arms in turns, medians of {rounds} round(s), ratios "
-            "round by round.",
+            "DCGAN (width 32 at 28x28, 64 at 64x64 in colour), the arms in turns, medians of as many rounds as "
+            f"{seconds:.0f} s hold, ratios round by round.",
             "One image: `Model.sample(1)`, which draws a whole padded chunk so that its bytes do not depend on how "
             "many are asked for; and the network alone on one latent, ours and plain.",
             f"What bf16 changes: a DCGAN of {_trained(bench):,} images of Fashion-MNIST, {_samples(bench):,} samples "
@@ -83,6 +77,7 @@ def measure(bench: Bench) -> Report:
                 "Speed",
                 (
                     Column("precision", "precision"),
+                    Column("rounds", "rounds", ".0f"),
                     Column("plain_ms", "plain, ms a chunk", ".2f"),
                     Column("ours_ms", "ours, ms a chunk", ".2f"),
                     Column("rate", "ours, images/s", ",.0f"),
@@ -146,17 +141,17 @@ def _model(networks: DCGAN, spec: Spec, precision: Precision) -> Model:
 
 
 @torch.no_grad()
-def _speed(networks: DCGAN, spec: Spec, threads: int, rounds: int, chunks: int) -> Result:
+def _speed(networks: DCGAN, spec: Spec, threads: int, seconds: float, chunks: int) -> Result:
     torch.set_num_threads(threads)
     ours, fp32 = _model(networks, spec, "auto"), _model(networks, spec, "fp32")
     z = ours.latents(chunks * CHUNK)
-    seconds = _in_turns(
+    many = _in_turns(
         {
             "plain": lambda: np.concatenate([sample.to_uint8(ours.generator(part)) for part in z.split(CHUNK)]),
             "ours": lambda: ours.values(z, None),
             "fp32": lambda: fp32.values(z, None),
         },
-        rounds,
+        seconds,
     )
     one = z[:1]
     single = _in_turns(
@@ -165,30 +160,32 @@ def _speed(networks: DCGAN, spec: Spec, threads: int, rounds: int, chunks: int) 
             "alone": lambda: sample.to_uint8(ours.ready(one, None)),
             "plain_alone": lambda: sample.to_uint8(ours.generator(one)),
         },
-        SINGLES if rounds > 1 else 1,
+        seconds / 3,
     )
     return {
         "precision": ours.precision,
-        "plain_ms": 1e3 * statistics.median(seconds["plain"]) / chunks,
-        "ours_ms": 1e3 * statistics.median(seconds["ours"]) / chunks,
-        "rate": len(z) / statistics.median(seconds["ours"]),
-        "ratio": _ratio(seconds["plain"], seconds["ours"]),
-        "fp32_ratio": _ratio(seconds["plain"], seconds["fp32"]),
+        "rounds": len(many["plain"]),
+        "plain_ms": 1e3 * statistics.median(many["plain"]) / chunks,
+        "ours_ms": 1e3 * statistics.median(many["ours"]) / chunks,
+        "rate": len(z) / statistics.median(many["ours"]),
+        "ratio": _ratio(many["plain"], many["ours"]),
+        "fp32_ratio": _ratio(many["plain"], many["fp32"]),
         **{f"{name}_ms": 1e3 * statistics.median(times) for name, times in single.items()},
     }
 
 
-def _in_turns(arms: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every arm, one after the other, after a first time that is not counted."""
+def _in_turns(arms: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
+    """Seconds of every arm, one after the other, as often as fits, after a first time that is not counted."""
     for work in arms.values():
         work()
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(rounds):
+    taken: dict[str, list[float]] = {name: [] for name in arms}
+    least, end = LEAST if seconds else 1, time.perf_counter() + seconds
+    while time.perf_counter() < end or len(taken[next(iter(arms))]) < least:
         for name, work in arms.items():
             began = time.perf_counter()
             work()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
+            taken[name].append(time.perf_counter() - began)
+    return taken
 
 
 def _ratio(ours: list[float], theirs: list[float]) -> float:
