@@ -67,8 +67,8 @@ class Sample(Command):
     checkpoint: str = "last"
     """last, best (by the distance that the run logs), or a number of images seen."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """fp32, bf16 (twice as quick where the processor is made for it; a pixel may differ by a grey level or two), or
-    auto: bf16 for images where it is quick."""
+    """fp32, bf16 (twice as quick where the processor is made for it; some pixels differ by a grey level, a few by
+    more), or auto: bf16 for images where it is quick."""
 
     def run(self) -> int:
         out = self.out or self.path / f"generated-seed{self.seed}.png"
