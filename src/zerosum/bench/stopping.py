@@ -221,5 +221,5 @@ def _priced(bench: Bench) -> dict[str, Run]:
     """What `zerosum train` does by default for digits, for small images, and for points."""
     if bench.quick:
         return {"ring": settled(bench, shortened(recipes.ring()), 0)}
-    runs = {"digits": recipes.digits(), "fashion-mnist": recipes.fashion_mnist_r3gan(), "ring": recipes.ring()}
+    runs = {"digits": recipes.digits(), "fashion-mnist": recipes.fashion_mnist(), "ring": recipes.ring()}
     return {name: settled(bench, run, 0) for name, run in runs.items()}

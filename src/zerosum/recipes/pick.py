@@ -99,8 +99,8 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     if algorithm is None:
         run = image_recipes.quick(data)
         reasons.append(
-            "R3GAN's loss with plain convolutional networks: the steadiest at a few minutes on small machines; "
-            "--algorithm chooses another"
+            "the original game with a lazy R1 penalty on small convolutional networks: the best found for some "
+            "minutes of a small machine; --algorithm chooses another"
         )
     else:
         run = from_settings(algorithm, data)
