@@ -201,8 +201,10 @@ def ours(run: Run | None, minutes: float) -> Arm:
     def play(field: Field, seed: int) -> Player:
         def adjust(found: Run) -> Run:
             # What the trial of the machine has settled in `found` stays.
-            machine = {"precision": found.precision, "memory_format": found.memory_format, "threads": found.threads}
-            chosen = found if run is None else replace(run, data=found.data, **machine)
+            chosen = found if run is None else replace(
+                run, data=found.data, precision=found.precision, memory_format=found.memory_format,
+                threads=found.threads,
+            )  # fmt: skip
             return replace(chosen, seed=seed, minutes=minutes, images=None)
 
         choice = pick(field.data, minutes=minutes, device="cpu", dataset=field.train, adjust=adjust)
