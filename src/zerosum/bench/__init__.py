@@ -15,6 +15,7 @@ BENCHMARKS = {
     "digits": "the default recipe: classes, likeness, no copies, under 90 s",
     "ring": "eight Gaussians: who covers them all, and who collapses",
     "optimal-discriminator": "D against Goodfellow's closed form",
+    "speedrun": "the default beside the textbook DCGAN, SNGAN and R3GAN at 1, 2 and 5 minutes",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "faults": "planted faults, and whether the verdict names them",
     "stopping": "the stop advisor against hindsight, and what probes cost",
