@@ -22,6 +22,7 @@ LEAST = 15  # readings before it says anything
 RECENT = 0.5  # of the images seen: the readings that the forecast is made from
 MARGIN = 0.05  # a score that is lower by less is not better: nobody would see it
 CHANCE = 0.05  # of a better score, below which training on is not worth it
+SMALL = "about a 10 % chance"  # what a chance below that came to over the recorded runs (docs/stopping.md)
 PATIENCE = 0.1  # of the images seen: so long must the chance have stayed below that, and the best have stayed the best
 EARLIEST = 0.3  # of the length that the run was given: many fall a second time, and nothing foretells it
 FEWEST = 3  # readings, at least, for the same
@@ -202,7 +203,7 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     last = advisor.points[-1].images_seen
     minutes = advice.ahead / last * seconds / 60
     more = f"{advice.ahead:,} images ({minutes:,.0f} min)" if minutes >= 1 else f"{advice.ahead:,} images"
-    chance = "less than a 5 % chance" if advice.chance < CHANCE else f"a {100 * advice.chance:.0f} % chance"
+    chance = SMALL if advice.chance < CHANCE else f"a {100 * advice.chance:.0f} % chance"
     # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
     do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
     return (
