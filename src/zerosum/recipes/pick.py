@@ -15,7 +15,7 @@ import torch
 from zerosum import data as sources
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
-from zerosum.engine import choose_device, rivals, settled_format, settled_precision
+from zerosum.engine import MemoryFormat, Precision, choose_device, rivals, settled_format, settled_precision
 from zerosum.errors import SizeError
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings, with_cadence
@@ -164,31 +164,29 @@ def _time(seconds: float) -> str:
 def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> tuple[float, Run]:
     """Real images a second, and the run with the machine's side settled so that it gets them.
 
-    What the run leaves open is tried one after the other: precision and memory format, then one thread, which is
-    quicker for small networks. Another than the plain choice must be quicker by GAIN: it changes the last digits.
+    What the run leaves open is tried one after the other: precision and memory format by one thread, which other work
+    on the machine disturbs least, then more threads, which small networks do not need. Another than the plain choice
+    must be quicker by GAIN: it changes the last digits.
     """
     most = run.threads or torch.get_num_threads()
-    networks = run.algorithm.players(replace(dataset.spec, classes=dataset.spec.classes if run.conditional else 0))
-    found: list[tuple[float, Run]] = []
-    for precision, memory_format in rivals(choose_device(device), networks.values()):
-        if run.precision not in ("auto", precision) or run.memory_format not in ("auto", memory_format):
-            continue
-        rival = replace(run, precision=precision, memory_format=memory_format, threads=most)
-        found.append((estimate(rival, dataset, device, seconds), rival))
-    if not found:  # the run says it all
-        rival = replace(
-            run,
-            precision=settled_precision(run.precision),
-            memory_format=settled_format(run.memory_format),
-            threads=most,
-        )
-        found.append((estimate(rival, dataset, device, seconds), rival))
+
+    def tried(precision: Precision, memory_format: MemoryFormat, threads: int) -> tuple[float, Run]:
+        rival = replace(run, precision=precision, memory_format=memory_format, threads=threads)
+        return estimate(rival, dataset, device, seconds), rival
+
+    with torch.device("meta"):
+        networks = run.algorithm.players(replace(dataset.spec, classes=0)).values()
+    pairs = [
+        (precision, memory_format)
+        for precision, memory_format in rivals(choose_device(device), networks)
+        if run.precision in ("auto", precision) and run.memory_format in ("auto", memory_format)
+    ] or [(settled_precision(run.precision), settled_format(run.memory_format))]
+    found = [tried(*pair, 1) for pair in pairs]
     best = max(found, key=lambda pair: pair[0])
     best = best if best[0] > GAIN * found[0][0] else found[0]
     if most == 1:
         return best
-    alone = replace(best[1], threads=1)
-    return max(best, (estimate(alone, dataset, device, seconds), alone), key=lambda pair: pair[0])
+    return max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
