@@ -20,6 +20,7 @@ BENCHMARKS = {
     "stopping": "the stop advisor against hindsight, and what probes cost",
     "verdicts": "what is said of games that circle, converge, collapse or settle",
     "metrics": "distances between features: seconds, memory, parity",
+    "memory": "memory and disk, predicted before a run and measured",
     "loop": "our loop against a bare PyTorch loop",
     "startup": "import and --help",
 }
