@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -96,7 +97,8 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
         count, run = count // run.micro_batches * 2, replace(run, micro_batches=2)
     judge = features.cheap(spec)  # outside: its weights are drawn from keys, which fake tensors have none of
     run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    # Initial weights draw from torch's own generator, even where there are none.
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
         with _default(engine.dtype):  # a fake network cannot be converted
             networks = run.algorithm.players(spec)
         turns = Turns(Players(networks), {}, engine, micro_batches=run.micro_batches)
@@ -191,9 +193,10 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     world = int(os.environ.get("WORLD_SIZE", "1"))
 
-    def fits(run: Run) -> Need | None:
-        need = predict(run, spec, device)
-        return need if processes * need.peak <= room else None
+    def first(options: list[Run]) -> Run | None:
+        """The first that fits: of a list in which what comes after one that fits does too."""
+        at = bisect_left(options, True, key=lambda run: processes * predict(run, spec, device).peak <= room)
+        return options[at] if at < len(options) else None
 
     need = predict(run, spec, device)
     wanted = processes * need.peak
@@ -201,20 +204,18 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
         return Fit(run, need, room, [])
     local = run.batch_size // world
     divisors = [n for n in range(2, local // 2 + 1) if local % n == 0]  # BatchNorm needs two, and one is slow
-    if may_split and not _is_coupled(run, spec):
-        for parts in divisors:
-            if found := fits(split := replace(run, micro_batches=parts)):
-                said = (
-                    f"{parts} micro-batches, with the same result: whole batches of {run.batch_size} would take about "
-                    f"{size(wanted)} of memory, and {size(room)} can be had"
-                )
-                return Fit(split, found, room, [said])
+    if may_split and not _is_coupled(run, spec) and (split := first([replace(run, micro_batches=n) for n in divisors])):
+        said = (
+            f"{split.micro_batches} micro-batches, with the same result: whole batches of {run.batch_size} would take "
+            f"about {size(wanted)} of memory, and {size(room)} can be had"
+        )
+        return Fit(split, predict(split, spec, device), room, [said])
     more = "end other programs" if limit is None else "raise --memory"
     if processes * (least := need.process + LATER + need.end) > room:
         raise UserError(f"the smallest run takes about {size(least)} of memory, and {size(room)} can be had; {more}")
-    smaller = (run.batch_size // n for n in divisors if run.batch_size // n % (world * run.micro_batches) == 0)
-    batch = next((n for n in smaller if fits(replace(run, batch_size=n))), None)
-    remedy = f"--batch-size {batch} would fit" if batch else _narrower(run)
+    sizes = [n for n in (run.batch_size // n for n in divisors) if n % (world * run.micro_batches) == 0]
+    smaller = first([replace(run, batch_size=n) for n in sizes])
+    remedy = f"--batch-size {smaller.batch_size} would fit" if smaller else _narrower(run)
     raise UserError(
         f"--batch-size {run.batch_size}: the run would take about {size(wanted)} of memory, and {size(room)} can be "
         f"had; {remedy}, or {more}"

@@ -84,8 +84,8 @@ def measure(bench: Bench) -> Report:
         about=(
             f"Each case is a process of its own that opens the data, predicts, and then plays {STEPS} steps with three "
             "probes, two regrets, five sample grids, three checkpoints, film and report. Memory is the largest "
-            "resident set that the process ever had (VmHWM): interpreter, torch and data are in it. Disk is the run's folder at "
-            "its fullest: just before an old checkpoint is removed, or at the end. MB is 10^6 bytes.",
+            "resident set that the process ever had (VmHWM): interpreter, torch and data are in it. Disk is the "
+            "run's folder at its fullest: just before an old checkpoint is removed, or at the end. MB is 10^6 bytes.",
             "The cases of the second table were not looked at when the constants of the prediction were chosen. "
             "Networks and batches are the recipes' and settings' own unless the name says otherwise; dcgan-64x64 has "
             "width 64, sngan-32x32 batches of 256, r3gan-split four micro-batches.",
