@@ -95,10 +95,10 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     count = run.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
     if run.micro_batches > 2:  # the second is as heavy as any after it
         count, run = count // run.micro_batches * 2, replace(run, micro_batches=2)
-    judge = features.cheap(spec)  # outside: its weights are drawn from keys, which fake tensors have none of
-    run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler
-    # Initial weights draw from torch's own generator, even where there are none.
-    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
+    with torch.random.fork_rng(devices=[]):  # every new layer draws from torch's own generator
+        judge = features.cheap(spec)  # whose weights come from keys, so they are no fakes
+    with _fakes():
+        run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler: part of the process
         with _default(engine.dtype):  # a fake network cannot be converted
             networks = run.algorithm.players(spec)
         turns = Turns(Players(networks), {}, engine, micro_batches=run.micro_batches)
@@ -223,7 +223,7 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
 
 
 def _is_coupled(run: Run, spec: Spec) -> bool:
-    with FakeTensorMode():
+    with _fakes():
         return any(coupled(network) for network in run.algorithm.players(spec).values())
 
 
@@ -355,6 +355,13 @@ class Count(TorchDispatchMode):
             self.live -= count
 
         weakref.finalize(storage, gone)
+
+
+@contextmanager
+def _fakes() -> Iterator[None]:
+    """Every tensor made in here has no values; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]), FakeTensorMode(allow_non_fake_inputs=True):
+        yield
 
 
 @contextmanager
