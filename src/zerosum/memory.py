@@ -149,16 +149,19 @@ def _probe(run: Run, spec: Spec, networks: dict[str, nn.Module], judge: nn.Modul
     return max(parts) + 2 * image(SAMPLES)
 
 
-def disk(run: Run, spec: Spec, checkpoint: int) -> int:
-    """Bytes that the run's folder will hold; `checkpoint`: the size of one. A fourth one may come for an instant."""
+def disk(run: Run, spec: Spec, need: Need) -> int:
+    """Bytes that the run's folder will hold. If the best checkpoint is an old one, there are four for an instant."""
     frames = _frames(run)
     # As it was over a few runs: noise fills a grid's file, and what is learned leaves it emptier.
     grid = 8_000 + int(0.7 * GRID * torch.Size(spec.shape).numel()) if spec.is_image else 30_000
     gif, film = min(GIF_BYTES, 90_000 * frames), 100_000 + 10_000 * frames
     report = (gif + 2 * grid) * 4 // 3 + 50_000  # which holds them as text
     log = 250 * _times(run, run.log_every) + 400 * _times(run, run.probe_every) + 500 * _times(run, run.regret_every)
-    kept = min(CHECKPOINTS, _times(run, run.checkpoint_every) + 1)
-    return kept * checkpoint + (frames + 1) * grid + gif + film + report + log
+    written = 1 + _times(run, run.checkpoint_every)
+    kept = min(CHECKPOINTS, written) * need.checkpoint
+    if written <= CHECKPOINTS:  # the first, from before the first step, is among them: it has no moments
+        kept -= need.moments
+    return kept + (frames + 1) * grid + gif + film + report + log
 
 
 def _frames(run: Run) -> int:
@@ -252,7 +255,7 @@ def _container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
 
 def sentence(fit: Fit, run: Run, spec: Spec, out: Path) -> str:
     """Both figures of the run that will be, beside what there is. UserError if its folder `out` has too little room."""
-    needed = disk(run, spec, fit.need.checkpoint)
+    needed = disk(run, spec, fit.need)
     there = next(place for place in (out, *out.absolute().parents) if place.exists())
     left = shutil.disk_usage(there).free
     if needed + fit.need.checkpoint > left:

@@ -83,7 +83,7 @@ def measure(bench: Bench) -> Report:
         title="Memory and disk, predicted and measured",
         about=(
             f"Each case is a process of its own that opens the data, predicts, and then plays {STEPS} steps with three "
-            "probes, two regrets, five sample grids, three checkpoints, film and report. Memory is the largest "
+            "probes, one regret, five sample grids, three checkpoints, film and report. Memory is the largest "
             "resident set that the process ever had (VmHWM): interpreter, torch and data are in it. Disk is the "
             "run's folder at its fullest: just before an old checkpoint is removed, or at the end. MB is 10^6 bytes.",
             "The cases of the second table were not looked at when the constants of the prediction were chosen. "
@@ -114,7 +114,7 @@ def _short(run: Run, steps: int) -> Run:
     n = run.batch_size * run.algorithm.rounds
     half = n * steps // 2
     return replace(
-        run, images=n * steps, minutes=None, log_every=n, probe_every=half, regret_every=half, grid_every=half // 2,
+        run, images=n * steps, minutes=None, log_every=n, probe_every=half, regret_every=n * steps, grid_every=half // 2,
         checkpoint_every=half,
     )  # fmt: skip
 
@@ -153,7 +153,7 @@ def work(text: str) -> None:
     run, fullest = from_json(order["run"]), 0
     dataset = _open(order["name"], run, order["root"])
     need = memory.predict(run, dataset.spec, torch.device("cpu"))
-    disk = memory.disk(run, dataset.spec, need.checkpoint)
+    disk = memory.disk(run, dataset.spec, need)
     prune = checkpoint.prune
 
     with tempfile.TemporaryDirectory() as folder:
