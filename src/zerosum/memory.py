@@ -44,6 +44,7 @@ HOLES, STAYS = 1.3, 0.9
 LATER = 65 * MB  # code and scratch memory that the first step and the first probe bring in
 FINISH = 70 * MB  # what film and report bring in at the end
 WRITTEN = 3  # times its size that a checkpoint takes as it is written: the bytes of each tensor, of all, and a copy
+FRAMES = 60  # of a run by the clock, as recipes have it
 CHECKPOINTS = 3  # on the disk: the newest two, and the best or the one being written
 
 
@@ -154,8 +155,8 @@ def disk(run: Run, spec: Spec, need: Need) -> int:
     frames = _frames(run)
     # As it was over a few runs: noise fills a grid's file, and what is learned leaves it emptier.
     grid = 8_000 + int(0.7 * GRID * torch.Size(spec.shape).numel()) if spec.is_image else 30_000
-    gif, film = min(GIF_BYTES, 90_000 * frames), 100_000 + 10_000 * frames
-    report = (gif + 2 * grid) * 4 // 3 + 50_000  # which holds them as text
+    gif, film = min(GIF_BYTES, 90_000 * frames), 100_000 + 20_000 * frames
+    report = (film + 4 * grid) * 4 // 3 + 250_000  # which holds them as text
     log = 250 * _times(run, run.log_every) + 400 * _times(run, run.probe_every) + 500 * _times(run, run.regret_every)
     written = 1 + _times(run, run.checkpoint_every)
     kept = min(CHECKPOINTS, written) * need.checkpoint
@@ -169,8 +170,9 @@ def _frames(run: Run) -> int:
 
 
 def _times(run: Run, every: int) -> int:
-    """How often a run does what it does every so many images; of a run by the clock, as recipes have it."""
-    return (run.images or 60 * run.grid_every) // every if every else 0
+    """How often a run does what it does every so many images."""
+    step = run.batch_size * run.algorithm.rounds
+    return (run.images or FRAMES * run.grid_every) // max(every, step) if every else 0
 
 
 # --- does it fit? --------------------------------------------------------------------------------------------------

@@ -114,8 +114,8 @@ def _short(run: Run, steps: int) -> Run:
     n = run.batch_size * run.algorithm.rounds
     half = n * steps // 2
     return replace(
-        run, images=n * steps, minutes=None, log_every=n, probe_every=half, regret_every=n * steps, grid_every=half // 2,
-        checkpoint_every=half,
+        run, images=n * steps, minutes=None, log_every=n, probe_every=half, regret_every=n * steps,
+        grid_every=half // 2, checkpoint_every=half,
     )  # fmt: skip
 
 
