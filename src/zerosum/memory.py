@@ -44,7 +44,6 @@ HOLES, STAYS = 1.3, 0.9
 LATER = 65 * MB  # code and scratch memory that the first step and the first probe bring in
 FINISH = 70 * MB  # what film and report bring in at the end
 WRITTEN = 3  # times its size that a checkpoint takes as it is written: the bytes of each tensor, of all, and a copy
-FRAMES = 60  # of a run by the clock, as recipes have it
 CHECKPOINTS = 3  # on the disk: the newest two, and the best or the one being written
 
 
@@ -85,7 +84,8 @@ class Need:
 
 
 def predict(run: Run, spec: Spec, device: torch.device) -> Need:
-    """What each process of the run takes, on data of this shape; `run` as it will be trained.
+    """What each process of the run takes, on data of this shape; `run` as it will be trained; one by the
+    clock has the images that it will come to.
 
     The data are what the process holds of them by now. Pages of a mapped file count as free: the system takes them
     back. Raises what the algorithm raises if its step looks at values, which fake tensors do not have.
@@ -172,7 +172,7 @@ def _frames(run: Run) -> int:
 def _times(run: Run, every: int) -> int:
     """How often a run does what it does every so many images."""
     step = run.batch_size * run.algorithm.rounds
-    return (run.images or FRAMES * run.grid_every) // max(every, step) if every else 0
+    return (run.images or 0) // max(every, step) if every else 0
 
 
 # --- does it fit? --------------------------------------------------------------------------------------------------

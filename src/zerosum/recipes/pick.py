@@ -19,7 +19,7 @@ from zerosum.data.store import ArrayDataset
 from zerosum.engine import choose_device, resolve_precision
 from zerosum.errors import SizeError
 from zerosum.recipes import images as image_recipes
-from zerosum.recipes.base import from_settings, with_cadence
+from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.run import Run, check
 from zerosum.trainer import Training
 from zerosum.view import SilentView
@@ -84,7 +84,8 @@ def pick(
     run = run if fit is None else replace(run, micro_batches=fit.run.micro_batches)
     run = adjust(_with_length(run, dataset, images, minutes, device, reasons))
     if fit is not None:
-        reasons.append(memory.sentence(fit, run, dataset.spec, out))
+        expected = replace(run, images=run.images or FRAMES * run.grid_every)  # by the clock: see `with_cadence`
+        reasons.append(memory.sentence(fit, expected, dataset.spec, out))
     return Choice(run, dataset, reasons)
 
 
@@ -105,7 +106,8 @@ def _fitted(
     run: Run, dataset: Dataset, device: str, limit: int | None, adjust: Callable[[Run], Run], reasons: list[str]
 ) -> memory.Fit | None:
     """What the run will take, before a step of it is tried; None if that cannot be told."""
-    check(replace(run, images=run.images or 1))  # the length is still to come
+    run = replace(run, images=run.images or FRAMES * run.batch_size)  # the length is still to come: any will do
+    check(run)
     rehearsed = adjust(with_cadence(run, run.images or 1))  # what it does on the way counts too
     may_split = adjust(replace(run, micro_batches=0)).micro_batches == 0  # the user's own number would be back
     try:
