@@ -3,7 +3,7 @@
 The heaviest moments are played at the full batch on fake tensors (torch's own: shape and type, no values), so nothing
 is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: to the byte
 what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory. For the
-processor that is in a few constants below, measured (`zerosum bench memory`, docs/log.md); for a GPU only the tensors
+processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU only the tensors
 are counted, and no GPU was there to measure it on.
 """
 
@@ -84,9 +84,9 @@ class Need:
 
 
 def predict(run: Run, spec: Spec, device: torch.device) -> Need:
-    """What each process of the run takes, on data of this shape; `run` as it will be trained; one by the
-    clock has the images that it will come to.
+    """What each process of the run takes, on data of this shape.
 
+    `run` is as it will be trained; if the clock ends it, with the images that it will come to.
     The data are what the process holds of them by now. Pages of a mapped file count as free: the system takes them
     back. Raises what the algorithm raises if its step looks at values, which fake tensors do not have.
     """

@@ -42,7 +42,7 @@ def _dcgan() -> Run:
     return replace(run, algorithm=replace(algorithm, networks=replace(algorithm.networks, width=64)))
 
 
-# Those of the first part were looked at when the constants of `memory` were chosen, those of the second were not.
+# Those of the first part were looked at when the constants for memory were chosen, those of the second were not.
 KNOWN: dict[str, Callable[[], Run]] = {
     "digits": digits,
     "fashion": lambda: quick(FASHION),
@@ -86,7 +86,7 @@ def measure(bench: Bench) -> Report:
             "probes, one regret, five sample grids, three checkpoints, film and report. Memory is the largest "
             "resident set that the process ever had (VmHWM): interpreter, torch and data are in it. Disk is the "
             "run's folder at its fullest: just before an old checkpoint is removed, or at the end. MB is 10^6 bytes.",
-            "The cases of the second table were not looked at when the constants of the prediction were chosen. "
+            "The cases of the second table were not looked at when the constants for memory were chosen. "
             "Networks and batches are the recipes' and settings' own unless the name says otherwise; dcgan-64x64 has "
             "width 64, sngan-32x32 batches of 256, r3gan-split four micro-batches.",
             "The parts say what the prediction is made of: of turn, regret and probe the heaviest counts. On a GPU "
