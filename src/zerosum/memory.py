@@ -3,8 +3,8 @@
 The heaviest moments are played at the full batch on fake tensors (torch's own: shape and type, no values), so nothing
 is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: to the byte
 what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory. For the
-processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU only the tensors
-are counted, and no GPU was there to measure it on.
+processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU nothing but
+tensors is counted, and no GPU was there to measure it on.
 """
 
 from __future__ import annotations
