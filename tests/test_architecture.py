@@ -34,6 +34,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "engine",
         "film",
         "game",
+        "inference",
         "losses",
         "networks",
         "parsing",

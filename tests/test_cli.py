@@ -556,6 +556,15 @@ def test_sample_gives_the_same_bytes(run: Path, tmp_path: Path, zerosum: Callabl
         assert json.loads(str(arrays["protocol"]))["seed"] == 7
 
 
+def test_sample_says_in_which_precision(run: Path, tmp_path: Path, zerosum: Callable[..., Result]) -> None:
+    for precision in ("fp32", "bf16"):
+        out = tmp_path / f"{precision}.png"
+        assert zerosum("sample", run, "-n", 4, "--precision", precision, "--out", out).status == 0
+        with Image.open(out) as image:
+            assert image.info["precision"] == precision
+    assert "invalid choice" in zerosum("sample", run, "--precision", "fp64").err
+
+
 def test_sample_number_i_does_not_depend_on_how_many(run: Path, tmp_path: Path, zerosum: Callable[..., Result]) -> None:
     many = zerosum("sample", run, "-n", 100, "--seed", 7, "--out", tmp_path / "many")
     assert many.out == f"{tmp_path / 'many'}\n"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import tiny
 from zerosum import losses
 from zerosum.data.spec import Data, Spec
-from zerosum.engine import Engine, choose_device, resolve_precision
+from zerosum.engine import Engine, choose_device, settled_precision
 from zerosum.errors import UserError
 from zerosum.game import JUDGED, Adam, Batch, Players, Score, Turns, leaf
 from zerosum.networks import MLP, R3, SNDCGAN
@@ -253,8 +253,8 @@ def test_turns_inside_the_engines_precision() -> None:
 def test_engines() -> None:
     assert Engine(CPU, "fp64").dtype == torch.float64
     assert Engine(CPU, "bf16").dtype == Engine(CPU).dtype == torch.float32
-    assert resolve_precision("auto") == "fp32"
-    assert resolve_precision("bf16") == "bf16"
+    assert settled_precision("auto") == "fp32"
+    assert settled_precision("bf16") == "bf16"
     assert choose_device("cpu") == CPU
     with pytest.raises(UserError, match="--device tpu: unknown device; give one of auto, cpu, cuda, mps"):
         choose_device("tpu")

@@ -52,6 +52,16 @@ def test_all_256_values_come_back(dtype: torch.dtype) -> None:  # trap 8
     assert np.array_equal(values.ravel(), np.arange(256)), "the source is as it was"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scaling_is_torchs_to_the_last_bit(dtype: torch.dtype) -> None:
+    """In NumPy on the processor, in torch elsewhere; and always into memory that is aligned alike."""
+    values = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
+    by_torch = torch.from_numpy(values).to(dtype).mul_(2 / 255).sub_(1)
+    for kept in [scale(values[i:], dtype, CPU) for i in range(4)]:
+        assert torch.equal(kept, by_torch[-len(kept) :])
+        assert kept.data_ptr() % 64 == 0
+
+
 def test_values_between_round_to_the_nearest_and_clamp() -> None:
     x = torch.tensor([-7.0, -1.001, -1 + 0.9 / 255, -1 + 1.1 / 255, 1.0, 5.0])
     assert to_uint8(x).tolist() == [0, 0, 0, 1, 255, 255]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -43,11 +44,12 @@ def trained(out: Path, case: str = "batch norm, classes", steps: int = 3, **chan
     return t
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=itertools.product(CASES, ("fp32", "bf16")), ids=", ".join)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
+    case, precision = request.param
     out = tmp_path_factory.mktemp("run")
-    trained(out, request.param)
-    return load(out)
+    trained(out, case)
+    return load(out, precision=precision)
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +112,8 @@ def test_the_averaged_weights_are_sampled(tmp_path: Path) -> None:
 
 def test_what_was_done_is_recorded(model: Model) -> None:  # trap 25
     assert model.sample(2, seed=5).protocol == {
-        "images_seen": model.images_seen, "chunk": CHUNK, "weights": "ema", "seed": 5, "truncation": None,
+        "images_seen": model.images_seen, "chunk": CHUNK, "weights": "ema", "precision": model.precision, "seed": 5,
+        "truncation": None,
     }  # fmt: skip
     assert model.sample(2, truncation=0.7).protocol["truncation"] == 0.7
 

@@ -1,18 +1,21 @@
-"""The machine's side of a turn: device, precision, threads. An algorithm never sees any of it."""
+"""The machine's side of a turn: device, precision, memory format. An algorithm never sees any of it."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from zerosum.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16", "fp64"]
+MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -52,10 +55,16 @@ class Engine:
 
     device: torch.device
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
 
     @property
     def dtype(self) -> torch.dtype:
         return torch.float64 if self.precision == "fp64" else torch.float32
+
+    def place(self, module: nn.Module) -> nn.Module:
+        """The network where it will play. Convolutions whose weights have their channels last pass that on."""
+        module = module.to(self.device, self.dtype)
+        return module.to(memory_format=torch.channels_last) if self.memory_format == "channels_last" else module
 
     def seed(self, number: int) -> None:
         """Set the generators that dropout and the like draw from.
@@ -78,6 +87,22 @@ class Engine:
         return torch.autocast(self.device.type, enabled=False) if self.precision == "bf16" else nullcontext()
 
 
-def resolve_precision(precision: Precision) -> Literal["fp32", "bf16", "fp64"]:
-    """auto is fp32 until the gain of another is measured on the machine at hand."""
+def settled_precision(precision: Precision) -> Literal["fp32", "bf16", "fp64"]:
+    """What auto means where nothing was measured: fp32. `recipes.quickest` measures."""
     return "fp32" if precision == "auto" else precision
+
+
+def settled_format(memory_format: MemoryFormat) -> Literal["contiguous", "channels_last"]:
+    """What auto means where nothing was measured: contiguous."""
+    return "contiguous" if memory_format == "auto" else memory_format
+
+
+def rivals(device: torch.device, networks: Iterable[nn.Module]) -> list[tuple[Precision, MemoryFormat]]:
+    """The precisions and memory formats that may be quickest for these networks on this machine, the plain one first.
+
+    Few, since each is tried: channels last is for convolutions, bf16 for processors (and GPUs) that multiply it.
+    """
+    convolves = any(isinstance(m, nn.modules.conv._ConvNd) for network in networks for m in network.modules())
+    formats: list[MemoryFormat] = ["contiguous", *(["channels_last"] if convolves else [])]  # type: ignore[list-item]
+    bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu" and has_fast_bf16()
+    return [("fp32", f) for f in formats] + ([("bf16", formats[-1])] if bf16 else [])

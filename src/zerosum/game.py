@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -87,6 +87,10 @@ class Batch:
         """Uniform numbers in (0, 1), one a sample, (N,)."""
         return self.source.uniform("epsilon", self.first, self.count)
 
+    def number(self, seen: int) -> int:
+        """How many batches, over all processes, D's turns had drawn before `seen`: for what is due every so many."""
+        return seen // self.stride
+
     def rounds(self, n: int) -> list[Batch]:
         """This batch and the n-1 that follow: one for each D turn of a step with several."""
         return [Batch(self.source, self.first + i * self.stride, self.count, self.stride) for i in range(n)]
@@ -143,6 +147,11 @@ class Algorithm(ABC):
         """How many batches of real images the D turns of one step draw."""
         return 1
 
+    @property
+    def more_d_turns(self) -> float:
+        """Turns of D that a step has beyond one a round, on average: those of lazy penalties."""
+        return 0.0
+
     @abstractmethod
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         """The networks by the paper's names, built for the data. Names with G use `adam_g`, others `adam_d`."""
@@ -160,6 +169,14 @@ class Adam:
     beta1: float = 0.5
     beta2: float = 0.999
     eps: float = 1e-8
+
+    def slowed(self, c: float) -> Adam:
+        """What makes as much way in 1/c steps as this does in one: c lr, beta^c.
+
+        For a player with lazy penalties: c = k / (k + 1) for one every k turns (Karras et al. 2020, app. B).
+        """
+        lr = replace(self.lr, start=self.lr.start * c, end=self.lr.end * c)
+        return replace(self, lr=lr, beta1=float(self.beta1) ** c, beta2=float(self.beta2) ** c)
 
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         """For all parameters of a player. The learning rate of each step is set by the trainer."""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from zerosum import algorithms
 from zerosum.data.spec import Data
-from zerosum.engine import Precision
+from zerosum.engine import MemoryFormat, Precision
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm
 from zerosum.networks import Networks
@@ -46,7 +46,9 @@ class Run:
     conditional: bool = False
     """Tell both players the labels (class-conditional)."""
     precision: Precision = "auto"
-    """fp32, bf16 (mixed; penalties stay in fp32), fp64 (for proofs), or auto."""
+    """fp32, bf16 (mixed; penalties stay in fp32), fp64 (for proofs), or auto: what a trial finds quickest here."""
+    memory_format: MemoryFormat = "auto"
+    """How images lie in memory: contiguous, channels_last, or auto: what a trial finds quickest here."""
     ema_half_life: Schedule = Constant(10_000)
     """Half-life, in images, of the average of G's weights that is sampled."""
     micro_batches: int = 1
@@ -63,6 +65,13 @@ class Run:
     """Images between two checkpoints."""
     threads: int | None = None
     """Processor threads; all cores if not given."""
+
+    def adam_of(self, player: str) -> Adam:
+        """The optimiser of a player, allowing for the lazy penalties that D has."""
+        if player.startswith("G"):
+            return self.adam_g
+        usual, more = self.algorithm.rounds, self.algorithm.more_d_turns
+        return self.adam_d.slowed(usual / (usual + more)) if more else self.adam_d
 
 
 def check(run: Run) -> None:

@@ -12,6 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zerosum import checkpoint, pictures, randomness, snapshot
+from zerosum import checkpoint, inference, pictures, randomness, snapshot
 from zerosum import run as runs
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
@@ -104,16 +105,30 @@ class Samples:
 
 
 class Model:
-    """A trained generator with its averaged weights, loaded from a run folder by `load`."""
+    """A trained generator with its averaged weights, loaded from a run folder by `load`.
+
+    `generator` is the network as it was trained; samples are drawn by `ready`, its copy in `precision`.
+    """
 
     def __init__(
-        self, generator: nn.Module, run: runs.Run, spec: Spec, class_names: Sequence[str], images_seen: int
+        self,
+        generator: nn.Module,
+        run: runs.Run,
+        spec: Spec,
+        class_names: Sequence[str],
+        images_seen: int,
+        precision: inference.Precision = "auto",
     ) -> None:
         self.generator = generator.eval()
         self.run = run
         self.spec = spec
         self.class_names = tuple(class_names)
         self.images_seen = images_seen
+        self.precision = inference.resolve(precision, spec)
+
+    @cached_property
+    def ready(self) -> inference.Ready:
+        return inference.Ready(self.generator, self.precision)
 
     @property
     def latent(self) -> int:
@@ -184,7 +199,7 @@ class Model:
     def values(self, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """G(z) for latents (N, latent) as data: uint8 (N, C, H, W), or points float32 (N, d)."""
         parts: list[np.ndarray] = []
-        for x in chunks(self.generator, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
+        for x in chunks(self.ready, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
             parts.append(to_uint8(x) if self.spec.is_image else x.float().numpy())
             if progress:
                 progress(min(len(parts) * CHUNK, len(z)))
@@ -199,12 +214,17 @@ class Model:
         progress: Callable[[int], None] | None = None,
     ) -> Samples:
         images = self.values(z, label, progress)
-        protocol = {"images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", **extra}
+        protocol = {
+            "images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", "precision": self.precision, **extra,
+        }  # fmt: skip
         return Samples(images, None if label is None else label.numpy(), protocol, columns)
 
 
-def load(path: str | Path, which: str = "last") -> Model:
-    """Load the averaged generator of a run folder: its last checkpoint, its best, or one by images seen."""
+def load(path: str | Path, which: str = "last", precision: inference.Precision = "auto") -> Model:
+    """Load the averaged generator of a run folder: its last checkpoint, its best, or one by images seen.
+
+    `precision` is that of its samples, fp32 or bf16; auto is bf16 for images where the processor is made for it.
+    """
     path = Path(path)
     recipe = read_recipe(path)
     run = runs.from_json(recipe["run"])
@@ -229,7 +249,7 @@ def load(path: str | Path, which: str = "last") -> Model:
     generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
     snapshot.fit(generator, weights, saved.path)
     generator.float().eval().requires_grad_(False)
-    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen)
+    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
 
 
 def seal(recipe: dict[str, Any]) -> str:

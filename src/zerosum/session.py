@@ -25,7 +25,7 @@ from zerosum import atomic, checkpoint, distributed, pictures, sample
 from zerosum import run as runs
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
-from zerosum.engine import choose_device, resolve_precision
+from zerosum.engine import choose_device, settled_format, settled_precision
 from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
@@ -106,7 +106,8 @@ def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *
         # What the machine decides is settled here, written to recipe.json, and used again on resume.
         held_out = held_out_count(len(dataset), run.data)
         run = replace(
-            run, data=replace(run.data, held_out=held_out), precision=resolve_precision(run.precision),
+            run, data=replace(run.data, held_out=held_out), precision=settled_precision(run.precision),
+            memory_format=settled_format(run.memory_format),
             threads=run.threads or torch.get_num_threads(),
         )  # fmt: skip
         training = Training(run, dataset, device, out, view)
@@ -269,7 +270,8 @@ def _announce(training: Training, fresh: bool) -> None:
         + (f", {spec.classes} classes" if spec.classes else "")
         + (f"; {run.data.held_out:,} held out of training" if run.data.held_out else ""),
         f"algorithm  {type(run.algorithm).__name__}, " + ", ".join(f"{n} {s:,} weights" for n, s in sizes.items()),
-        f"machine    {training.device}, {run.precision}, threads {run.threads}, seed {run.seed}",
+        f"machine    {training.device}, {run.precision}, {run.memory_format.replace('_', ' ')}, threads {run.threads}, "
+        f"seed {run.seed}",
         f"folder     {training.out}",
     ]
     if not fresh:

@@ -15,12 +15,12 @@ from zerosum.data.loader import Loader
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
-from zerosum.engine import Engine
+from zerosum.engine import Engine, settled_format
 from zerosum.equilibrium.advisor import Advisor
 from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, Regret, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
-from zerosum.game import Adam, Batch, Players, Turns
+from zerosum.game import Batch, Players, Turns
 from zerosum.metrics.probe import Probe, Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
@@ -38,14 +38,15 @@ class Training:
         assert run.precision != "auto"
         assert run.threads is not None
         torch.set_num_threads(run.threads)
-        self.engine = engine = Engine(device, run.precision)
+        self.engine = engine = Engine(device, run.precision, settled_format(run.memory_format))
         if run.conditional and not dataset.spec.classes:
             raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
         self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
-        modules = {name: module.to(device, engine.dtype) for name, module in run.algorithm.players(self.spec).items()}
+        modules = {name: engine.place(module) for name, module in run.algorithm.players(self.spec).items()}
         self.players = Players(modules)
-        self.optimisers = {name: self._settings_of(name).optimiser(module) for name, module in modules.items()}
+        self.adam = {name: run.adam_of(name) for name in modules}
+        self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
             self.players, self.optimisers, engine,
             micro_batches=run.micro_batches, relative=run.algorithm.relative,
@@ -74,9 +75,6 @@ class Training:
             dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
             flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
         )  # fmt: skip
-
-    def _settings_of(self, player: str) -> Adam:
-        return self.run.adam_g if player.startswith("G") else self.run.adam_d
 
     # --- the loop ----------------------------------------------------------------------------------------------
 
@@ -109,7 +107,7 @@ class Training:
         run = self.run
         for name, optimiser in self.optimisers.items():
             for group in optimiser.param_groups:
-                group["lr"] = self._settings_of(name).lr(self.seen) * self.lr_scale
+                group["lr"] = self.adam[name].lr(self.seen) * self.lr_scale
         # Dropout and the like draw from torch's own generator: address it too.
         self.engine.seed(randomness.torch_seed(run.seed, f"step/{distributed.rank()}", self.seen))
         first = self.seen + distributed.rank() * self.local

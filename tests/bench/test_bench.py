@@ -334,20 +334,43 @@ def test_memory_quick(tmp_path: Path) -> None:
             assert row["parts"]["process"] > row["parts"]["turn"]
 
 
-def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One arm, on noise in Fashion-MNIST's files: the real set need not be here."""
-    arms = fashion._arms
-    monkeypatch.setattr(fashion, "_arms", lambda bench: {"r3gan": arms(bench)["r3gan"]})
+def noise_as_fashion(folder: Path) -> None:
     random = np.random.default_rng(0)
     for side, count in (("train", 60), ("t10k", 40)):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         header = struct.pack(">IIII", 0x803, count, 28, 28)
-        (tmp_path / f"{side}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
-        (tmp_path / f"{side}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+        (folder / f"{side}-images-idx3-ubyte.gz").write_bytes(gzip.compress(header + images.tobytes()))
+        (folder / f"{side}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 0x801, count) + labels.tobytes())
+
+
+def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One arm, on noise in Fashion-MNIST's files: the real set need not be here."""
+    arms = fashion._arms
+    monkeypatch.setattr(fashion, "_arms", lambda bench: {"r3gan": arms(bench)["r3gan"]})
+    noise_as_fashion(tmp_path)
     written = quick("fashion", tmp_path / "out", "--data", str(tmp_path))
     assert set(written["tables"][0]["arms"]) == {"r3gan", "test images", "shuffled pixels", "the mean image"}
     assert str(tmp_path) not in (tmp_path / "out" / "fashion.json").read_text()
+
+
+def test_input_quick(tmp_path: Path) -> None:
+    written = quick("input", tmp_path)
+    loader, folder = written["tables"]
+    assert all(arm["runs"][0]["loader"] > arm["runs"][0]["training"] > 0 for arm in loader["arms"].values())
+    assert set(folder["arms"]) == {"1 thread", "2 threads", "found in the cache"}
+    assert [t["measured"] for t in written["targets"] if "whoever" in t["what"]] == ["same bytes"]
+
+
+def test_sampling_quick(tmp_path: Path) -> None:
+    noise_as_fashion(tmp_path)
+    written = quick("sampling", tmp_path / "out", "--data", str(tmp_path))
+    speed, _, changed = written["tables"]
+    assert set(speed["arms"]) == {"28x28, 1 thread", "64x64, 1 thread"}
+    row = changed["arms"]["dcgan"]["runs"][0]
+    assert 0 <= row["mean"] <= row["largest"] <= 5
+    assert row["fp32_largest"] <= 1
+    assert str(tmp_path) not in (tmp_path / "out" / "sampling.json").read_text()
 
 
 def test_a_quick_bench_without_a_place_takes_a_temporary_one() -> None:

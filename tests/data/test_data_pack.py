@@ -248,13 +248,43 @@ def test_too_few_images_leave_no_pack(tmp_path: Path, cache: Path) -> None:
 
 
 def test_the_order_does_not_depend_on_threads(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prints = set()
-    for threads, rows in ((1, 1), (4, 3), (16, 512)):
+    (source / "a" / "002.png").write_bytes(b"broken too")
+    found = set()
+    for threads, rows, together in ((1, 1, 1), (4, 3, 2), (2, 512, 4), (16, 512, 16)):
         monkeypatch.setattr(files, "THREADS", threads)
+        monkeypatch.setattr(files, "TOGETHER", together)
         monkeypatch.setattr(files, "block_rows", lambda _, rows=rows: rows)
         shutil.rmtree(cache, ignore_errors=True)
-        prints.add(opened(source, cache).fingerprint)
-    assert len(prints) == 1
+        packed, held = opened(source, cache), open_data(Data(source=str(source), cache=str(cache / "none")))
+        found |= {(one.fingerprint, one.skipped, one.notes) for one in (packed, held)}
+    ((_, skipped, _),) = found
+    assert [name for name, _ in skipped] == ["a/002.png", "b/zzz.png"]
+
+
+def test_what_was_slow_to_read_is_kept_though_it_fits(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Data(source=str(source), cache=str(cache))
+    quick = open_data(data)
+    assert not cache.exists()
+    monkeypatch.setattr(pack, "KEPT_SECONDS", 0.0)
+    slow = open_data(data)
+    decoding_forbidden(monkeypatch)
+    again = open_data(data)
+    for found in (slow, again):
+        assert found.fingerprint == quick.fingerprint
+        assert (found.skipped, found.notes) == (quick.skipped, quick.notes)
+        assert found.skipped != ()
+        assert found.values.flags.writeable, "in memory"
+    assert not opened(source, cache).values.flags.writeable, "mapped, where it does not fit"
+
+
+def test_a_cache_that_cannot_be_written_stops_no_set_that_fits(
+    source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pack, "KEPT_SECONDS", 0.0)
+    cache.write_bytes(b"a file where a folder should be")
+    assert len(open_data(Data(source=str(source), cache=str(cache)))) == 12
 
 
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import tiny
-from zerosum import api, runlog, sample, session
+from zerosum import api, inference, runlog, sample, session
 from zerosum.commands.evaluate import show
 from zerosum.data.spec import Data
 from zerosum.data.split import Part
@@ -23,7 +23,7 @@ from zerosum.errors import UserError
 from zerosum.metrics import evidence, faults
 from zerosum.metrics.cache import Cache
 from zerosum.metrics.evaluate import Evaluation, Settings, evaluate
-from zerosum.metrics.sources import Fakes, Reals, draw, of_data, of_dataset, reals
+from zerosum.metrics.sources import Fakes, Reals, draw, of_data, of_dataset, of_run, reals
 from zerosum.view import SilentView
 
 QUICK = Settings(features="random", quick=True)
@@ -225,13 +225,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_sampled_as_zerosum_sample_does_it_and_with_the_datas_shares(run: Path) -> None:
-    model = sample.load(run)
+    model = sample.load(run, precision="fp32")
     labels = np.array([1] * 30 + [2] * 10)
     values, kind = draw(model, 80, 4, labels)
     assert kind is not None
     assert np.bincount(kind)[[1, 2]].tolist() == [60, 20]  # trap 24
-    direct = sample.generate(model.generator, model.latents(80, 4), torch.from_numpy(kind))  # trap 24
+    direct = sample.generate(model.ready, model.latents(80, 4), torch.from_numpy(kind))  # trap 24
     assert np.array_equal(values, sample.to_uint8(direct))
+
+
+def test_a_run_is_measured_in_fp32_wherever_it_is(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "has_fast_bf16", lambda: True)
+    assert sample.load(run).precision == "bf16"
+    fakes, _ = of_run(run)
+    exact = draw(sample.load(run, precision="fp32"), 20, 4, np.arange(10))[0]
+    assert np.array_equal(fakes.take(20, 4, np.arange(10), None)[0], exact)
 
 
 def test_runs_are_evaluated_kept_and_compared(run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

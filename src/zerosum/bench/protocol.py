@@ -138,9 +138,9 @@ def plain(value: Any) -> Any:
 
 
 def recipe(run: Run) -> dict[str, Any]:
-    """What decides a run, for its protocol: without the cadence, and without where on this machine its files are."""
+    """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are."""
     value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
-    return {name: v for name, v in value.items() if name not in CADENCE}
+    return {name: v for name, v in value.items() if name not in CADENCE and v != "auto"}
 
 
 def data_record(data: Data, dataset: Dataset, source: str) -> dict[str, Any]:

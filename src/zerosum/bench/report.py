@@ -71,6 +71,7 @@ class Report:
     tables: tuple[Table, ...]
     targets: tuple[Target, ...]
     pictures: tuple[tuple[str, str], ...] = ()  # path, caption
+    arithmetic: str = "fp32"
 
 
 def at_least(what: str, values: Sequence[float | None], bound: float, form: str = ".3g") -> Target:
@@ -189,7 +190,9 @@ def _circumstances(report: Report, records: Sequence[Mapping[str, Any]]) -> list
         f"- machine: {'; '.join(machines)}",
         f"- versions: {'; '.join(versions)}",
     ]
-    lines += [f"- threads: {', '.join(sorted({str(p['threads']) for p in places}))}; fp32 on the processor"]
+    lines += [
+        f"- threads: {', '.join(sorted({str(p['threads']) for p in places}))}; {report.arithmetic} on the processor"
+    ]
     if places:
         speeds = [_cell([p["calibration"][k] for p in places], ".0f") for k in ("matrix_gflops", "convolution_gflops")]
         lines += [f"- calibration before each run: matrix {speeds[0]}, convolution {speeds[1]} GFLOP/s (fp32)"]

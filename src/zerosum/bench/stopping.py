@@ -175,8 +175,7 @@ def cost(bench: Bench, run: Run) -> Result:
     Steps and probes take turns, so that both meet the same machine. The cadence is the one that `zerosum train` sets.
     """
     dataset = open_source(run.data)
-    rate, threads = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
-    run = replace(run, threads=threads)
+    rate, run = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
     expected = int(rate * 60 * COST_MINUTES)
     run = with_cadence(run, expected, probe_interval(run, dataset, rate, "cpu"))
     return _timed(run, dataset, 2 if bench.quick else COST_PROBES)
@@ -222,5 +221,5 @@ def _priced(bench: Bench) -> dict[str, Run]:
     """What `zerosum train` does by default for digits, for small images, and for points."""
     if bench.quick:
         return {"ring": settled(bench, shortened(recipes.ring()), 0)}
-    runs = {"digits": recipes.digits(), "fashion-mnist": recipes.fashion_mnist_r3gan(), "ring": recipes.ring()}
+    runs = {"digits": recipes.digits(), "fashion-mnist": recipes.fashion_mnist(), "ring": recipes.ring()}
     return {name: settled(bench, run, 0) for name, run in runs.items()}

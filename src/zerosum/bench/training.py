@@ -42,8 +42,7 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
     folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
     if folder.exists():
         shutil.rmtree(folder)
-    rate, threads = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
-    run = replace(run, threads=threads)
+    rate, run = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
     if run.images is None and run.minutes is not None:
         run = with_cadence(run, max(1, int(rate * 60 * run.minutes)), probe_interval(run, dataset, rate, "cpu"))
     began = time.perf_counter()
@@ -54,7 +53,7 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
     if status["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order
         raise KeyboardInterrupt
     seconds, images = status["seconds"], status["images_seen"]
-    times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images, "threads": threads}
+    times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images, "threads": run.threads}
     return sample.load(folder), {**times, "images_per_second": images / seconds}
 
 

@@ -166,7 +166,7 @@ def finish(
             raise UserError(f"{rows.where} is in Fortran order, one image being all over the file: save it in C order")
         return ArrayDataset(values, numbers, class_names, notes=notes)
     name = pack.with_labels(name, numbers, class_names)
-    if not pack.fits_in_memory(row_bytes * count, data) and (found := pack.find(data, name)) is not None:
+    if (found := pack.find(data, name)) is not None:
         return found
     if shape != native:
         before, after = (" x ".join(map(str, one)) for one in (native, shape))

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,12 +31,15 @@ AGREE = 0.9  # share of images that must have the commonest size for it to be ta
 STEP = 16  # a size that no image has anyway is a multiple of this, and one that networks take (`sizes`)
 ALPHA_SHARE, COLOUR_SHARE = 0.5, 0.05  # of images that must use alpha, or colour, for the set to have them
 THREADS = min(os.cpu_count() or 1, 16)
+TOGETHER = 16  # images decoded by a thread at a time
 
 T = TypeVar("T")
 
 
-def open_files(listing: Listing, data: Data, progress: Progress | None = None) -> ArrayDataset:
-    """Read the listing's images. Raises UserError if fewer than two can be used."""
+def open_files(
+    listing: Listing, data: Data, progress: Progress | None = None, threads: int | None = None
+) -> ArrayDataset:
+    """Read the listing's images, in `THREADS` threads if not given. Raises UserError if fewer than two can be used."""
     labelled = label(listing, data)
     listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
@@ -43,7 +48,7 @@ def open_files(listing: Listing, data: Data, progress: Progress | None = None) -
     found = pack.find(data, name)
     if found is not None:
         return found
-    with quiet(), ThreadPoolExecutor(THREADS) as pool:
+    with quiet(), ThreadPoolExecutor(threads or THREADS) as pool:
         shape, chosen = _shape(listing, data, pool, progress)
         seen: Counter[str] = Counter()
 
@@ -95,7 +100,10 @@ def quiet() -> Iterator[None]:
 def each(
     listing: Listing, items: Sequence[Item], use: Callable[[Picture], T], pool: ThreadPoolExecutor, step: int
 ) -> Iterator[list[T | Broken]]:
-    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be."""
+    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be.
+
+    A thread is given `TOGETHER` items at once: for small images a task of its own costs as much as the decoding.
+    """
 
     def one(item: Item) -> T | Broken:
         try:
@@ -103,8 +111,12 @@ def each(
         except Broken as broken:
             return broken
 
+    def some(first: int, end: int) -> list[T | Broken]:
+        return [one(item) for item in items[first : min(first + TOGETHER, end)]]
+
     for start in range(0, len(items), step):
-        yield list(pool.map(one, items[start : start + step]))
+        end = min(start + step, len(items))
+        yield list(chain.from_iterable(pool.map(partial(some, end=end), range(start, end, TOGETHER))))
 
 
 def _blocks(

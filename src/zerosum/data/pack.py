@@ -1,5 +1,5 @@
 """From a stream of images to a set: in memory if it fits, else in a packed file that is made once and then
-mapped.
+mapped. What took long to decode is packed too, though it fits, so that it is decoded once and not at every command.
 
 A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` if there are labels; and
 `KEY.json`, the header, which is written last and says what the others must be. Each is written under another
@@ -19,7 +19,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
 VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
+KEPT_SECONDS = 2.0  # a set in memory that took longer than this to make is kept in a pack
 UNUSED_SECONDS = 30 * 86_400  # a pack that nobody opened for so long is removed; it can be built again
 STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
 OURS = re.compile(r"(?P<begun>\.tmp-)?(?P<name>[0-9a-f]{32})\.(u8|labels\.npy|json)(?(begun)-[0-9a-f]{8})")
@@ -91,19 +92,30 @@ def build(plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: 
     """Read all blocks into memory, or into the pack `name`. Raises UserError if fewer than two images can be used."""
     told = _tell(blocks, plan, progress)
     if not fits_in_memory(plan.bytes, data):
-        return _pack(plan, told, folder(data), name)
+        _pack(plan, told, folder(data), name)
+        found = find(data, name)
+        if found is None:
+            where = cache_folder(data.cache)
+            raise UserError(f"--cache {where}: a packed set was written but cannot be read back; try another disk")
+        return found
+    began = time.perf_counter()
     values = np.empty((plan.count, *plan.shape), dtype=np.uint8)
     kept: list[np.ndarray] = []
-    skipped = list(plan.refused)
+    skipped: list[tuple[str, str]] = []
     n = 0
     for block in told:
         values[n : n + len(block.values)] = block.values
         n += len(block.values)
         kept.append(block.kept)
         skipped.extend(block.skipped)
-    _enough(n, skipped, plan)
-    labels = None if plan.labels is None else plan.labels[np.concatenate(kept)]
-    return ArrayDataset(values[:n], labels, plan.class_names, tuple(skipped), plan.notes())
+    every = (*plan.refused, *skipped)
+    _enough(n, every, plan)
+    whole = Block(values[:n], np.concatenate(kept), plan.count, tuple(skipped))
+    if time.perf_counter() - began > KEPT_SECONDS:
+        with suppress(UserError):  # a full or closed cache costs time at the next command, and nothing else
+            _pack(plan, [whole], folder(data), name)
+    labels = None if plan.labels is None else plan.labels[whole.kept]
+    return ArrayDataset(whole.values, labels, plan.class_names, every, plan.notes())
 
 
 def _tell(blocks: Iterable[Block], plan: Plan, progress: Progress | None) -> Iterator[Block]:
@@ -115,7 +127,7 @@ def _tell(blocks: Iterable[Block], plan: Plan, progress: Progress | None) -> Ite
             progress(done, plan.count, f"reading {plan.where}")
 
 
-def _enough(usable: int, skipped: list[tuple[str, str]], plan: Plan) -> None:
+def _enough(usable: int, skipped: Sequence[tuple[str, str]], plan: Plan) -> None:
     if usable < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
         why += f"; and {len(skipped) - 3:,} more" if len(skipped) > 3 else ""
@@ -130,7 +142,10 @@ def folder(data: Data) -> Path:
 
 
 def find(data: Data, name: str) -> ArrayDataset | None:
-    """The pack `name`, if it is there and whole; a damaged one is as good as none, and is built again."""
+    """The pack `name`, if it is there and whole, in memory if it fits.
+
+    A damaged one is as good as none, and is built again.
+    """
     where = folder(data)
     try:
         header = json.loads((where / f"{name}.json").read_bytes())
@@ -150,6 +165,7 @@ def find(data: Data, name: str) -> ArrayDataset | None:
         skipped = tuple((name, reason) for name, reason in body["skipped"])
         _used(where / f"{name}.json")
         values = map_file(path, np.uint8, shape)
+        values = np.array(values) if fits_in_memory(values.nbytes, data) else values
         return ArrayDataset(values, labels, tuple(body["class_names"]), skipped, tuple(body["notes"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or overwritten, in whatever way
         return None
@@ -159,7 +175,8 @@ def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayDataset:
+def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> None:
+    """Write the pack `name`."""
     with _explained(where):
         where.mkdir(parents=True, exist_ok=True)
         _sweep(where)
@@ -193,10 +210,6 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> ArrayD
     }
     with _explained(where), _whole_file(where / f"{name}.json") as file:
         file.write(json.dumps({"sha256": _digest(body), "body": body}, indent=1).encode())
-    found = find(Data(source=plan.where, cache=str(where.parent)), name)
-    if found is None:
-        raise UserError(f"--cache {where.parent}: a packed set was written but cannot be read back; try another disk")
-    return found
 
 
 @contextmanager

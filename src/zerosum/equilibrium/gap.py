@@ -233,7 +233,7 @@ class Addressed:
 
 
 def _rate(run: Run, player: str) -> float:
-    schedule = (run.adam_g if player.startswith("G") else run.adam_d).lr
+    schedule = run.adam_of(player).lr
     return max(schedule.start, schedule.end)
 
 

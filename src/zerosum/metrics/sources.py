@@ -74,7 +74,7 @@ def reals(data: Data, open_data: Open, dataset: Dataset | None = None, originals
 def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data]:
     """The averaged generator of a run as a source, and its data, with how many of them it has held out."""
     run = runs.from_json(sample.read_recipe(path)["run"])
-    model = sample.load(path, which)
+    model = sample.load(path, which, "fp32")  # so that a number does not depend on what the machine is made for
 
     def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
         return draw(model, n, seed, labels, told)

@@ -6,5 +6,6 @@ from zerosum.networks.mlp import MLP
 from zerosum.networks.r3 import R3
 from zerosum.networks.resnet import ResNet
 from zerosum.networks.sndcgan import SNDCGAN
+from zerosum.networks.subpixel import Subpixel
 
-__all__ = ["DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "ResNet", "coupled", "stateful", "track"]
+__all__ = ["DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "ResNet", "Subpixel", "coupled", "stateful", "track"]
