@@ -1,8 +1,8 @@
 """What a run will take, told before it begins: memory at its peak, and room on the disk.
 
 The heaviest moments are played at the full batch on fake tensors (torch's own: shape and type, no values), so nothing
-is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: to the byte
-what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory. For the
+is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: for a
+step, to the byte what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory. For the
 processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU nothing but
 tensors is counted, and no GPU was there to measure it on.
 """
@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from zerosum.data.spec import Spec
-from zerosum.engine import Engine, resolve_precision
+from zerosum.engine import Engine, settled_precision
 from zerosum.errors import UserError
 from zerosum.film import GIF_BYTES, GIF_FRAMES, GIF_WIDTH
 from zerosum.game import Batch, Minimise, Players, Turns
@@ -92,7 +92,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     """
     spec = Spec(spec.shape, spec.classes if run.conditional else 0)
     # On whatever device: the tensors are as large there. (Fake ones of a GPU cannot go backward without a GPU.)
-    engine = Engine(torch.device("cpu"), resolve_precision(run.precision))
+    engine = Engine(torch.device("cpu"), settled_precision(run.precision))
     count = run.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
     if run.micro_batches > 2:  # the second is as heavy as any after it
         count, run = count // run.micro_batches * 2, replace(run, micro_batches=2)
