@@ -1,10 +1,10 @@
 """What a run will take, told before it begins: memory at its peak, and room on the disk.
 
 The heaviest moments are played at the full batch on fake tensors (torch's own: shape and type, no values), so nothing
-is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: for a
-step, to the byte what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory. For the
-processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU nothing but
-tensors is counted, and no GPU was there to measure it on.
+is computed and nothing allocated, and every tensor that would live is counted, gradients of gradients too: for a step,
+to the byte what the same count over real tensors gives. What it cannot see is what the system keeps of freed memory.
+For the processor that is in a few constants below, measured (`zerosum bench memory`, docs/memory.md); for a GPU nothing
+but tensors is counted, and no GPU was there to measure it on.
 """
 
 from __future__ import annotations
