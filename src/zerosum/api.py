@@ -203,6 +203,8 @@ def pick(
     device: str = "auto",
     dataset: Dataset | None = None,
     adjust: Callable[[Run], Run] = lambda run: run,
+    memory_limit: int | None = None,
+    out: Path = Path(),
 ) -> Choice:
     """A recipe for these data (see `recipes.pick`), with a progress bar while they are read."""
     with progress_bar(f"reading {data.source}") as tick:
@@ -215,6 +217,8 @@ def pick(
             progress=tick,
             dataset=dataset,
             adjust=adjust,
+            memory_limit=memory_limit,
+            out=out,
         )
 
 

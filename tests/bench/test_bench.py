@@ -322,6 +322,18 @@ def test_a_contest_takes_turns_and_compares() -> None:
     assert found["ours"] == min(found["rounds"]["ours"])
 
 
+def test_memory_quick(tmp_path: Path) -> None:
+    written = quick("memory", tmp_path)
+    known, new, parts = written["tables"]
+    assert set(parts["arms"]) == {*known["arms"], *new["arms"]} == {"digits", "wgan-gp-32x32"}
+    for table in (known, new):
+        for arm in table["arms"].values():
+            (row,) = arm["runs"]
+            assert abs(row["memory_off"]) < 0.2  # the process itself is most of it, however small the networks
+            assert row["predicted_disk_mb"] > row["disk_mb"] / 2
+            assert row["parts"]["process"] > row["parts"]["turn"]
+
+
 def noise_as_fashion(folder: Path) -> None:
     random = np.random.default_rng(0)
     for side, count in (("train", 60), ("t10k", 40)):

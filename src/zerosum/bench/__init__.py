@@ -21,6 +21,7 @@ BENCHMARKS = {
     "stopping": "the stop advisor against hindsight, and what probes cost",
     "verdicts": "what is said of games that circle, converge, collapse or settle",
     "metrics": "distances between features: seconds, memory, parity",
+    "memory": "memory and disk, predicted before a run and measured",
     "input": "the loader against the training rate, and a folder of JPEGs decoded",
     "sampling": "batched sampling against plain eager fp32, one image's latency, and what bf16 changes",
     "loop": "our loop against a bare PyTorch loop",

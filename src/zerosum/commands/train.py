@@ -62,6 +62,8 @@ class Train(Command):
     """auto, cpu, cuda or mps."""
     checkpoint_every: Annotated[int | None, tyro.conf.arg(metavar="IMAGES")] = None
     """Images between two checkpoints."""
+    memory: Annotated[float | None, tyro.conf.arg(metavar="GB")] = None
+    """Take no more memory than this; what is free if not given. Batches are split where that helps."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Go on with the run in this folder; --images or --minutes make it longer."""
     recipe_help: bool = False
@@ -117,6 +119,8 @@ class Train(Command):
             minutes=self.minutes,
             device=self.device,
             adjust=adjust,
+            memory_limit=None if self.memory is None else int(self.memory * 1e9),
+            out=self.out or Path(),
         )
 
     def _own(self, run: Run) -> Run:

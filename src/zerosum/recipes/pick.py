@@ -13,12 +13,13 @@ from pathlib import Path
 import torch
 
 from zerosum import data as sources
+from zerosum import memory
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import MemoryFormat, Precision, choose_device, rivals, settled_format, settled_precision
 from zerosum.errors import SizeError
 from zerosum.recipes import images as image_recipes
-from zerosum.recipes.base import from_settings, with_cadence
+from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.run import Run, check
 from zerosum.trainer import Training
 from zerosum.view import SilentView
@@ -51,10 +52,13 @@ def pick(
     progress: Callable[[int, int, str], None] | None = None,
     dataset: Dataset | None = None,
     adjust: Callable[[Run], Run] = lambda run: run,
+    memory_limit: int | None = None,
+    out: Path = Path(),
 ) -> Choice:
     """A complete run for this data. What the caller gives is kept; the rest follows from the data's shape and count.
 
-    `adjust` puts settings of the caller's own into the run that was picked, before it is timed.
+    `adjust` puts settings of the caller's own into the run that was picked, before it is timed. UserError if there is
+    not enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
     """
     given = dataset
     if dataset is None:
@@ -63,7 +67,8 @@ def pick(
         dataset = sources.open(data, progress)
     run, why = _recipe(data, dataset, algorithm)
     try:
-        adjust(run).algorithm.players(dataset.spec)
+        with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
+            adjust(run).algorithm.players(dataset.spec)
     except SizeError as misfit:
         if given is not None or data.size is not None:
             raise
@@ -75,7 +80,13 @@ def pick(
     read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset) else []
     reasons = [*read, *why]
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
-    run = adjust(_with_length(adjust(run), dataset, images, minutes, device, reasons))
+    run = adjust(run)
+    fit = _fitted(run, dataset, device, memory_limit, adjust, reasons)
+    run = run if fit is None else replace(run, micro_batches=fit.run.micro_batches)
+    run = adjust(_with_length(run, dataset, images, minutes, device, reasons))
+    if fit is not None:
+        expected = replace(run, images=run.images or FRAMES * run.grid_every)  # by the clock: see `with_cadence`
+        reasons.append(memory.sentence(fit, expected, dataset.spec, out))
     return Choice(run, dataset, reasons)
 
 
@@ -90,6 +101,23 @@ def _recipe(data: Data, dataset: Dataset, algorithm: str | None) -> tuple[Run, l
     run = from_settings(algorithm or "r3gan", data, toy=True)
     kind = type(run.algorithm).__name__
     return run, [f"{kind} with small feed-forward networks: the data are points in {spec.shape[0]}-D"]
+
+
+def _fitted(
+    run: Run, dataset: Dataset, device: str, limit: int | None, adjust: Callable[[Run], Run], reasons: list[str]
+) -> memory.Fit | None:
+    """What the run will take, before a step of it is tried; None if that cannot be told."""
+    run = replace(run, images=run.images or FRAMES * run.batch_size)  # the length is still to come: any will do
+    check(run)
+    rehearsed = adjust(with_cadence(run, run.images or 1))  # what it does on the way counts too
+    may_split = adjust(replace(run, micro_batches=0)).micro_batches == 0  # the user's own number would be back
+    try:
+        fit = memory.fit(rehearsed, dataset.spec, choose_device(device), limit, may_split=may_split)
+    except RuntimeError as error:  # an algorithm of one's own may look at values
+        reasons.append(f"memory could not be told beforehand: {str(error).splitlines()[0]}")
+        return None
+    reasons += fit.reasons
+    return fit
 
 
 def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tuple[Run, list[str]]:
