@@ -108,7 +108,8 @@ def _same(run: Run, place: Path) -> None:
     """UserError if the run there has another recipe. What the machine decided does not count."""
     there = runs.from_json(sample.read_recipe(place)["run"])
     data = replace(there.data, held_out=run.data.held_out)
-    if replace(there, data=data, threads=run.threads, precision=run.precision) != run:
+    there = replace(there, threads=run.threads, precision=run.precision, memory_format=run.memory_format)
+    if replace(there, data=data) != run:
         raise UserError(f"out={place.parent}: {place.name} was trained with another recipe; choose another folder")
 
 
