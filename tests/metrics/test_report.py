@@ -50,7 +50,7 @@ def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None
         "images a second 500", "real images 1,797", "updates skipped 1", "after 10,000 images seen",
         "At 50 % D can only guess", "D wins: lower --adam-d.lr", "zerosum train digits --minutes 2",
         "run.algorithm.gamma 0.05", "run.minutes null", "data.shape [1, 8, 8]", "cores 2",
-        "D's accuracy", "Losses", "Diversity", "Distance to held-out images", "Speed", "D's memory",
+        "D's accuracy", "Losses", "Diversity", "Distance to real images", "Speed", "D's memory",
         "Go on; use images_seen = 9,800; another 9,800 images have a ",
     ):  # fmt: skip
         assert part in page.text, part

@@ -260,7 +260,7 @@ def test_report_json_has_the_numbers_of_the_page(run: Path) -> None:
     }  # fmt: skip
     assert [line["about"] for line in found["verdict"]] == ["images", "game", "health", "stopping"]
     assert found["evaluation"]["measurements"] == report_files.evaluation()["measurements"]
-    (distance,) = (c for c in found["curves"] if c["title"] == "Distance to held-out images")
+    (distance,) = (c for c in found["curves"] if c["title"] == "Distance to real images")
     assert distance["best"] == 9800
     assert distance["lines"][0]["points"][-1] == pytest.approx(
         [9800, 90 / 49, (90 - 1.96 * 3) / 49, (90 + 1.96 * 3) / 49]

@@ -145,7 +145,9 @@ class Advisor:
         since = max(self._small[0], best.images_seen) if self._small else images_seen
         late = images_seen >= max(since + PATIENCE * images_seen, EARLIEST * (self.most or 0))
         enough = learned and late and len(self._small) >= FEWEST
-        reason = _reason(level - math.log(best.value), slope, best.images_seen) if learned else NEVER
+        reason = NEVER
+        if learned:
+            reason = _reason(level - math.log(best.value), slope, best.images_seen, lost=chance < CHANCE)
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 
 
@@ -216,9 +218,10 @@ def _score(images_seen: int, log: float, error: float) -> Score:
     return Score(images_seen, *(math.exp(min(log + k * WIDE * error, LARGEST)) for k in (0, -1, 1)))
 
 
-def _reason(above: float, slope: float, best: int) -> str:
+def _reason(above: float, slope: float, best: int, *, lost: bool) -> str:
     if above > math.log1p(MARGIN):
         percent = 100 * math.expm1(above)
-        return f"the score is {percent:.0f} % above its best, which was at {best:,} images, and does not come back"
+        after = "does not come back" if lost else "may come back"
+        return f"the score is {percent:.0f} % above its best, which was at {best:,} images, and {after}"
     gain = -math.expm1(slope * math.log(2))
     return f"the score gains {100 * max(gain, 0.0):.1f} % when the images seen double, at this rate"

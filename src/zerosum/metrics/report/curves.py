@@ -130,10 +130,10 @@ class Curves:
 
 CHARTS = (
     Chart(
-        "Distance to held-out images",
+        "Distance to real images",
         ("distance",),
-        "How far generated images are from real ones that are not trained on, in whitened simple features: lower is "
-        "nearer. What the stop advisor goes by; not for comparing with anything but this run.",
+        "How far generated images are from real ones, held out of training where there are enough, in whitened simple "
+        "features: lower is nearer. What the stop advisor goes by; not for comparing with anything but this run.",
         {"distance": "Frechet distance"},
         falls=True,
         advised=True,
