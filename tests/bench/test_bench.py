@@ -25,11 +25,13 @@ from zerosum.bench import (
     protocol,
     recording,
     report,
+    speedrun,
     startup,
     stopping,
     verdicts,
 )
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
+from zerosum.bench.textbook import Textbook
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 from zerosum.losses import optimal_logits
@@ -352,6 +354,33 @@ def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     written = quick("fashion", tmp_path / "out", "--data", str(tmp_path))
     assert set(written["tables"][0]["arms"]) == {"r3gan", "test images", "shuffled pixels", "the mean image"}
     assert str(tmp_path) not in (tmp_path / "out" / "fashion.json").read_text()
+
+
+def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default and the textbook, on noise in Fashion-MNIST's files."""
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": {1.0: speedrun.textbook(1.0)}})
+    noise_as_fashion(tmp_path)
+    written = quick("speedrun", tmp_path / "out", "--data", str(tmp_path))
+    (table,) = written["tables"]
+    assert set(table["arms"]) == {"default", "textbook DCGAN, published rate"}
+    for arm in table["arms"].values():
+        first, last = (arm["runs"][0]["marks"][i] for i in (0, -1))
+        assert 0 < first["images_seen"] <= last["images_seen"]
+        assert first["frechet"] > 0
+    samples = tmp_path / "out" / "runs" / "speedrun" / "fashion-mnist-default-seed0" / "0.01.npy"
+    assert np.load(samples).shape[1:] == (1, 28, 28)
+    assert str(tmp_path) not in (tmp_path / "out" / "speedrun.json").read_text()
+
+
+def test_the_textbook_sees_every_image_once_a_pass_and_draws_the_same_again() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (128, 1, 28, 28), dtype=np.uint8)
+    game = Textbook(images, seed=0, lr=2e-4, width=4)
+    assert [game.step(), game.step()] == [64, 128]
+    drawn = game.draw(10)
+    assert drawn.shape == (10, 1, 28, 28)
+    assert (game.draw(10) == drawn).all()
+    game.step()
+    assert (game.draw(10) != drawn).any()
 
 
 def test_input_quick(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ class Field:
         self.train = Part(self.whole, np.sort(order[: 500 if bench.quick else count - held]), "speedrun train")
         self.validation = Part(self.whole, np.sort(order[count - held :]), "speedrun validation")
         self.samples = 200 if bench.quick else SAMPLES
-        self.settings = Judge(width=4, passes=1) if bench.quick else Judge()
+        self.settings = Judge(width=4, hidden=16, passes=1) if bench.quick else Judge()
 
     @property
     def known(self) -> tuple[Result, Result]:

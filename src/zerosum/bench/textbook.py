@@ -29,25 +29,25 @@ class Textbook:
         self.images = np.pad(images, ((0, 0), (0, 0), *margins))
         self.G, self.D = generator(images.shape[1], width), critic(images.shape[1], width)
         self.adam_g, self.adam_d = (torch.optim.Adam(net.parameters(), lr, (0.5, 0.999)) for net in (self.G, self.D))
-        self.order, self.seen = np.empty(0, np.int64), 0
+        self.order, self.seen, self.batch = np.empty(0, np.int64), 0, min(BATCH, len(images))
 
     def step(self) -> int:
         """One step of D and one of G, on one batch of fakes; images seen."""
-        if len(self.order) < BATCH:
+        if len(self.order) < self.batch:
             self.order = torch.randperm(len(self.images)).numpy()
-        chosen, self.order = self.order[:BATCH], self.order[BATCH:]
+        chosen, self.order = self.order[: self.batch], self.order[self.batch :]
         real = scale(self.images[chosen], torch.float32, CPU)
-        fake = self.G(torch.randn(BATCH, LATENT, 1, 1))
+        fake = self.G(torch.randn(self.batch, LATENT, 1, 1))
         self.adam_d.zero_grad()
         of_real, of_fake = self.D(real).flatten(), self.D(fake.detach()).flatten()
-        loss = F.binary_cross_entropy_with_logits(of_real, torch.ones(BATCH))
-        loss = loss + F.binary_cross_entropy_with_logits(of_fake, torch.zeros(BATCH))
+        loss = F.binary_cross_entropy_with_logits(of_real, torch.ones(self.batch))
+        loss = loss + F.binary_cross_entropy_with_logits(of_fake, torch.zeros(self.batch))
         loss.backward()
         self.adam_d.step()
         self.adam_g.zero_grad()
-        F.binary_cross_entropy_with_logits(self.D(fake).flatten(), torch.ones(BATCH)).backward()
+        F.binary_cross_entropy_with_logits(self.D(fake).flatten(), torch.ones(self.batch)).backward()
         self.adam_g.step()
-        self.seen += BATCH
+        self.seen += self.batch
         return self.seen
 
     @torch.no_grad()
