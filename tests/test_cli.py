@@ -485,8 +485,10 @@ def test_stopping_saves_and_says_how_to_go_on(
 
 
 READING = """
-import sys, time
+import signal, sys, time
 from zerosum import api, cli
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits none
 
 def read(*args, **named):
     print("reading", flush=True)
