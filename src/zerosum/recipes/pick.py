@@ -147,7 +147,8 @@ def _by(size: tuple[int, ...]) -> str:
 def _with_length(
     run: Run, dataset: Dataset, images: int | None, minutes: float | None, device: str, reasons: list[str]
 ) -> Run:
-    """Set the length as asked, or as the recipe says; fit the cadence of grids and checkpoints to it."""
+    """Set the length as asked, or as the recipe says; fit to it the cadence, and the rates of a recipe by the clock."""
+    by_clock_alone = run.images is None
     if images is None and minutes is None:
         images, minutes = run.images, run.minutes
     if images is None and minutes is None:
@@ -163,6 +164,7 @@ def _with_length(
         expected = by_clock if images is None else min(images, by_clock)
     assert expected is not None
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
+    run = image_recipes.cooled(run, expected) if by_clock_alone else run
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
