@@ -86,8 +86,9 @@ def measure(bench: Bench) -> Report:
             "probes, one regret, five sample grids, three checkpoints, film and report. Memory is the largest "
             "resident set that the process ever had (VmHWM): interpreter, torch and data are in it. Disk is the "
             "run's folder at its fullest: just before an old checkpoint is removed, or at the end. MB is 10^6 bytes.",
-            "The cases of the second table were not looked at when the constants for memory were chosen. "
-            "Networks and batches are the recipes' and settings' own unless the name says otherwise; dcgan-64x64 has "
+            "The cases of the second table were not looked at when the constants for memory were chosen; "
+            "those for disk were changed after looking at some of them. Networks and "
+            "batches are the recipes' and settings' own unless the name says otherwise; dcgan-64x64 has "
             "width 64, sngan-32x32 batches of 256, r3gan-split four micro-batches.",
             "The parts say what the prediction is made of: of turn, regret and probe the heaviest counts. On a GPU "
             "nothing was measured.",
