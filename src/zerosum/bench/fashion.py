@@ -109,8 +109,7 @@ def measure(bench: Bench) -> Report:
         title="Fashion-MNIST in minutes",
         about=(
             f"28x28, unconditional, {samples:,} samples of the averaged generator at the end, none chosen. dcgan is "
-            "the textbook DCGAN; r3gan is the loss and penalties of R3GAN on plain convolutional networks, also what "
-            "`zerosum train fashion-mnist --minutes 5` picks.",
+            "the textbook DCGAN; r3gan is the loss and penalties of R3GAN on plain convolutional networks.",
             "The judge is a small convolutional network trained for one pass over the real training images. The "
             f"kernel distance (unbiased, cubic) is between {samples:,} samples and {samples:,} test images in "
             f"features that are weak by design ({weak.name}); it is no FID, and compares only within this table. "

@@ -25,7 +25,7 @@ from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Batch, Players, Turn
 from zerosum.recipes import estimate
 from zerosum.recipes.base import from_settings, with_cadence
-from zerosum.recipes.images import quick as default_pick
+from zerosum.recipes.images import fashion_mnist_r3gan
 from zerosum.run import Run
 from zerosum.trainer import Training
 from zerosum.view import SilentView
@@ -143,7 +143,7 @@ def _arms(quick: bool) -> dict[str, Arm]:
     toys = {name: replace(from_settings(name, NOISE, toy=True), threads=1) for name in ("dcgan", "r3gan")}
     arms = {
         "dcgan": Arm(from_settings("dcgan", NOISE), images, long),
-        "r3gan": Arm(default_pick(NOISE), images, long),
+        "r3gan": Arm(replace(fashion_mnist_r3gan(), data=NOISE, minutes=10.0), images, long),
         "dcgan-tiny": Arm(toys["dcgan"], points, short),
         "r3gan-tiny": Arm(toys["r3gan"], points, short),
     }

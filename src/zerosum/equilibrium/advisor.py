@@ -8,7 +8,7 @@ of them is how they scatter about that line: its patience is in units of that no
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import NormalDist
@@ -45,6 +45,8 @@ class Point:
     """The standard error of the distance itself."""
     saved: bool
     """Whether there is a checkpoint of that moment."""
+    floor: float | None = None
+    """The distance of real images in place of the samples, where it is known."""
 
     @property
     def log(self) -> float:
@@ -84,7 +86,7 @@ class Advisor:
     looked at anew with this `most`: so an extended run gets the same advice as a longer one.
     """
 
-    def __init__(self, most: int | None = None, state: Iterable[tuple[int, float, float, bool]] = ()) -> None:
+    def __init__(self, most: int | None = None, state: Iterable[Sequence[Any]] = ()) -> None:
         self.most = most
         self.start: Point | None = None  # the untrained generator
         self.points: list[Point] = []
@@ -96,9 +98,9 @@ class Advisor:
         for point in state:
             self.take(Point(*point))
 
-    def state(self) -> list[tuple[int, float, float, bool]]:
+    def state(self) -> list[tuple[int, float, float, bool, float | None]]:
         points = self.points if self.start is None else [self.start, *self.points]
-        return [(p.images_seen, p.distance, p.error, p.saved) for p in points]
+        return [(p.images_seen, p.distance, p.error, p.saved, p.floor) for p in points]
 
     def ends(self, until: Literal["length", "converged"]) -> bool:
         """Whether a run that goes on `until` then is over now."""
@@ -106,7 +108,8 @@ class Advisor:
 
     def add(self, images_seen: int, reading: Reading, saved: bool) -> dict[str, Any]:
         """Take in a reading; what is to be logged of the advice, if there is one yet."""
-        self.take(Point(images_seen, max(reading.distance, TINY), max(reading.distance_error, 0.0), saved))
+        distance, error = max(reading.distance, TINY), max(reading.distance_error, 0.0)
+        self.take(Point(images_seen, distance, error, saved, reading.floor))
         if self.advice is None:
             return {}
         return {"best": self.advice.best.images_seen, "chance_of_better": self.advice.chance}
@@ -138,6 +141,9 @@ class Advisor:
         left = images_seen if self.most is None else max(self.most - images_seen, 0)
         ahead = min(int(AHEAD * images_seen), left)
         level, slope, middle, spread = forecast(self.points, ahead)
+        floor = self.points[-1].floor
+        if floor is not None:  # a line goes on for ever; a generator comes no nearer than real images are
+            middle = max(middle, math.log(min(floor, best.value)))
         chance = NORMAL.cdf((math.log(best.value * (1 - MARGIN)) - middle) / spread)
         self._small = [*self._small, images_seen] if chance < CHANCE else []
         # A run that never learned has nothing to keep, and nothing to go by: it may begin at any time.
@@ -184,7 +190,13 @@ def replayed(events: list[dict[str, Any]], saved: Collection[int]) -> Advisor:
     for e in events:
         if e.get("event") == "probe" and "distance_error" in e and not e.get("final"):
             advisor.take(
-                Point(e["images_seen"], max(e["distance"], TINY), e["distance_error"], e["images_seen"] in saved)
+                Point(
+                    e["images_seen"],
+                    max(e["distance"], TINY),
+                    e["distance_error"],
+                    e["images_seen"] in saved,
+                    e.get("floor"),
+                )
             )
     return advisor
 
@@ -205,7 +217,7 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     last = advisor.points[-1].images_seen
     minutes = advice.ahead / last * seconds / 60
     more = f"{advice.ahead:,} images ({minutes:,.0f} min)" if minutes >= 1 else f"{advice.ahead:,} images"
-    chance = SMALL if advice.chance < CHANCE else f"a {100 * advice.chance:.0f} % chance"
+    chance = SMALL if advice.chance < CHANCE else f"a {100 * min(advice.chance, 0.99):.0f} % chance"
     # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
     do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
     return (

@@ -236,6 +236,11 @@ class _Work:
         if fake_labels is not None:
             guess = None
         real = self._side(real_values, real_labels, guess, "real images")
+        if bool((real.features == real.features[0]).all()):
+            raise UserError(
+                f"--features {self.extractor.name}: all {n:,} real images have the same features, so nothing can be "
+                "said of others; choose other features, or other real images with --against"
+            )
         fake = self._side(values, fake_labels, guess, "generated images")
         other: Side | None = None
         if floored:

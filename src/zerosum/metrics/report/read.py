@@ -348,7 +348,11 @@ def _readings(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             continue
         while kept and kept[-1]["images_seen"] >= seen:
             kept.pop()
-        kept.append({"event": "probe", "images_seen": seen, "distance": distance, "distance_error": error})
+        floor = finite(event.get("floor"))
+        kept.append(
+            {"event": "probe", "images_seen": seen, "distance": distance, "distance_error": error}
+            | ({"floor": floor} if floor is not None and floor > 0 else {})
+        )
     yield from kept
 
 
