@@ -196,6 +196,12 @@ def test_too_few_or_too_many_images_are_refused(real: Reals, n: int, have: int) 
         found(real, blobs(have, 1), replace(QUICK, n=n))
 
 
+def test_features_that_do_not_vary_are_refused() -> None:
+    grey = Reals(ArrayDataset(np.full((200, 1, 12, 12), 128, np.uint8)), None, "grey", False)
+    with pytest.raises(UserError, match="all 100 real images have the same features, so nothing can be said"):
+        evaluate(grey, of(blobs(100), grey), Settings(features="pixels", n=100), Cache(None))
+
+
 def test_weak_features_are_called_weak_and_one_kind_only_is_called_fid(
     real: Reals, capsys: pytest.CaptureFixture[str]
 ) -> None:
