@@ -368,6 +368,8 @@ def compare(
     """
     if len(paths) < 2:
         raise UserError(f"{len(paths)} runs: comparing needs two or more")
+    if not (evaluated or {}).get("against"):
+        _of_the_same_data([path for path in map(Path, paths) if evidence.read(path / runlog.EVALUATION) is None])
     records: dict[str, Record] = {}
     for path in map(Path, paths):
         record = evidence.read(path / runlog.EVALUATION)
@@ -378,6 +380,19 @@ def compare(
             assert record is not None
         records[str(path)] = record
     return records, evidence.alike(records)
+
+
+def _of_the_same_data(runs: list[Path]) -> None:
+    """UserError, before anything is measured, if runs that are to be evaluated were trained on different data."""
+    known = [(run, sample.read_recipe(run)) for run in runs]
+    for run, recipe in known[1:]:
+        first, before = known[0]
+        if recipe["data"]["fingerprint"] != before["data"]["fingerprint"]:
+            names = (before["run"]["data"]["source"], recipe["run"]["data"]["source"])
+            raise UserError(
+                f"{first} and {run}: trained on different data ({names[0]} and {names[1]}), so their numbers do not "
+                "compare; evaluate each --against the same data first, if that makes sense"
+            )
 
 
 def keep(evaluation: Evaluation, run: Path) -> Path:

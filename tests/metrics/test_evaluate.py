@@ -265,6 +265,14 @@ def test_runs_are_evaluated_kept_and_compared(run: Path, monkeypatch: pytest.Mon
     assert "kernel" in shared
     with pytest.raises(UserError, match="two or more"):
         api.compare(run)
+    strangers = [tmp_path / "one", tmp_path / "two"]  # neither is evaluated yet
+    for path, source in zip(strangers, ("digits", "elsewhere"), strict=True):
+        recipe = sample.read_recipe(run)
+        recipe["data"]["fingerprint"], recipe["run"]["data"]["source"] = source, source
+        path.mkdir()
+        (path / runlog.RECIPE).write_text(json.dumps(recipe))
+    with pytest.raises(UserError, match=r"trained on different data \(digits and elsewhere\)"):
+        api.compare(*strangers)
     content = json.loads((run / runlog.EVALUATION).read_text())
     content["measurements"]["kernel"]["protocol"]["n_fake"] = 7
     other = tmp_path / "other"
