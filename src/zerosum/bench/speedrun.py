@@ -41,6 +41,7 @@ from zerosum.networks import R3, SNDCGAN
 from zerosum.randomness import permutation
 from zerosum.recipes import pick
 from zerosum.recipes.base import from_settings
+from zerosum.recipes.images import quick
 from zerosum.run import Run
 from zerosum.schedule import Schedule
 from zerosum.trainer import Training
@@ -218,7 +219,8 @@ def ours(run: Run | None, minutes: float) -> Arm:
             training.step()
             yield training.seen, draw
 
-    return Arm({"run": "picked" if run is None else recipe(run), "engine": "ours", "minutes": minutes}, play)
+    decides = {"picked": recipe(quick(Data(source="")))} if run is None else {"run": recipe(run)}
+    return Arm({**decides, "engine": "ours", "minutes": minutes}, play)
 
 
 def textbook(times: float) -> Arm:
