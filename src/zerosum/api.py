@@ -289,6 +289,7 @@ def _together(device: str) -> Iterator[None]:
     joined = distributed.start(choose_device(device))
     try:
         yield
+        distributed.barrier()  # the first still writes film and report; who leaves before may take its process down
     finally:
         if joined:
             distributed.stop()
