@@ -98,8 +98,8 @@ def measure(bench: Bench) -> Report:
             "of a bare step to the beginning of the next, with the logs, grids and checkpoints of a run of "
             f"{LENGTH:.0f} s. Medians over the steps of a run. The target for steps of {LONG_STEP:.0f} ms and more "
             "is the ratio; below, the cost a turn.",
-            "control is the bare loop against itself: how far from 1 chance alone goes. r3gan is what `zerosum "
-            "train` picks for small images, dcgan the paper's algorithm at width 32, both at 28x28 and batch 64; "
+            "control is the bare loop against itself: how far from 1 chance alone goes. r3gan is its loss "
+            "on plain convolutions, dcgan the paper's algorithm at width 32, both at 28x28 and batch 64; "
             "the tiny ones are their settings for points in the plane, with one thread.",
             "The parts of our cost are timed one by one, in milliseconds a step, less what the bare loop spends "
             "on the same; what they leave of the whole is unexplained: caches, allocation, and whatever is not "
