@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__", "bench", "cli", "commands", "serve"),
     ("api", "doctor", "sweeps", "verify"),
     ("applications", "export", "latent", "provenance", "recipes", "session", "translation"),
-    ("equilibrium", "memory", "metrics", "progress", "run", "sample", "snapshot", "trainer", "view"),
+    ("equilibrium", "memory", "metrics", "progress", "run", "sample", "seats", "snapshot", "trainer", "view"),
     ("algorithms",),
     (
         "calibrate",
@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "penalties",
         "pictures",
         "runlog",
+        "scores",
         "snapshot",
     ),
     ("atomic", "distributed", "errors", "randomness", "schedule"),

@@ -18,11 +18,12 @@ from zerosum import losses
 from zerosum.data.spec import Data, Spec
 from zerosum.engine import Engine, choose_device, settled_precision
 from zerosum.errors import UserError
-from zerosum.game import JUDGED, Adam, Batch, Players, Score, Turns, leaf
+from zerosum.game import Adam, Batch, Players, Turns, leaf
 from zerosum.networks import MLP, R3, SNDCGAN
 from zerosum.networks.blocks import SpectralNorm, spectral
 from zerosum.randomness import normal
 from zerosum.schedule import Constant, Cosine
+from zerosum.scores import JUDGED, Score
 
 CPU = torch.device("cpu")
 
@@ -154,7 +155,7 @@ def test_losses_minimised_one_by_one_add_up() -> None:
             minimise(shares.players.D(p.image).square() + shares.players.D(p.z).abs(), share=0.25)
     for other in (parts, shares):
         assert tiny.farthest(tiny.weights(once.players.D), tiny.weights(other.players.D)) < 1e-14
-        assert other.read_scores()["loss/D"] == pytest.approx(float(once.scores["loss/D"].total), abs=1e-14)
+        assert other.read_scores()["loss/D"] == pytest.approx(float(once.scores.sums["loss/D"].total), abs=1e-14)
 
 
 def test_a_patch_map_is_averaged_whole() -> None:
@@ -164,7 +165,7 @@ def test_a_patch_map_is_averaged_whole() -> None:
         minimise(turns.players.D(x).view(8, 1, 1).expand(8, 2, 3) ** 2)
     expected = referee(D=turns.players.D)
     assert turns.read_scores()["loss/D"] > 0
-    assert expected.scores == {}
+    assert expected.scores.sums == {}
 
 
 def test_two_players_may_share_a_turn() -> None:
@@ -218,7 +219,7 @@ def test_an_error_inside_a_turn_leaves_no_trace(precision: str) -> None:
     assert turns.skipped == 0
     with turns("D") as minimise:  # and the game goes on
         minimise(turns.players.D(x).square())
-    assert "loss/D" in turns.scores
+    assert "loss/D" in turns.scores.sums
 
 
 def test_an_error_between_micro_batches_restores_the_share() -> None:
@@ -370,12 +371,12 @@ def test_accuracy_is_about_zero_or_about_the_midpoint() -> None:
     turns = referee()
     turns.note(real=real, fake=fake)
     assert turns.read_scores() == {"accuracy/real": 0.5, "accuracy/fake": 0.5}, "0 is on neither side"
-    turns.relative = True
+    turns.scores.relative = True
     turns.note(real=real + 100, fake=fake + 100)
     assert turns.read_scores() == {"accuracy/real": 0.5, "accuracy/fake": 0.5}
     turns.note(real=torch.tensor([10.0, 11.0]), fake=torch.tensor([9.0, 8.0]))
     assert turns.read_scores() == {"accuracy/real": 1.0, "accuracy/fake": 1.0}
-    turns.relative = False
+    turns.scores.relative = False
     turns.note(real=torch.tensor([10.0, 11.0]), fake=torch.tensor([9.0, 8.0]))
     assert turns.read_scores() == {"accuracy/real": 1.0, "accuracy/fake": 0.0}
 
@@ -385,13 +386,13 @@ def test_noting_keeps_no_graph() -> None:
     logits = turns.players.D(batch().image)
     assert logits.requires_grad
     turns.note(real=logits, fake=logits)
-    assert not any(side.requires_grad for pair in turns._noted for side in pair)
+    assert not any(side.requires_grad for pair in turns.scores._noted for side in pair)
 
 
 @pytest.mark.parametrize("relative", [False, True])
 def test_logits_judged_together_score_as_each_alone(relative: bool) -> None:
     together, alone = referee(), referee()
-    together.relative = alone.relative = relative
+    together.scores.relative = alone.scores.relative = relative
     sizes = [5] * (JUDGED + 3) + [4, 5]  # one full load, a part of one, and a change of shape
     for i, size in enumerate(sizes):
         real, fake = normal(i, "real", 0, size, 1)[:, 0], normal(i, "fake", 0, size, 1)[:, 0]
@@ -399,7 +400,7 @@ def test_logits_judged_together_score_as_each_alone(relative: bool) -> None:
         alone.note(real=real, fake=fake)
         alone.state()
     assert together.state() == alone.state()
-    assert together.scores["accuracy/real"].count == len(sizes)
+    assert together.scores.sums["accuracy/real"].count == len(sizes)
     assert together.read_scores() == alone.read_scores()
 
 
@@ -407,8 +408,8 @@ def test_scores_are_means_and_reading_starts_anew() -> None:
     turns = referee()
     assert turns.read_scores() == {}
     for value in (1.0, 2.0, 6.0):
-        turns._add("loss/D", torch.tensor(value))
-    turns._add("loss/G", torch.tensor(5.0, dtype=torch.bfloat16))
+        turns.scores.add("loss/D", torch.tensor(value))
+    turns.scores.add("loss/G", torch.tensor(5.0, dtype=torch.bfloat16))
     assert turns.read_scores() == {"loss/D": 3.0, "loss/G": 5.0}
     assert turns.read_scores() == {}
     with pytest.raises(RuntimeError, match="an empty score"):
@@ -436,7 +437,7 @@ def test_state_survives_json_to_the_last_bit() -> None:
     assert other.state() == turns.state()
     assert (other.skipped, other.skips_in_a_row) == (1, {"D": 1})
     for game in (turns, other):
-        game._add("loss/D", torch.tensor(0.1))
+        game.scores.add("loss/D", torch.tensor(0.1))
     assert other.read_scores() == turns.read_scores()
 
 
@@ -603,7 +604,7 @@ def test_minimax_and_more_critic_steps_are_played() -> None:
     assert tiny.equal(tiny.weights(games[0].players.D), tiny.weights(games[1].players.D))
     assert not tiny.equal(tiny.weights(games[0].players.G), tiny.weights(games[1].players.G))
     assert [t.seen for t in games] == [8, 8, 24]
-    assert games[2].turns.scores["loss/D"].count == 3
+    assert games[2].turns.scores.sums["loss/D"].count == 3
 
 
 def test_sngan_keeps_d_one_lipschitz_while_it_learns() -> None:

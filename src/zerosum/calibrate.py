@@ -21,14 +21,14 @@ def calibrate(seconds: float = SECONDS) -> dict[str, float]:
     x, w = torch.ones(16, 64, 16, 16), torch.ones(64, 64, 3, 3)
     with torch.no_grad():
         return {
-            "matrix_gflops": _rate(lambda: a @ b, 2 * 512**3, seconds / 2),
-            "convolution_gflops": _rate(
+            "matrix_gflops": rate(lambda: a @ b, 2 * 512**3, seconds / 2),
+            "convolution_gflops": rate(
                 lambda: functional.conv2d(x, w, padding=1), 2 * 16 * 64 * 64 * 9 * 256, seconds / 2
             ),
         }
 
 
-def _rate(work: Callable[[], object], operations: int, seconds: float) -> float:
+def rate(work: Callable[[], object], operations: int, seconds: float) -> float:
     work()  # the first call sets things up
     times: list[float] = []
     while sum(times) < seconds:

@@ -1,13 +1,14 @@
-"""The machine's side of a turn: device, precision, memory format. An algorithm never sees any of it."""
+"""The machine's side of a turn: device, precision, memory format, compiling. An algorithm never sees any of it."""
 
 from __future__ import annotations
 
 import os
 import platform
+import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from zerosum.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16", "fp64"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
+Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -56,6 +58,12 @@ class Engine:
     device: torch.device
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    compile: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether the processor, to read one number back, waits until the device has done all that it was given."""
+        return self.device.type != "cpu"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,6 +73,13 @@ class Engine:
         """The network where it will play. Convolutions whose weights have their channels last pass that on."""
         module = module.to(self.device, self.dtype)
         return module.to(memory_format=torch.channels_last) if self.memory_format == "channels_last" else module
+
+    def compiled(self, network: nn.Module) -> nn.Module:
+        """What plays for the network: itself, or its forward and the backward that belongs to it as compiled graphs.
+
+        torch makes one for each kind of call: frozen or not, with gradients or without.
+        """
+        return cast("nn.Module", torch.compile(network, dynamic=False)) if self.compile else network
 
     def seed(self, number: int) -> None:
         """Set the generators that dropout and the like draw from.
@@ -85,6 +100,11 @@ class Engine:
     def backward(self) -> AbstractContextManager[Any]:
         """Without autocast, which would run the second derivatives of a penalty in bf16."""
         return torch.autocast(self.device.type, enabled=False) if self.precision == "bf16" else nullcontext()
+
+
+def can_compile() -> bool:
+    """Whether torch finds what it compiles with: on the processor a C++ compiler."""
+    return torch.cuda.is_available() or any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
 
 
 def settled_precision(precision: Precision) -> Literal["fp32", "bf16", "fp64"]:

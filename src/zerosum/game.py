@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,9 +26,10 @@ from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.networks import Networks, coupled, stateful, track
 from zerosum.schedule import Schedule
+from zerosum.scores import Scoreboard
 
-JUDGED = 64  # pairs of logits that wait to be judged together: one by one they would cost a tenth of a small turn
-HUGE = 3e38  # what an infinite loss counts as: JSON has no infinity
+BOOKED = 64  # turns that wait to be booked together where the device would be waited for
+Buffers = list[tuple[Tensor, Tensor]]  # each with what it was before the turn
 
 
 def leaf(x: Tensor) -> Tensor:
@@ -106,14 +107,20 @@ class Batch:
 
 
 class Players:
-    """The networks in the game, by the names that the paper gives them: `p.G`, `p.D`."""
+    """The networks in the game, by the names that the paper gives them: `p.G`, `p.D`.
 
-    def __init__(self, networks: Mapping[str, nn.Module]) -> None:
+    `played`: what a call runs where that is not the network itself, but it compiled or behind an augmentation.
+    """
+
+    def __init__(
+        self, networks: Mapping[str, nn.Module], played: Mapping[str, Callable[..., Tensor]] | None = None
+    ) -> None:
         self.networks = dict(networks)
+        self.played = {**self.networks, **(played or {})}
 
-    def __getattr__(self, name: str) -> nn.Module:
+    def __getattr__(self, name: str) -> Callable[..., Tensor]:
         try:
-            return self.__dict__["networks"][name]
+            return self.__dict__["played"][name]
         except KeyError:
             raise AttributeError(f"no player named {name}") from None
 
@@ -199,6 +206,8 @@ class Settings:
 class Engine(Protocol):
     """The machine's side of a turn (see `zerosum.engine`)."""
 
+    @property
+    def waits(self) -> bool: ...
     def forward(self, full_precision: bool) -> AbstractContextManager[Any]: ...
     def backward(self) -> AbstractContextManager[Any]: ...
 
@@ -219,13 +228,12 @@ class Turns:
         self.optimisers = optimisers
         self.engine = engine
         self.micro_batches = micro_batches
-        self.relative = relative
-        self.scores: dict[str, Score] = {}
         self.skipped = 0  # turns skipped for a non-finite gradient, in the whole run
         self.skips_in_a_row: dict[str, int] = {}  # by player
         self.share = 1.0  # of the batch that the micro-batch at hand is
-        self._noted: list[tuple[Tensor, Tensor]] = []
+        self._ended: list[tuple[str, Tensor, Tensor]] = []  # turns still to be booked: player, loss, gradient's norm
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
+        self.scores = Scoreboard(relative, next(p.device for ps in self._parameters.values() for p in ps))
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
         if micro_batches > 1:
             for name, network in players.networks.items():
@@ -261,21 +269,53 @@ class Turns:
             distributed.average_gradients(movers)
             gradients = [p.grad for p in movers if p.grad is not None]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-            player = "+".join(names)
-            if math.isfinite(norm):
-                for name in names:
-                    self.optimisers[name].step()
-                self.skips_in_a_row[player] = 0
-                self._add(f"loss/{player}", losses[0] if len(losses) == 1 else torch.stack(losses).sum())
-                self._add(f"gradient/{player}", norm)
+            if self.engine.waits:
+                self._step_unseen(names, norm, buffers)
             else:
-                for buffer, before in buffers:
-                    buffer.copy_(before)
-                self.skipped += 1
-                self.skips_in_a_row[player] = self.skips_in_a_row.get(player, 0) + 1
+                self._step(names, norm, buffers)
+            self._ended.append(("+".join(names), losses[0] if len(losses) == 1 else torch.stack(losses).sum(), norm))
+            if not self.engine.waits or len(self._ended) == BOOKED:
+                self.settle()
         finally:
             for parameter in movers:
                 parameter.grad = None
+
+    def _step(self, names: Sequence[str], norm: Tensor, buffers: Buffers) -> None:
+        """All movers step, or none if the gradient is not finite. It is looked at here and now, which costs nothing."""
+        if math.isfinite(norm):
+            for name in names:
+                self.optimisers[name].step()
+        else:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+    def _step_unseen(self, names: Sequence[str], norm: Tensor, buffers: Buffers) -> None:
+        """The same where reading the flag would make the processor wait for the device: it stays there.
+
+        torch's fused Adam takes it as `found_inf`, as its gradient scaler hands it over.
+        """
+        bad = ~norm.isfinite()
+        for name in names:
+            optimiser: Any = self.optimisers[name]
+            optimiser.found_inf, optimiser.grad_scale = bad.float(), None
+            optimiser.step()
+        for buffer, before in buffers:
+            buffer.copy_(torch.where(bad, before, buffer))
+
+    def settle(self) -> None:
+        """Book the turns that ended since the last time: their scores, or that they were skipped."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            return
+        norms = torch.stack([norm for _, _, norm in ended]).tolist() if len(ended) > 1 else [float(ended[0][2])]
+        for (player, loss, norm), number in zip(ended, norms, strict=True):
+            if math.isfinite(number):
+                self.skips_in_a_row[player] = 0
+                self.scores.add(f"loss/{player}", loss)
+                self.scores.add(f"gradient/{player}", norm)
+            else:
+                self.skipped += 1
+                self.skips_in_a_row[player] = self.skips_in_a_row.get(player, 0) + 1
 
     def thaw(self, *names: str) -> None:
         """Let these players move, their parameters and their running statistics, and freeze everyone else."""
@@ -295,92 +335,25 @@ class Turns:
             self.share = 1.0
 
     def note(self, *, real: Tensor, fake: Tensor) -> None:
-        """Keep D's accuracy on real and on fake for the log, from its logits (N,).
-
-        Relative logits are judged at their midpoint: of this process and micro-batch, which is near enough for a log.
-        """
-        if self._noted and self._noted[0][0].shape != real.shape:
-            self._judge()
-        self._noted.append((real.detach(), fake.detach()))
-        if len(self._noted) == JUDGED:
-            self._judge()
-
-    def _judge(self) -> None:
-        """Turn the logits noted since the last time into accuracies."""
-        if not self._noted:
-            return
-        # In float64 a mean of logits is the same in whatever company it is taken.
-        real, fake = (torch.stack(side).double().flatten(1) for side in zip(*self._noted, strict=True))
-        self._noted = []
-        zero = real.new_zeros(len(real))
-        threshold = ((real.mean(1) + fake.mean(1)) / 2 if self.relative else zero)[:, None]
-        for name, right in (("accuracy/real", real > threshold), ("accuracy/fake", fake < threshold)):
-            for value in right.double().mean(1).cpu():
-                self._add(name, value)
-
-    def _add(self, name: str, value: Tensor) -> None:
-        self.scores.setdefault(name, Score()).add(value)
+        """Keep D's accuracy on real and on fake for the log, from its logits (N,)."""
+        self.scores.note(real, fake)
 
     def read_scores(self) -> dict[str, float]:
         """Means since the last reading, over all processes; then starts anew."""
-        self._judge()
-        if not self.scores:
-            return {}
-        names, table = sorted(self.scores), distributed.sum_over_ranks(self._table())
-        self.scores = {}
-        return {name: float(total / count) for name, (total, count) in zip(names, table.tolist(), strict=True)}
-
-    def _table(self) -> Tensor:
-        """The scores by name: (names, 2) of total and count."""
-        rows = [(self.scores[name].total, float(self.scores[name].count)) for name in sorted(self.scores)]
-        # NCCL sums only what is on its GPUs; alone, and with gloo, the processor's memory will do.
-        device = next((p.device for ps in self._parameters.values() for p in ps if p.is_cuda), torch.device("cpu"))
-        return torch.tensor(rows, dtype=torch.float64, device=device)
+        self.settle()
+        return self.scores.read()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold of the score, exact in JSON; `scores` has [total, count] for each rank.
-
-        All ranks must call it.
-        """
-        self._judge()
-        tables = [table.tolist() for table in distributed.gather(self._table())] if self.scores else []
+        """What a checkpoint must hold of the score, exact in JSON. All ranks must call it."""
+        self.settle()
         return {
             "skipped": self.skipped,
             "skips_in_a_row": dict(self.skips_in_a_row),
-            "scores": {name: [table[i] for table in tables] for i, name in enumerate(sorted(self.scores))},
+            "scores": self.scores.state(),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
+        self._ended = []
         self.skipped = state["skipped"]
         self.skips_in_a_row = dict(state["skips_in_a_row"])
-        self.scores, self._noted = {}, []
-        for name, ranks in state["scores"].items():
-            if len(ranks) == distributed.world():
-                total, count = ranks[distributed.rank()]
-            else:  # another number of processes than before: to each the mean of theirs
-                total, count = sum(t for t, _ in ranks) / len(ranks), ranks[0][1]
-            self.scores[name] = Score(total, int(count))
-
-
-class Score:
-    """A running sum in double precision. Values wait where they are made; they are read when the sum is."""
-
-    def __init__(self, total: float = 0.0, count: int = 0) -> None:
-        self._total = total
-        self._waiting: list[Tensor] = []
-        self.count = count
-
-    @property
-    def total(self) -> float:
-        if not self.count:
-            raise RuntimeError("an empty score has no total")
-        for value in self._waiting:  # one by one: the same sum whenever it is read
-            number = float(value)
-            # A loss may overflow in a sound update, and JSON has no infinity.
-            self._total += 0.0 if math.isnan(number) else min(max(number, -HUGE), HUGE)
-        self._waiting = []
-        return self._total
-
-    def add(self, value: Tensor) -> None:
-        self._waiting.append(value.detach())
-        self.count += 1
+        self.scores.load_state(state["scores"])

@@ -30,12 +30,13 @@ from zerosum.data.spec import Spec
 from zerosum.engine import Engine, settled_precision
 from zerosum.errors import UserError
 from zerosum.film import GIF_BYTES, GIF_FRAMES, GIF_WIDTH
-from zerosum.game import Batch, Minimise, Players, Turns
+from zerosum.game import Batch, Minimise, Turns
 from zerosum.metrics import features
 from zerosum.metrics.probe import GRID, REAL, SAMPLES
 from zerosum.networks import coupled
 from zerosum.run import Run
 from zerosum.sample import CHUNK
+from zerosum.seats import seated
 
 MB, GB = 10**6, 10**9
 # Of the processor, with glibc: blocks below 32 MB come from a heap with holes in it, and what is freed there stays with
@@ -90,7 +91,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     The data are what the process holds of them by now. Pages of a mapped file count as free: the system takes them
     back. Raises what the algorithm raises if its step looks at values, which fake tensors do not have.
     """
-    spec = Spec(spec.shape, spec.classes if run.conditional else 0)
+    spec = run.sees(spec)
     # On whatever device: the tensors are as large there. (Fake ones of a GPU cannot go backward without a GPU.)
     engine = Engine(torch.device("cpu"), settled_precision(run.precision))
     count = run.batch_size // int(os.environ.get("WORLD_SIZE", "1"))
@@ -102,7 +103,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
         run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler: part of the process
         with _default(engine.dtype):  # a fake network cannot be converted
             networks = run.algorithm.players(spec)
-        turns = Turns(Players(networks), {}, engine, micro_batches=run.micro_batches)
+        turns = Turns(seated(run, networks, engine), {}, engine, micro_batches=run.micro_batches)
 
         def heaviest(sides: Collection[str]) -> int:
             blank = Blank(spec, run.algorithm.networks.latent, engine)

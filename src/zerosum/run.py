@@ -13,8 +13,9 @@ from inspect import isabstract
 from typing import Any, Literal
 
 from zerosum import algorithms
-from zerosum.data.spec import Data
-from zerosum.engine import MemoryFormat, Precision
+from zerosum.data.augment import Policy
+from zerosum.data.spec import Data, Spec
+from zerosum.engine import Compile, MemoryFormat, Precision
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm
 from zerosum.networks import Networks
@@ -49,6 +50,10 @@ class Run:
     """fp32, bf16 (mixed; penalties stay in fp32), fp64 (for proofs), or auto: what a trial finds quickest here."""
     memory_format: MemoryFormat = "auto"
     """How images lie in memory: contiguous, channels_last, or auto: what a trial finds quickest here."""
+    compile: Compile = "auto"
+    """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay for it."""
+    augment: tuple[Policy, ...] = ()
+    """What D sees, real and fake, passes these first (DiffAugment): colour, translation, cutout. For few images."""
     ema_half_life: Schedule = Constant(10_000)
     """Half-life, in images, of the average of G's weights that is sampled."""
     micro_batches: int = 1
@@ -65,6 +70,14 @@ class Run:
     """Images between two checkpoints."""
     threads: int | None = None
     """Processor threads; all cores if not given."""
+
+    def sees(self, spec: Spec) -> Spec:
+        """What its networks see of these data. UserError if it asks for what they do not have."""
+        if self.conditional and not spec.classes:
+            raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
+        if self.augment and not spec.is_image:
+            raise UserError(f"--augment {' '.join(self.augment)}: is for images, and the data are points; drop it")
+        return Spec(spec.shape, spec.classes if self.conditional else 0)
 
     def adam_of(self, player: str) -> Adam:
         """The optimiser of a player, allowing for the lazy penalties that D has."""

@@ -12,7 +12,7 @@ import torch
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
 from zerosum.data.loader import Loader
-from zerosum.data.spec import Dataset, Spec
+from zerosum.data.spec import Dataset
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine, settled_format
@@ -20,11 +20,12 @@ from zerosum.equilibrium.advisor import Advisor
 from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, Regret, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
-from zerosum.game import Batch, Players, Turns
+from zerosum.game import Batch, Turns
 from zerosum.metrics.probe import Probe, Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
+from zerosum.seats import seated
 from zerosum.view import View
 
 VIEW_SECONDS = 0.25
@@ -38,13 +39,11 @@ class Training:
         assert run.precision != "auto"
         assert run.threads is not None
         torch.set_num_threads(run.threads)
-        self.engine = engine = Engine(device, run.precision, settled_format(run.memory_format))
-        if run.conditional and not dataset.spec.classes:
-            raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
-        self.spec = Spec(dataset.spec.shape, dataset.spec.classes if run.conditional else 0)
+        self.engine = engine = Engine(device, run.precision, settled_format(run.memory_format), run.compile == "on")
+        self.spec = run.sees(dataset.spec)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
         modules = {name: engine.place(module) for name, module in run.algorithm.players(self.spec).items()}
-        self.players = Players(modules)
+        self.players = seated(run, modules, engine)
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
@@ -140,7 +139,7 @@ class Training:
 
     def _log(self) -> None:
         """What is due of the log. Before it is asked whether the run is done: a probe may say so."""
-        if self.due(self.run.log_every) and self.turns.scores:
+        if self.due(self.run.log_every):
             self._log_row()
         self.reading, every = None, self.run.probe_every
         if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
@@ -154,7 +153,10 @@ class Training:
         return regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
     def _log_row(self) -> None:
-        row = self.turns.read_scores() | {"skipped": float(self.turns.skipped)}
+        scores = self.turns.read_scores()
+        if not scores:  # nothing was played yet
+            return
+        row = scores | {"skipped": float(self.turns.skipped)}
         for warning in self.watch.row(row, self.turns.skipped):
             self._warn(warning)
         per_second = self.progress.row(row, self.seen, self.seconds)

@@ -12,7 +12,7 @@ import torch
 
 from zerosum import randomness
 from zerosum.bench.bare import Bare
-from zerosum.game import Score
+from zerosum.scores import Score
 from zerosum.trainer import Training
 
 REPEATS = 512

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -72,6 +72,7 @@ class Report:
     targets: tuple[Target, ...]
     pictures: tuple[tuple[str, str], ...] = ()  # path, caption
     arithmetic: str = "fp32"
+    headline: Mapping[str, Any] = field(default_factory=dict)  # its few numbers, at the top of the JSON file
 
 
 def at_least(what: str, values: Sequence[float | None], bound: float, form: str = ".3g") -> Target:
@@ -130,7 +131,7 @@ def to_json(report: Report) -> dict[str, Any]:
         arms = {arm: {"runs": list(results), "statistics": _statistics(results)} for arm, results in table.rows.items()}
         tables.append({"title": table.title, "arms": arms})
     return {
-        "title": report.title, "about": report.about, "data": report.data, "tables": tables,
+        "title": report.title, **report.headline, "about": report.about, "data": report.data, "tables": tables,
         "targets": [asdict(t) for t in report.targets], "pictures": [path for path, _ in report.pictures],
     }  # fmt: skip
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,6 +15,7 @@ from zerosum import recipes, sample
 from zerosum.bench.fashion import FLOORS, SOURCE
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least, at_most, below
+from zerosum.bench.timing import in_turns, times_quicker
 from zerosum.bench.training import settled, shortened, train
 from zerosum.data.loader import scale
 from zerosum.data.source import open_source
@@ -145,22 +144,24 @@ def _speed(networks: DCGAN, spec: Spec, threads: int, seconds: float, chunks: in
     torch.set_num_threads(threads)
     ours, fp32 = _model(networks, spec, "auto"), _model(networks, spec, "fp32")
     z = ours.latents(chunks * CHUNK)
-    many = _in_turns(
+    many = in_turns(
         {
             "plain": lambda: np.concatenate([sample.to_uint8(ours.generator(part)) for part in z.split(CHUNK)]),
             "ours": lambda: ours.values(z, None),
             "fp32": lambda: fp32.values(z, None),
         },
         seconds,
+        LEAST,
     )
     one = z[:1]
-    single = _in_turns(
+    single = in_turns(
         {
             "single": lambda: ours.sample(1),
             "alone": lambda: sample.to_uint8(ours.ready(one, None)),
             "plain_alone": lambda: sample.to_uint8(ours.generator(one)),
         },
         seconds / 3,
+        LEAST,
     )
     return {
         "precision": ours.precision,
@@ -168,28 +169,10 @@ def _speed(networks: DCGAN, spec: Spec, threads: int, seconds: float, chunks: in
         "plain_ms": 1e3 * statistics.median(many["plain"]) / chunks,
         "ours_ms": 1e3 * statistics.median(many["ours"]) / chunks,
         "rate": len(z) / statistics.median(many["ours"]),
-        "ratio": _ratio(many["plain"], many["ours"]),
-        "fp32_ratio": _ratio(many["plain"], many["fp32"]),
+        "ratio": times_quicker(many["plain"], many["ours"]),
+        "fp32_ratio": times_quicker(many["plain"], many["fp32"]),
         **{f"{name}_ms": 1e3 * statistics.median(times) for name, times in single.items()},
     }
-
-
-def _in_turns(arms: dict[str, Callable[[], object]], seconds: float) -> dict[str, list[float]]:
-    """Seconds of every arm, one after the other, as often as fits, after a first time that is not counted."""
-    for work in arms.values():
-        work()
-    taken: dict[str, list[float]] = {name: [] for name in arms}
-    least, end = LEAST if seconds else 1, time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken[next(iter(arms))]) < least:
-        for name, work in arms.items():
-            began = time.perf_counter()
-            work()
-            taken[name].append(time.perf_counter() - began)
-    return taken
-
-
-def _ratio(ours: list[float], theirs: list[float]) -> float:
-    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
 
 
 def _change(bench: Bench, train_data: Data, test_data: Data, known: tuple[Any, ...], seed: int) -> Result:

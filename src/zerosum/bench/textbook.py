@@ -1,10 +1,12 @@
 """The textbook DCGAN in a plain loop, as it stands in tutorials: what our default is measured against.
 
-Radford et al. 2015 at 32 x 32: z of 100 numbers, width 64, BatchNorm in both networks, binary cross-entropy, Adam at
-2e-4 with beta1 0.5, batches of 64, fp32, eager. It shares no code with the package but the scaling of images.
+Radford et al. 2015 at 32 x 32 or 64 x 64: z of 100 numbers, width 64, BatchNorm in both networks, binary cross-entropy,
+Adam at 2e-4 with beta1 0.5, batches of 64, fp32, eager. It shares no code with the package but the scaling of images.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,20 +16,21 @@ from torch import nn
 from zerosum.data.loader import scale
 from zerosum.sample import to_uint8
 
-LATENT, WIDTH, SIDE, BATCH = 100, 64, 32, 64
+LATENT, WIDTH, BATCH = 100, 64, 64
 CPU = torch.device("cpu")
 
 
 class Textbook:
-    """Images uint8 (N, C, H, W), smaller ones padded with black to 32 x 32; samples are cropped to the same H, W."""
+    """Images uint8 (N, C, H, W), padded with black to a square of a power of two; samples are cropped to H, W."""
 
-    def __init__(self, images: np.ndarray, seed: int, lr: float, width: int = WIDTH) -> None:
+    def __init__(self, images: np.ndarray, seed: int, lr: float = 2e-4, width: int = WIDTH) -> None:
         torch.manual_seed(seed)
         self.size = images.shape[2:]
-        self.before = tuple((SIDE - n) // 2 for n in self.size)
-        margins = [(b, SIDE - n - b) for b, n in zip(self.before, self.size, strict=True)]
+        side = 1 << (max(self.size) - 1).bit_length()
+        self.before = tuple((side - n) // 2 for n in self.size)
+        margins = [(b, side - n - b) for b, n in zip(self.before, self.size, strict=True)]
         self.images = np.pad(images, ((0, 0), (0, 0), *margins))
-        self.G, self.D = generator(images.shape[1], width), critic(images.shape[1], width)
+        self.G, self.D = generator(images.shape[1], side, width), critic(images.shape[1], side, width)
         self.adam_g, self.adam_d = (torch.optim.Adam(net.parameters(), lr, (0.5, 0.999)) for net in (self.G, self.D))
         self.order, self.seen, self.batch = np.empty(0, np.int64), 0, min(BATCH, len(images))
 
@@ -63,10 +66,16 @@ class Textbook:
         return to_uint8(torch.cat(parts)[:, :, top : top + height, left : left + width])
 
 
-def generator(channels: int, width: int) -> nn.Sequential:
-    """z (n, 100, 1, 1) -> images (n, C, 32, 32)."""
-    layers: list[nn.Module] = [nn.ConvTranspose2d(LATENT, 4 * width, 4, 1, 0, bias=False)]
-    for a, b in ((4 * width, 2 * width), (2 * width, width)):
+def widths(side: int, width: int) -> list[int]:
+    """Features at side / 2, side / 4, ... 4."""
+    return [width << i for i in range((side // 4).bit_length() - 1)]
+
+
+def generator(channels: int, side: int, width: int) -> nn.Sequential:
+    """z (n, 100, 1, 1) -> images (n, C, side, side)."""
+    features = widths(side, width)[::-1]
+    layers: list[nn.Module] = [nn.ConvTranspose2d(LATENT, features[0], 4, 1, 0, bias=False)]
+    for a, b in pairwise(features):
         layers += [nn.BatchNorm2d(a), nn.ReLU(True), nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False)]
     layers += [
         nn.BatchNorm2d(width),
@@ -77,12 +86,13 @@ def generator(channels: int, width: int) -> nn.Sequential:
     return _radford(nn.Sequential(*layers))
 
 
-def critic(channels: int, width: int) -> nn.Sequential:
-    """Images (n, C, 32, 32) -> (n, 1, 1, 1) logits."""
+def critic(channels: int, side: int, width: int) -> nn.Sequential:
+    """Images (n, C, side, side) -> (n, 1, 1, 1) logits."""
+    features = widths(side, width)
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
-    for a, b in ((width, 2 * width), (2 * width, 4 * width)):
+    for a, b in pairwise(features):
         layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.LeakyReLU(0.2, True)]
-    return _radford(nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 4, 1, 0, bias=False)))
+    return _radford(nn.Sequential(*layers, nn.Conv2d(features[-1], 1, 4, 1, 0, bias=False)))
 
 
 def _radford(network: nn.Sequential) -> nn.Sequential:

@@ -27,9 +27,11 @@ from torch import Tensor
 from zerosum import distributed, randomness
 from zerosum.data.loader import Loader
 from zerosum.engine import Engine
-from zerosum.game import HUGE, Batch, Minimise, Players, Source, Turns
+from zerosum.game import Batch, Minimise, Source, Turns
 from zerosum.metrics.intervals import Interval, over_parts
 from zerosum.run import Run
+from zerosum.scores import HUGE
+from zerosum.seats import seated
 
 TURNS, BATCHES = 20, 16
 QUICK_TURNS, QUICK_BATCHES = 3, 2  # while training goes on
@@ -112,7 +114,7 @@ def regret(
     def rehearse(side: str | None) -> list[dict[str, float]]:
         """The losses of all sides on every batch of `judge`, after the extra turns of one side (of none: None)."""
         nets, optims = copy.deepcopy((dict(networks), dict(optimisers)))
-        players = Players(nets)
+        players = seated(run, nets, engine)
         referee = Turns(players, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
         rehearsal = Rehearsal(referee, side, turns, {name: _rate(run, name) for name in nets})
         number = 0

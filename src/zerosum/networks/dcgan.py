@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from zerosum.data.spec import Spec
 from zerosum.networks.blocks import Networks, Projection, at_least_one, base_size, required, stages_for
 from zerosum.networks.init import radford_
+from zerosum.networks.strided import Double, Halve
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -68,8 +69,8 @@ class _Generator(nn.Module):
         self.project = nn.Linear(inputs, widths[0] * height * width, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
         for a, b in pairwise(widths):
-            layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
-        layers += [nn.ConvTranspose2d(widths[-1], spec.shape[0], 4, 2, 1), nn.Tanh()]
+            layers += [Double(a, b, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        layers += [Double(widths[-1], spec.shape[0]), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         radford_(self)
         if spec.classes:
@@ -88,9 +89,9 @@ class _Critic(nn.Module):
         widths = _widths(net, stages)
         height, width = base_size(spec.shape, stages)
         norm = net.norm_critic
-        layers: list[nn.Module] = [nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [Halve(spec.shape[0], widths[0]), nn.LeakyReLU(0.2)]
         for a, b in pairwise(widths):
-            layers.append(nn.Conv2d(a, b, 4, 2, 1, bias=not norm))
+            layers.append(Halve(a, b, bias=not norm))
             layers += [nn.BatchNorm2d(b)] if norm else []
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers)

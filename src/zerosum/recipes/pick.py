@@ -16,7 +16,15 @@ from zerosum import data as sources
 from zerosum import memory
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
-from zerosum.engine import MemoryFormat, Precision, choose_device, rivals, settled_format, settled_precision
+from zerosum.engine import (
+    MemoryFormat,
+    Precision,
+    can_compile,
+    choose_device,
+    rivals,
+    settled_format,
+    settled_precision,
+)
 from zerosum.errors import SizeError
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
@@ -30,6 +38,7 @@ NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS = 1.0
 GAIN = 1.05
+WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
 
 
@@ -157,6 +166,7 @@ def _with_length(
     check(run)
     rate, run = quickest(run, dataset, device)
     how = f"{run.precision}, {run.memory_format.replace('_', ' ')}, {run.threads} thread{'s' * (run.threads != 1)}"
+    how += ", compiled" * (run.compile == "on")
     reasons.append(f"{how}: what a trial found quickest here")
     expected = images
     if minutes is not None:
@@ -214,9 +224,24 @@ def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = 
     found = [tried(*pair, 1) for pair in pairs]
     best = max(found, key=lambda pair: pair[0])
     best = best if best[0] > GAIN * found[0][0] else found[0]
-    if most == 1:
-        return best
-    return max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
+    if most > 1:
+        best = max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
+    return _compiled(*best, dataset, device, seconds) if run.compile == "auto" else best
+
+
+def _compiled(rate: float, run: Run, dataset: Dataset, device: str, seconds: float) -> tuple[float, Run]:
+    """The same, compiled if the run is so long that what is gained pays for compiling, which is tried."""
+    eager, rival = replace(run, compile="off"), replace(run, compile="on")
+    lasts = min(math.inf if run.images is None else run.images / rate, 60 * (run.minutes or math.inf))
+    if lasts < WORTH_COMPILING or not can_compile():
+        return rate, eager
+    began = time.perf_counter()
+    try:
+        quicker = estimate(rival, dataset, device, seconds)
+    except RuntimeError:  # the compiler is no use here: torch's errors of that kind are all of this type
+        return rate, eager
+    left = lasts - (time.perf_counter() - began)  # the run compiles once more
+    return (quicker, rival) if quicker * left > GAIN * rate * lasts else (rate, eager)
 
 
 def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:

@@ -1,0 +1,148 @@
+"""The 4x4 convolution of stride 2 and its transpose, computed as a processor with bf16 does them quickest.
+
+One trilinear form in an image x, a kernel w and a smaller image y, sum x[2q - 1 + k] w[k] y[q], gives three maps:
+`down` (x, w to y), `up` (y, w to x) and `kernel` (x, y to w). Each one's derivatives are the other two, so that
+gradients of gradients come out by themselves. torch is slow at two of them (`zerosum bench throughput` has the times):
+the kernel's gradient on maps of few pixels, where it does not use its threads, becomes a matrix product of unfolded
+patches; and `up` to a few channels, which leaves the vectors empty, a 2x2 convolution that makes 2x2 pixels at once.
+Elsewhere (another precision, another device, narrow layers) these are torch's own layers and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+FEW = 4  # channels up to which a convolution leaves the vectors empty
+PIXELS = 64  # of the smaller image, up to which torch's own kernel gradient is slow
+INPUTS = 1024  # to one output, from which a matrix product is worth unfolding for
+
+
+class Halve(nn.Conv2d):
+    """Conv2d(channels, features, 4, stride=2, padding=1): (n, c, 2h, 2w) -> (n, f, h, w)."""
+
+    def __init__(self, channels: int, features: int, *, bias: bool = True) -> None:
+        super().__init__(channels, features, 4, 2, 1, bias=bias)
+
+    def forward(self, input: Float[Tensor, "n c H W"]) -> Float[Tensor, "n f h w"]:
+        if not _ours(input, self.weight):
+            return super().forward(input)
+        return _shifted(_Down.apply(input.bfloat16(), self.weight.bfloat16()), self.bias)
+
+
+class Double(nn.ConvTranspose2d):
+    """ConvTranspose2d(features, channels, 4, stride=2, padding=1): (n, f, h, w) -> (n, c, 2h, 2w)."""
+
+    def __init__(self, features: int, channels: int, *, bias: bool = True) -> None:
+        super().__init__(features, channels, 4, 2, 1, bias=bias)
+
+    def forward(
+        self, input: Float[Tensor, "n f h w"], output_size: list[int] | None = None
+    ) -> Float[Tensor, "n c H W"]:
+        if not _ours(input, self.weight):
+            return super().forward(input, output_size)
+        return _shifted(_Up.apply(input.bfloat16(), self.weight.bfloat16()), self.bias)
+
+
+def _ours(x: Tensor, w: Tensor) -> bool:
+    """In a bf16 forward on the processor, channels last, and the layer of a kind that torch is slow at."""
+    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+        return False
+    return w.shape[1] <= FEW or (w[0].numel() >= INPUTS and w.is_contiguous(memory_format=torch.channels_last))
+
+
+def _shifted(x: Tensor, bias: Tensor | None) -> Tensor:
+    return x if bias is None else x + bias.to(x.dtype)[:, None, None]
+
+
+class _Down(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return down(x, w)
+
+    @staticmethod
+    def backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, w = ctx.saved_tensors
+        by_x, by_w = ctx.needs_input_grad
+        return _Up.apply(y, w) if by_x else None, _Kernel.apply(x, y) if by_w else None
+
+
+class _Up(Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(y, w)
+        return up(y, w)
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        y, w = ctx.saved_tensors
+        by_y, by_w = ctx.needs_input_grad
+        return _Down.apply(x, w) if by_y else None, _Kernel.apply(x, y) if by_w else None
+
+
+class _Kernel(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        ctx.save_for_backward(x, y)
+        return kernel(x, y)
+
+    @staticmethod
+    def backward(ctx: Any, w: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y = ctx.saved_tensors
+        by_x, by_y = ctx.needs_input_grad
+        return _Up.apply(y, w) if by_x else None, _Down.apply(x, w) if by_y else None
+
+
+def down(x: Float[Tensor, "n c H W"], w: Float[Tensor, "f c 4 4"]) -> Float[Tensor, "n f h w"]:
+    """y[q] = sum over k of x[2q - 1 + k] w[k]."""
+    if x.shape[2] * x.shape[3] >= 4 * PIXELS or w[0].numel() < INPUTS:
+        return F.conv2d(x, w, stride=2, padding=1)
+    y = _patches(x) @ _rows(w).t()
+    return y.view(len(x), x.shape[2] // 2, x.shape[3] // 2, -1).permute(0, 3, 1, 2)
+
+
+def up(y: Float[Tensor, "n f h w"], w: Float[Tensor, "f c 4 4"]) -> Float[Tensor, "n c H W"]:
+    """x[p] = sum over k, q with 2q - 1 + k = p of y[q] w[k]."""
+    if w.shape[1] > FEW:
+        return F.conv_transpose2d(y, w, stride=2, padding=1)
+    # Blocks of 2x2 pixels that begin at odd ones: each meets the four y around it, through a tap of each of its pixels.
+    taps = F.pixel_unshuffle(w, 2).transpose(0, 1).flip(2, 3)
+    blocks = F.conv2d(y, taps.contiguous(memory_format=torch.channels_last), padding=1)
+    return F.pixel_shuffle(blocks, 2)[:, :, 1:-1, 1:-1]
+
+
+def kernel(x: Float[Tensor, "n c H W"], y: Float[Tensor, "n f h w"]) -> Float[Tensor, "f c 4 4"]:
+    """w[k] = sum over samples and q of y[q] x[2q - 1 + k]."""
+    channels, features = x.shape[1], y.shape[1]
+    if y.shape[2] * y.shape[3] > PIXELS or channels * 16 < INPUTS:
+        w = x.new_empty(()).expand(features, channels, 4, 4)  # only its shape is read
+        only = (False, True, False)
+        return torch.ops.aten.convolution_backward(
+            y, x, w, None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, only
+        )[1]  # fmt: skip
+    return (_columns(y).t() @ _patches(x)).view(features, 4, 4, channels).permute(0, 3, 1, 2)
+
+
+def _patches(x: Float[Tensor, "n c H W"]) -> Float[Tensor, "patches pixels"]:
+    """What each y meets of x, channels last: a row of 4 pixels is one piece of memory."""
+    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
+    n, height, width, c = padded.shape
+    across, down = width * c, 2 * width * c
+    size = (n, height // 2 - 1, width // 2 - 1, 4, 4 * c)
+    return padded.as_strided(size, (height * across, down, 2 * c, across, 1)).reshape(-1, 16 * c)
+
+
+def _columns(y: Float[Tensor, "n f h w"]) -> Float[Tensor, "places f"]:
+    return y.permute(0, 2, 3, 1).reshape(-1, y.shape[1])
+
+
+def _rows(w: Float[Tensor, "f c 4 4"]) -> Float[Tensor, "f pixels"]:
+    return w.permute(0, 2, 3, 1).reshape(len(w), -1)

@@ -1,0 +1,44 @@
+"""The players as a run seats them: their forwards compiled if the engine says so, D behind the run's augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+
+from zerosum.data.augment import Policy, augment
+from zerosum.engine import Engine
+from zerosum.game import Players
+
+if TYPE_CHECKING:
+    from zerosum.run import Run
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A network, and what plays for it.
+
+    A penalty differentiates by D's input, a leaf that requires grad, and then once more. No compiled graph has a second
+    derivative, so the network itself plays then. It differentiates by the raw image, through the augmentation.
+    """
+
+    network: nn.Module
+    quick: nn.Module
+    policies: Sequence[Policy] = ()
+
+    def __call__(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        player = self.network if x.is_leaf and x.requires_grad else self.quick
+        return player(augment(x, self.policies), label)
+
+
+def seated(run: Run, networks: Mapping[str, nn.Module], engine: Engine) -> Players:
+    """The networks ready to play this run."""
+    if not (engine.compile or run.augment):
+        return Players(networks)
+    seats = {
+        name: Seat(network, engine.compiled(network), () if name.startswith("G") else run.augment)
+        for name, network in networks.items()
+    }
+    return Players(networks, seats)
