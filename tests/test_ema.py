@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
-from zerosum.ema import EMA
+from zerosum.ema import EMA, SETTLED
 from zerosum.game import Adam
 from zerosum.networks.blocks import SpectralNorm, spectral
+from zerosum.randomness import normal
 from zerosum.schedule import Constant, Linear
 
 
@@ -146,3 +147,67 @@ def test_a_run_moves_it_once_a_step_after_g(name: str) -> None:
         previous = now
         for a, b in zip(t.ema["G"].network.buffers(), t.players.G.buffers(), strict=True):
             assert torch.equal(a, b)
+
+
+class Latents:
+    """A `game.Source` of latents by address."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def real(self, purpose: str, first: int, count: int) -> Tensor:
+        raise AssertionError("no real images are needed")
+
+    def label(self, purpose: str, first: int, count: int) -> Tensor | None:
+        return None
+
+    def latent(self, purpose: str, first: int, count: int) -> Tensor:
+        return normal(0, purpose, first, count, self.size).double()
+
+    uniform = latent
+
+
+class Drawn(nn.Module):
+    """A generator of points: z (n, 3) and no label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 2))
+
+    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+        return self.layers(z)
+
+
+def test_settled_batchnorm_has_the_statistics_of_the_averaged_network() -> None:
+    torch.manual_seed(0)
+    live = Drawn().double()
+    ema = EMA(live)
+    move(live, 0.3)
+    ema.update(64, 100)
+    source = Latents(3)
+    network = ema.settled(source)
+    assert network is ema.network
+    assert not any(m.training for m in network.modules())
+    z = source.latent("ema", 0, SETTLED)
+    first, norm = network.get_submodule("layers.0"), network.get_submodule("layers.1")
+    x = first(z)
+    torch.testing.assert_close(norm.running_mean, x.mean(0), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(norm.running_var, x.var(0), rtol=0.01, atol=0.0)  # a mean over batches of 256
+    assert norm.momentum == 0.1
+    kept = norm.running_mean
+    assert kept is not None
+    kept.add_(1.0)
+    ema.settled(source)  # nothing moved: nothing is done
+    torch.testing.assert_close(kept, x.mean(0) + 1.0, rtol=1e-10, atol=1e-12)
+    ema.update(64, 100)
+    ema.settled(source)
+    assert float((kept - x.mean(0)).abs().max()) < 0.9
+
+
+def test_settling_leaves_other_networks_alone() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(3, 4), nn.InstanceNorm1d(4), spectral(nn.Linear(4, 2))).double()
+    ema = EMA(net)
+    before = tiny.weights(ema.network)
+    ema.settled(Latents(3))
+    assert tiny.equal(tiny.weights(ema.network), before)

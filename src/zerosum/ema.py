@@ -6,6 +6,11 @@ import copy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from zerosum.game import Source
+
+SETTLED, AT_ONCE = 1024, 256  # latents that BatchNorm's statistics are taken from
 
 
 class EMA:
@@ -19,13 +24,42 @@ class EMA:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self._live: list[Tensor] = list(network.parameters())
         self._mean: list[Tensor] = list(self.network.parameters())
+        self._settled = False
         self._live_buffers = list(network.buffers())
         self._buffers = list(self.network.buffers())
 
     @torch.no_grad()
     def update(self, images: int, half_life_images: float) -> None:
         """Move once, after `images` more images. A half-life of 0 copies."""
+        self._settled = False
         decay = 0.5 ** (images / half_life_images) if half_life_images > 0 else 0.0
         torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)
+
+    def settled(self, source: Source) -> nn.Module:
+        """The average, ready to draw from: BatchNorm has statistics of its own (see `settle`)."""
+        if not self._settled:
+            settle(self.network, source)
+            self._settled = True
+        return self.network
+
+
+@torch.no_grad()
+def settle(network: nn.Module, source: Source) -> None:
+    """Give BatchNorm the statistics of what this network makes of the source's latents.
+
+    Those of the moving weights are of other features: averaged weights need a pass of their own (Izmailov et al. 2018,
+    "Averaging Weights Leads to Wider Optima", arXiv:1803.05407, sec. 3.2). The network is and stays in eval mode.
+    """
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    for first in range(0, SETTLED, AT_ONCE) if norms else ():
+        network(source.latent("ema", first, AT_ONCE), source.label("ema", first, AT_ONCE))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
 from zerosum.data.loader import Loader
@@ -47,9 +48,8 @@ class Training:
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
-            self.players, self.optimisers, engine,
-            micro_batches=run.micro_batches, relative=run.algorithm.relative,
-        )  # fmt: skip
+            self.players, self.optimisers, engine, micro_batches=run.micro_batches, relative=run.algorithm.relative
+        )
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
         held_out = held_out_part(dataset, run.data)
         self.loader = self._loader(train_part(dataset, run.data))
@@ -74,8 +74,6 @@ class Training:
             dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
             flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
         )  # fmt: skip
-
-    # --- the loop ----------------------------------------------------------------------------------------------
 
     def train(self) -> str:
         """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
@@ -116,6 +114,11 @@ class Training:
         for ema in self.ema.values():
             ema.update(self.images_per_step, run.ema_half_life(self.seen))
 
+    @property
+    def averaged(self) -> nn.Module:
+        """The averaged generator, in eval mode, as it is drawn from."""
+        return self.ema["G"].settled(self.loader)
+
     def due(self, every: int, seen: int | None = None) -> bool:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
         seen = self.seen if seen is None else seen
@@ -125,8 +128,6 @@ class Training:
         enough = self.run.images is not None and self.seen >= self.run.images
         late = self.run.minutes is not None and self.seconds >= 60 * self.run.minutes
         return enough or distributed.agree(late or self.advisor.ends(self.run.until), self.device)
-
-    # --- housekeeping ------------------------------------------------------------------------------------------
 
     def _housekeeping(self, done: bool, stop: bool) -> None:
         if distributed.is_writer():
@@ -139,8 +140,8 @@ class Training:
 
     def _log(self) -> None:
         """What is due of the log. Before it is asked whether the run is done: a probe may say so."""
-        if self.due(self.run.log_every):
-            self._log_row()
+        if self.due(self.run.log_every) and (scores := self.turns.read_scores()):
+            self._log_row(scores)
         self.reading, every = None, self.run.probe_every
         if every and distributed.is_writer() and (self.due(every) or self.due(self.run.checkpoint_every)):
             self._probe(final=False)
@@ -152,10 +153,7 @@ class Training:
         parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
         return regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
-    def _log_row(self) -> None:
-        scores = self.turns.read_scores()
-        if not scores:  # nothing was played yet
-            return
+    def _log_row(self, scores: dict[str, float]) -> None:
         row = scores | {"skipped": float(self.turns.skipped)}
         for warning in self.watch.row(row, self.turns.skipped):
             self._warn(warning)
@@ -165,12 +163,12 @@ class Training:
             self.log.write("progress", self.seen, **row)
 
     def _grid(self) -> None:
-        image = self.probe.draw(self.ema["G"].network)
+        image = self.probe.draw(self.averaged)
         pictures.save_png(image, grid_path(self.out, self.seen), {"images_seen": str(self.seen)})
         self.view.preview(image, self.seen)
 
     def _probe(self, final: bool) -> None:
-        self.reading = reading = self.probe(self.ema["G"].network, self.players.networks.get("D"))
+        self.reading = reading = self.probe(self.averaged, self.players.networks.get("D"))
         self.progress.probe(reading.diversity)
         more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
@@ -192,6 +190,7 @@ class Training:
             "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "probes": self.advisor.state(),
             **self.advisor.score_at(self.seen),
         }  # fmt: skip
+        assert self.averaged is self.ema["G"].network  # settled
         return snapshot.take(self.players.networks, self.ema, self.optimisers), values
 
     def save(self) -> None:

@@ -196,7 +196,7 @@ def record(bench: Bench, name: str, case: Case) -> Result:
         reals, components = unseen.real("truth", 0, min(TRUTH, len(test))), training.probe.reference.components
         truth = Reference(training.spec, train, reals, TRUTH, components)
         latents = training.loader.latent("truth", 0, TRUTH)
-        generator, critic = training.ema["G"].network, training.players.networks["D"]
+        generator, critic = training.averaged, training.players.networks["D"]
         rows = []
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
             tensors = safetensors.torch.load_file(path)

@@ -213,7 +213,7 @@ def ours(run: Run | None, minutes: float) -> Arm:
 
         def draw(count: int) -> np.ndarray:
             z = training.loader.latent("speedrun", 0, count)
-            return sample.to_uint8(sample.generate(training.ema["G"].network, z, None))
+            return sample.to_uint8(sample.generate(training.averaged, z, None))
 
         while True:
             training.step()

@@ -187,7 +187,7 @@ def _timed(run: Run, dataset: Dataset, probes: int) -> Result:
 
     with tempfile.TemporaryDirectory() as folder:
         training = Training(run, dataset, torch.device("cpu"), Path(folder), SilentView())
-        networks: tuple[nn.Module, nn.Module] = training.ema["G"].network, training.players.networks["D"]
+        networks: tuple[nn.Module, nn.Module] = training.averaged, training.players.networks["D"]
 
         def probe() -> Reading:
             return training.probe(*networks)
