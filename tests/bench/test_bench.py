@@ -16,6 +16,7 @@ import torch
 import tiny
 from zerosum import bench as benchmarks
 from zerosum.bench import (
+    arms,
     bare,
     fashion,
     judge,
@@ -358,12 +359,16 @@ def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default and the textbook, on noise in Fashion-MNIST's files."""
-    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": {1.0: speedrun.textbook(1.0)}})
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": {1.0: arms.textbook(1.0)}})
     noise_as_fashion(tmp_path)
-    written = quick("speedrun", tmp_path / "out", "--data", str(tmp_path))
-    (table,) = written["tables"]
-    assert set(table["arms"]) == {"default", "textbook DCGAN, published rate"}
-    for arm in table["arms"].values():
+    words = ("--data", str(tmp_path), "--courses", "fashion-mnist", "few")
+    written = quick("speedrun", tmp_path / "out", *words)
+    table, few = written["tables"]
+    played = {"default", "textbook DCGAN, published rate"}
+    assert set(table["arms"]) == {*played, "real images"}
+    assert set(few["arms"]) == {*played, "default, augmented", "real images"}
+    for name in played:
+        arm = table["arms"][name]
         first, last = (arm["runs"][0]["marks"][i] for i in (0, -1))
         assert 0 < first["images_seen"] <= last["images_seen"]
         assert first["frechet"] > 0

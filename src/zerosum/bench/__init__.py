@@ -1,7 +1,8 @@
 """The benchmarks: what the project claims, measured again by one command (`benchmarks/README.md` says how).
 
-A benchmark is a module with `SEEDS`, the seeds it repeats with, and `measure(bench)`, which returns a `Report`. What it
-measures goes through `bench.arm`, so that an interrupted benchmark goes on where it was.
+A benchmark is a module with `SEEDS`, the seeds it repeats with, and `measure(bench)`, which returns a `Report`; options
+of its own, a subclass of `protocol.Options`, are its `OPTIONS`. What it measures goes through `bench.arm`, so that an
+interrupted benchmark goes on where it was.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def main(arguments: list[str]) -> int:
     from zerosum.bench.protocol import Bench, Options
     from zerosum.parsing import parse
 
+    module = importlib.import_module(f"zerosum.bench.{name.replace('-', '_')}")
+    kind = getattr(module, "OPTIONS", Options)
     try:
-        options = parse(Options, words, prog=f"zerosum bench {name}", description=f"Measure {BENCHMARKS[name]}.")
+        options = parse(kind, words, prog=f"zerosum bench {name}", description=f"Measure {BENCHMARKS[name]}.")
     except SystemExit as end:  # help was asked for, or a value did not fit: said by now
         return end.code if isinstance(end.code, int) else 2
-    module = importlib.import_module(f"zerosum.bench.{name.replace('-', '_')}")
     bench = Bench(name, options, module.SEEDS)
     met = bench.publish(module.measure(bench))
     return 0 if met or options.quick else 1
