@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from zerosum import losses
 from zerosum.data.spec import Data, Spec
 from zerosum.engine import Engine, choose_device, settled_precision
 from zerosum.errors import UserError
-from zerosum.game import Adam, Batch, Players, Turns, leaf
+from zerosum.game import BOOKED, Adam, Batch, Players, Turns, leaf
 from zerosum.networks import MLP, R3, SNDCGAN
 from zerosum.networks.blocks import SpectralNorm, spectral
 from zerosum.randomness import normal
@@ -658,3 +658,55 @@ def test_spec_and_data_are_what_the_networks_are_built_for() -> None:
     assert t.loader.flip
     assert isinstance(t.run.algorithm.networks, SNDCGAN)
     assert np.isfinite(t.loader.real("real", 0, 4).numpy()).all()
+
+
+# ---- the guard where looking would make the processor wait ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Far(Engine):
+    """The processor, treated as a device that one waits for."""
+
+    @property
+    def waits(self) -> bool:
+        return True
+
+
+def far(turns: Turns) -> Turns:
+    turns.engine = Far(CPU, "fp64")
+    turns.optimisers = {
+        name: torch.optim.Adam(net.parameters(), lr=0.1, fused=True) for name, net in turns.players.networks.items()
+    }
+    return turns
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_the_guard_unseen_does_what_the_guard_seen_does(bad: float) -> None:
+    def play(turns: Turns) -> Turns:
+        b = batch()
+        for factor in (1.0, bad, 2.0, bad, bad, 0.5):
+            with turns("D") as minimise:
+                minimise((turns.players.D(b.image * factor) - 1).square())
+        return turns
+
+    def game() -> Turns:
+        torch.manual_seed(1)
+        d = nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 1), nn.Flatten(0)).double()
+        return far(referee(G=linear(3), D=d))
+
+    unseen, seen = play(game()), game()
+    seen.engine = Engine(CPU, "fp64")
+    play(seen)
+    assert unseen.skipped == 0, "nothing is read while the game goes on"
+    assert unseen.state() == seen.state()
+    assert unseen.skipped == 3
+    assert unseen.read_scores() == seen.read_scores()
+    assert tiny.equal(everything(unseen), everything(seen))
+
+
+def test_turns_unseen_are_booked_when_there_are_enough() -> None:
+    turns = far(referee())
+    for i in range(BOOKED):
+        with turns("D") as minimise:
+            minimise(turns.players.D(batch().image) * (math.nan if i % 2 else 1.0))
+        assert turns.skipped == (BOOKED // 2 if i == BOOKED - 1 else 0)

@@ -30,7 +30,7 @@ class Seat:
 
     def __call__(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         player = self.network if x.is_leaf and x.requires_grad else self.quick
-        return player(augment(x, self.policies), label)
+        return player(augment(x, self.policies) if self.policies else x, label)
 
 
 def seated(run: Run, networks: Mapping[str, nn.Module], engine: Engine) -> Players:

@@ -105,6 +105,7 @@ class Bench:
 
     def publish(self, found: report.Report) -> bool:
         """Write `<name>.json` and `<name>.md`, print both tables; whether every target was met."""
+        ours = published(self.name)
         record = plain({"benchmark": self.name, **report.to_json(found), "environment": report.together(self.records)})
         atomic.write_file(
             self.out / f"{self.name}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
@@ -112,8 +113,28 @@ class Bench:
         text = report.markdown(found, self.name, self.records, quick=self.quick)
         atomic.write_file(self.out / f"{self.name}.md", text.encode())
         report.show(found)
+        if ours is not None:
+            report.show_tables(report.tables_of(ours), f", as the project measured it ({_machine(ours)})")
         self.say(f"written to {self.out / self.name}.json and .md")
         return all(target.met for target in found.targets)
+
+
+def published(name: str) -> dict[str, Any] | None:
+    """What the project itself measured, None if nothing: it lies in the package, or in the checkout that this runs from."""
+        try:
+            return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            continue
+    return None
+
+
+def _machine(written: Mapping[str, Any]) -> str:
+    """In a few words: what it ran on and when its commit was."""
+    place = written.get("environment", {})
+    speed = place.get("calibration", {})
+    rates = [c["convolution_gflops"] for c in (speed if isinstance(speed, list) else [speed]) if c]
+    rate = f", convolution {sum(rates) / len(rates):.0f} GFLOP/s" if rates else ""
+    return f"{place.get('system', 'unknown machine')}, {place.get('cores', '?')} cores{rate}"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -129,11 +129,20 @@ def to_json(report: Report) -> dict[str, Any]:
     tables = []
     for table in report.tables:
         arms = {arm: {"runs": list(results), "statistics": _statistics(results)} for arm, results in table.rows.items()}
-        tables.append({"title": table.title, "arms": arms})
+        tables.append({"title": table.title, "columns": [asdict(c) for c in table.columns], "arms": arms})
     return {
         "title": report.title, **report.headline, "about": report.about, "data": report.data, "tables": tables,
         "targets": [asdict(t) for t in report.targets], "pictures": [path for path, _ in report.pictures],
     }  # fmt: skip
+
+
+def tables_of(written: Mapping[str, Any]) -> list[Table]:
+    """The tables of a report that `to_json` wrote; none if an older version wrote it."""
+    return [
+        Table(t["title"], tuple(Column(**c) for c in t["columns"]), {n: arm["runs"] for n, arm in t["arms"].items()})
+        for t in written.get("tables", [])
+        if "columns" in t
+    ]
 
 
 def _statistics(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -207,13 +216,22 @@ def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> lis
     return [lines[0], "|" + "---|" * len(header), *lines[1:]]
 
 
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=PLAIN_WIDTH)
+
+
+def show_tables(tables: Sequence[Table], whose: str = "") -> None:
+    """In the terminal; `whose` stands after each title."""
+    for table in tables:
+        title = f"{table.title}{whose}"
+        _console().print(_rich(title, _header(table), [[Text(c) for c in row] for row in _cells(table)]))
+
+
 def show(report: Report) -> None:
     """The tables and the targets, in the terminal."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
-    for table in report.tables:
-        console.print(_rich(table.title, _header(table), [[Text(c) for c in row] for row in _cells(table)]))
+    console = _console()
+    show_tables(report.tables)
     if report.targets:
         verdicts = [Text("pass", "green") if t.met else Text("MISS", "bold red") for t in report.targets]
         rows = [

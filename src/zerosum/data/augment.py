@@ -38,7 +38,7 @@ def _colour(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Brightness, then saturation about each pixel's grey, then contrast about the image's mean. Not of alpha."""
     x, alpha = x[:, :3], x[:, 3:]
     x = x + _uniform(x, -BRIGHTNESS, BRIGHTNESS)
-    x = _stretched(x, x.mean(1, keepdim=True), _uniform(x, 0, 2))
+    x = _stretched(x, x.mean(1, keepdim=True), _uniform(x, 0.0, 2.0))
     x = _stretched(x, x.mean((1, 2, 3), keepdim=True), _uniform(x, 1 - CONTRAST, 1 + CONTRAST))
     return torch.cat([x, alpha], 1) if alpha.shape[1] else x
 

@@ -34,7 +34,7 @@ class Halve(nn.Conv2d):
     def forward(self, input: Float[Tensor, "n c H W"]) -> Float[Tensor, "n f h w"]:
         if not _ours(input, self.weight):
             return super().forward(input)
-        return _shifted(_Down.apply(input.bfloat16(), self.weight.bfloat16()), self.bias)
+        return _Down.apply(input.bfloat16(), self.weight.bfloat16(), self.bias)
 
 
 class Double(nn.ConvTranspose2d):
@@ -48,7 +48,8 @@ class Double(nn.ConvTranspose2d):
     ) -> Float[Tensor, "n c H W"]:
         if not _ours(input, self.weight):
             return super().forward(input, output_size)
-        return _shifted(_Up.apply(input.bfloat16(), self.weight.bfloat16()), self.bias)
+        x = _Up.apply(input.bfloat16(), self.weight.bfloat16())
+        return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
 
 
 def _ours(x: Tensor, w: Tensor) -> bool:
@@ -58,21 +59,21 @@ def _ours(x: Tensor, w: Tensor) -> bool:
     return w.shape[1] <= FEW or (w[0].numel() >= INPUTS and w.is_contiguous(memory_format=torch.channels_last))
 
 
-def _shifted(x: Tensor, bias: Tensor | None) -> Tensor:
-    return x if bias is None else x + bias.to(x.dtype)[:, None, None]
-
-
 class _Down(Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(x, w)
-        return down(x, w)
+        return down(x, w, None if bias is None else bias.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         x, w = ctx.saved_tensors
-        by_x, by_w = ctx.needs_input_grad
-        return _Up.apply(y, w) if by_x else None, _Kernel.apply(x, y) if by_w else None
+        by_x, by_w, by_bias = (*ctx.needs_input_grad, False)[:3]
+        return (
+            _Up.apply(y, w) if by_x else None,
+            _Kernel.apply(x, y) if by_w else None,
+            y.sum((0, 2, 3), dtype=torch.float32) if by_bias else None,
+        )
 
 
 class _Up(Function):
@@ -101,11 +102,14 @@ class _Kernel(Function):
         return _Up.apply(y, w) if by_x else None, _Down.apply(x, w) if by_y else None
 
 
-def down(x: Float[Tensor, "n c H W"], w: Float[Tensor, "f c 4 4"]) -> Float[Tensor, "n f h w"]:
-    """y[q] = sum over k of x[2q - 1 + k] w[k]."""
+def down(
+    x: Float[Tensor, "n c H W"], w: Float[Tensor, "f c 4 4"], bias: Float[Tensor, " f"] | None = None
+) -> Float[Tensor, "n f h w"]:
+    """y[q] = bias + sum over k of x[2q - 1 + k] w[k]."""
     if x.shape[2] * x.shape[3] >= 4 * PIXELS or w[0].numel() < INPUTS:
-        return F.conv2d(x, w, stride=2, padding=1)
-    y = _patches(x) @ _rows(w).t()
+        return F.conv2d(x, w, bias, stride=2, padding=1)
+    rows, patches = _rows(w).t(), _patches(x)
+    y = patches @ rows if bias is None else torch.addmm(bias, patches, rows)
     return y.view(len(x), x.shape[2] // 2, x.shape[3] // 2, -1).permute(0, 3, 1, 2)
 
 
