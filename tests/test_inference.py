@@ -12,7 +12,7 @@ import tiny
 from zerosum import inference
 from zerosum.data.spec import Spec
 from zerosum.inference import Ready, as_convolution, resolve
-from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet
+from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet, Subpixel
 
 NETWORKS: dict[str, tuple[Networks, Spec]] = {
     "dcgan": (DCGAN(latent=6, width=4), Spec((1, 16, 12))),
@@ -20,6 +20,7 @@ NETWORKS: dict[str, tuple[Networks, Spec]] = {
     "r3": (R3(latent=6, width=8, widest=16), Spec((3, 8, 8))),
     "resnet, classes": (ResNet(latent=6, width=4, generator_width=8), Spec((4, 8, 8), 3)),
     "sndcgan": (SNDCGAN(latent=6, width=4), Spec((3, 8, 8))),
+    "subpixel": (Subpixel(latent=6, width=4, hidden=8), Spec((1, 8, 12))),
     "mlp": (MLP(latent=6, width=8), Spec((1, 8, 8))),
 }
 

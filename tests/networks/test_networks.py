@@ -12,7 +12,7 @@ from torch import nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet, coupled, stateful, track
+from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet, Subpixel, coupled, stateful, track
 
 NETS: dict[str, Networks] = {
     "mlp": MLP(latent=8, width=16, depth=2),
@@ -25,6 +25,8 @@ NETS: dict[str, Networks] = {
     "resnet": ResNet(latent=8, width=8, generator_width=8),
     "resnet-layer": ResNet(latent=8, width=8, generator_width=8, spectral=False, norm_critic="layer"),
     "r3": R3(latent=8, width=8, widest=16),
+    "subpixel": Subpixel(latent=8, width=8, hidden=12, critic_hidden=6),
+    "subpixel-bare": Subpixel(latent=8, width=8, depth=0, hidden=0, critic_hidden=0),
 }
 SHAPES = [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 32, 32), (4, 64, 48), (3, 24, 40)]
 by_name = pytest.mark.parametrize("name", NETS)
@@ -113,6 +115,8 @@ COUPLED = {  # generator, critic
     "resnet": (True, False),
     "resnet-layer": (True, False),
     "r3": (False, False),
+    "subpixel": (True, False),
+    "subpixel-bare": (True, False),
 }
 
 
@@ -147,6 +151,7 @@ TINY = {
     "resnet": ResNet(latent=2, width=2, spectral=True),
     "resnet-layer": ResNet(latent=2, width=2, spectral=False, norm_critic="layer"),
     "r3": R3(latent=2, width=4, widest=4, expansion=1, group_width=2),
+    "subpixel": Subpixel(latent=2, width=2, critic_hidden=3),
 }
 
 

@@ -34,7 +34,7 @@ def digits() -> Run:
 def quick(data: Data) -> Run:
     """Any small images in minutes: the original game with a lazy R1, sub-pixel networks (`zerosum bench speedrun`)."""
     run = replace(
-        from_settings("r1gan", data), batch_size=32, images=None, minutes=10.0,
+        from_settings("r1gan", data), batch_size=64, images=None, minutes=10.0,
         ema_half_life=Linear(0, 50_000, 250_000),
     )  # fmt: skip
     return cooled(run, 600_000)
