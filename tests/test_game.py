@@ -565,32 +565,28 @@ def test_wgan_gp_against_a_straight_loop() -> None:
     assert tiny.farthest(tiny.weights(d), tiny.weights(t.players.D)) < 1e-11
 
 
-def test_gan_and_dcgan_against_a_straight_loop() -> None:
-    """Goodfellow et al. 2014, algorithm 1, with torch's own cross entropy; BatchNorm in both players."""
+def test_dcgan_against_a_straight_loop() -> None:
+    """The loop of the tutorials, with torch's own cross entropy; BatchNorm in both players."""
     run = tiny.run("dcgan", precision="fp64", adam_g=Adam(lr=Constant(5e-4)), adam_d=Adam(lr=Constant(5e-4)))
     t = tiny.training(run, tiny.images())
-    g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
+    g, d = copy.deepcopy(t.players.networks["G"]), copy.deepcopy(t.players.networks["D"])
     adams = [torch.optim.Adam(n.parameters(), lr=5e-4, betas=(0.5, 0.999)) for n in (g, d)]
     one, zero = torch.ones(8, dtype=torch.float64), torch.zeros(8, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits
     for step in range(10):
         t.step()
-        x, z, z2 = (
-            t.loader.real("real", 8 * step, 8),
-            t.loader.latent("z", 8 * step, 8),
-            t.loader.latent("z2", 8 * step, 8),
-        )
+        x, fake = t.loader.real("real", 8 * step, 8), g(t.loader.latent("z", 8 * step, 8))
         d.zero_grad()
-        (entropy(d(x), one) + entropy(d(g(z).detach()), zero)).backward()
+        (entropy(d(x), one) + entropy(d(fake.detach()), zero)).backward()
         adams[1].step()
         g.zero_grad()
-        entropy(d(g(z2)), one).backward()
+        entropy(d(fake), one).backward()
         adams[0].step()
-    for straight, ours in ((g, t.players.G), (d, t.players.D)):
-        for a, b in zip(
-            straight.parameters(), ours.parameters(), strict=True
-        ):  # G's statistics: D's turn moved them here
+    for straight, ours in ((g, t.players.networks["G"]), (d, t.players.networks["D"])):
+        for a, b in zip(straight.parameters(), ours.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+    for a, b in zip(g.buffers(), t.players.networks["G"].buffers(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
 def test_minimax_and_more_critic_steps_are_played() -> None:
@@ -710,3 +706,43 @@ def test_turns_unseen_are_booked_when_there_are_enough() -> None:
         with turns("D") as minimise:
             minimise(turns.players.D(batch().image) * (math.nan if i % 2 else 1.0))
         assert turns.skipped == (BOOKED // 2 if i == BOOKED - 1 else 0)
+
+
+# ---- ahead of one's turn -------------------------------------------------------------------------------
+
+
+def normed() -> nn.Module:
+    return nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+
+
+def test_what_is_made_ahead_is_used_in_the_turn() -> None:
+    torch.manual_seed(0)
+    turns = referee(G=normed(), D=linear())
+    g, d = (copy.deepcopy(turns.players.networks[name]) for name in "GD")
+    b = batch()
+    with turns.ahead("G"):
+        fake = turns.players.G(b.z)
+    with turns("D") as minimise:
+        minimise(turns.players.D(fake.detach()))
+    with turns("G") as minimise:
+        minimise(turns.players.D(fake))
+    adams = [torch.optim.Adam(net.parameters(), lr=0.1) for net in (d, g)]
+    fake = g(b.z)
+    for adam, loss in zip(adams, (lambda: d(fake.detach()), lambda: d(fake)), strict=True):
+        adam.zero_grad()
+        loss().mean().backward()
+        adam.step()
+    for mine, theirs in ((turns.players.networks["G"], g), (turns.players.networks["D"], d)):
+        assert tiny.equal(tiny.weights(mine), tiny.weights(theirs))
+
+
+def test_a_skipped_turn_takes_back_what_was_done_ahead_of_it() -> None:
+    turns = referee(G=normed(), D=linear())
+    before = everything(turns)
+    with turns.ahead("G"):
+        fake = turns.players.G(batch().z)
+    assert not tiny.equal(everything(turns), before), "G's statistics move as it is played"
+    with turns("G") as minimise:
+        minimise(turns.players.D(fake * math.nan))
+    assert turns.skipped == 1
+    assert tiny.equal(everything(turns), before)

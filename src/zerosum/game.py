@@ -138,6 +138,7 @@ class Turn(Protocol):
     """What an algorithm's step receives as `turn`."""
 
     def __call__(self, *names: str, full_precision: bool = False) -> AbstractContextManager[Minimise]: ...
+    def ahead(self, *names: str) -> AbstractContextManager[None]: ...
     def split(self, batch: Batch) -> Iterator[Batch]: ...
     def note(self, *, real: Tensor, fake: Tensor) -> None: ...
 
@@ -208,7 +209,7 @@ class Engine(Protocol):
 
     @property
     def waits(self) -> bool: ...
-    def forward(self, full_precision: bool) -> AbstractContextManager[Any]: ...
+    def forward(self, full_precision: bool = False) -> AbstractContextManager[Any]: ...
     def backward(self) -> AbstractContextManager[Any]: ...
 
 
@@ -232,6 +233,7 @@ class Turns:
         self.skips_in_a_row: dict[str, int] = {}  # by player
         self.share = 1.0  # of the batch that the micro-batch at hand is
         self._ended: list[tuple[str, Tensor, Tensor]] = []  # turns still to be booked: player, loss, gradient's norm
+        self._before: dict[str, Buffers] = {}  # of players that are ahead of their turn
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
         self.scores = Scoreboard(relative, next(p.device for ps in self._parameters.values() for p in ps))
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
@@ -247,8 +249,7 @@ class Turns:
     def __call__(self, *names: str, full_precision: bool = False) -> Iterator[Minimise]:
         self.thaw(*names)
         movers = [parameter for name in names for parameter in self._parameters[name]]
-        # A skipped turn must leave no trace: BatchNorm statistics of a non-finite forward would.
-        buffers = [(b, b.clone()) for name in names for m in self._stateful[name] for b in m.buffers()]
+        buffers = [pair for name in names for pair in self._before.pop(name, None) or self._kept(name)]
         losses: list[Tensor] = []
 
         def minimise(loss: Tensor, share: float | None = None) -> None:
@@ -279,6 +280,22 @@ class Turns:
         finally:
             for parameter in movers:
                 parameter.grad = None
+
+    @contextmanager
+    def ahead(self, *names: str) -> Iterator[None]:
+        """Let these players record their graph before their own turn, in which it is used.
+
+        So that one batch of fakes serves both sides, as in most loops: G makes it ahead, D's turn sees it detached, and
+        G's turn shows it to the D that has moved.
+        """
+        self.thaw(*names)
+        self._before |= {name: self._kept(name) for name in names}
+        with self.engine.forward():
+            yield
+
+    def _kept(self, name: str) -> Buffers:
+        """A skipped turn must leave no trace: BatchNorm statistics of a non-finite forward would."""
+        return [(b, b.clone()) for m in self._stateful[name] for b in m.buffers()]
 
     def _step(self, names: Sequence[str], norm: Tensor, buffers: Buffers) -> None:
         """All movers step, or none if the gradient is not finite. It is looked at here and now, which costs nothing."""

@@ -326,6 +326,12 @@ class Rehearsal:
         for name in names:
             self.turns.players.networks[name].zero_grad()
 
+    @contextmanager
+    def ahead(self, *names: str) -> Iterator[None]:
+        self.turns.thaw(*names if names[0][0] in self.sides else ())
+        with self.turns.engine.forward():
+            yield
+
     def split(self, batch: Batch) -> Iterator[Batch]:
         return self.turns.split(batch)
 

@@ -136,6 +136,13 @@ class Umpire:
         self.movers = ()
         self.order.append(names)
 
+    @contextmanager
+    def ahead(self, *names: str) -> Iterator[None]:
+        self.movers = names
+        with self.turns.ahead(*names):
+            yield
+        self.movers = ()
+
     def split(self, batch: Batch) -> Iterator[Batch]:
         return self.turns.split(batch)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -37,6 +37,9 @@ class Still:
                 loss.mean().backward()
 
         yield minimise
+
+    def ahead(self, *names: str) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def split(self, batch: Batch) -> Iterator[Batch]:
         yield batch

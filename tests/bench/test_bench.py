@@ -230,7 +230,8 @@ def test_the_bare_loop_plays_the_same_game(name: str, step: bare.Step) -> None:
     n, loader = run.batch_size, training.loader
     reals = ("real",) if name == "dcgan" else ("real", "real2")
     real = iter([loader.real(purpose, first, n) for first in (0, n) for purpose in reals])
-    latent = iter([loader.latent(purpose, first, n) for first in (0, n) for purpose in ("z", "z2")])
+    latents = ("z",) if name == "dcgan" else ("z", "z2")
+    latent = iter([loader.latent(purpose, first, n) for first in (0, n) for purpose in latents])
     numbers = bare.Draws(lambda: next(real), lambda: next(latent))
     by_hand = bare.Bare(training.players.networks, run.adam_g, run.adam_d, numbers, decay=0.5 ** (n / 100))
     for _ in range(2):

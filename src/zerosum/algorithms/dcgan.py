@@ -28,15 +28,17 @@ class DCGAN(Algorithm):
         return {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}
 
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
+        with turn.ahead("G"):  # one batch of fakes serves both players
+            fakes = [p.G(b.z, b.label) for b in turn.split(batch)]
         with turn("D") as minimise:
-            for b in turn.split(batch):
+            for b, fake in zip(turn.split(batch), fakes, strict=True):
                 # Real and fake pass apart: one BatchNorm over both would tell D which batch it is in.
-                d_real, d_fake = p.D(b.image, b.label), p.D(p.G(b.z, b.label), b.label)
+                d_real, d_fake = p.D(b.image, b.label), p.D(fake.detach(), b.label)
                 minimise(discriminator(d_real, d_fake))
                 turn.note(real=d_real, fake=d_fake)
         with turn("G") as minimise:
-            for b in turn.split(batch):
-                minimise(non_saturating(p.D(p.G(b.z2, b.label2), b.label2)))
+            for b, fake in zip(turn.split(batch), fakes, strict=True):
+                minimise(non_saturating(p.D(fake, b.label)))
 
 
 SETTINGS = Settings(

@@ -72,14 +72,13 @@ def dcgan(bare: Bare) -> None:
     G, D, numbers = bare.G, bare.D, bare.draws
     D.requires_grad_(True)
     bare.opt_d.zero_grad(set_to_none=True)
-    with torch.no_grad():
-        fake = G(numbers.latent())
-    (F.softplus(-D(numbers.real())).mean() + F.softplus(D(fake)).mean()).backward()
+    fake = G(numbers.latent())
+    (F.softplus(-D(numbers.real())).mean() + F.softplus(D(fake.detach())).mean()).backward()
     bare.opt_d.step()
 
     D.requires_grad_(False)
     bare.opt_g.zero_grad(set_to_none=True)
-    F.softplus(-D(G(numbers.latent()))).mean().backward()
+    F.softplus(-D(fake)).mean().backward()
     bare.opt_g.step()
     bare.average()
 

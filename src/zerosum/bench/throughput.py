@@ -67,9 +67,8 @@ def measure(bench: Bench) -> Report:
         about=(
             f"Radford's networks at {SIDE}x{SIDE} pixels and width {WIDTH}, batches of 64, BatchNorm in both, Adam. "
             "The textbook is a plain loop as tutorials have it: fp32, eager, G's fakes serve both players, D collects "
-            "gradients of its weights in G's turn too. Ours is `zerosum train --algorithm dcgan`, with a fresh batch "
-            "of fakes for G's turn as in Goodfellow's algorithm 1 (one more forward of G), the averaged weights and "
-            "the log. The arms take turns step by step; medians.",
+            "gradients of its weights in G's turn too. Ours is `zerosum train --algorithm dcgan`, with averaged "
+            "weights and the log. The arms take turns step by step; medians.",
             "The bound is what a step would make if all its arithmetic ran as quickly as the networks' inner "
             "convolutions do here in bf16, channels last, forward and both backwards, each alone: no norms, no "
             "activations, no optimiser, no first and last layer. It counts only the arithmetic that a step needs.",

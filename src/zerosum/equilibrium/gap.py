@@ -207,6 +207,16 @@ class Rehearsal:
             yield watch
         self.losses.setdefault(side, []).append(total)
 
+    @contextmanager
+    def ahead(self, *names: str) -> Iterator[None]:
+        if self.left and names[0][0] == self.side:
+            with self.turns.ahead(*names):
+                yield
+            return
+        self.turns.thaw()
+        with self.turns.engine.forward():
+            yield
+
     def split(self, batch: Batch) -> Iterator[Batch]:
         return self.turns.split(batch)
 
