@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from torch import nn
@@ -11,7 +9,7 @@ from torch import nn
 import tiny
 from zerosum import inference
 from zerosum.data.spec import Spec
-from zerosum.inference import Ready, as_convolution, resolve
+from zerosum.inference import Ready, resolve
 from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet, Subpixel
 
 NETWORKS: dict[str, tuple[Networks, Spec]] = {
@@ -55,28 +53,6 @@ def test_bf16_is_near(generator: tuple[nn.Module, torch.Tensor, torch.Tensor | N
     assert x.dtype == torch.float32
     assert x.is_contiguous()
     assert 0 < float((x - y).abs().max()) < 0.03 * max(float(y.abs().max()), 1.0)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_transposed_convolution_as_a_plain_one(channels: int, bias: bool) -> None:
-    layer = nn.ConvTranspose2d(5, channels, 4, 2, 1, bias=bias, dtype=torch.float64)
-    x = torch.randn(2, 5, 7, 3, dtype=torch.float64)
-    plain = as_convolution(layer)
-    torch.testing.assert_close(plain(x), layer(x), rtol=1e-12, atol=1e-12)
-
-
-def test_only_layers_of_that_kind_and_of_few_channels_are_put_otherwise() -> None:
-    few = nn.ConvTranspose2d(4, 3, 4, 2, 1)
-    others = [
-        nn.ConvTranspose2d(4, 8, 4, 2, 1),
-        nn.ConvTranspose2d(4, 3, 4, 2, 0),
-        nn.ConvTranspose2d(4, 3, 5, 2, 1),
-        nn.ConvTranspose2d(4, 4, 4, 2, 1, groups=2),
-        nn.utils.parametrizations.weight_norm(copy.deepcopy(few)),
-    ]
-    assert [inference._doubles_to_few(layer) for layer in (few, *others)] == [True] + [False] * len(others)
 
 
 def test_auto_is_bf16_for_images_where_it_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, TypeGuard
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.engine import Engine, has_fast_bf16
 
 Precision = Literal["auto", "fp32", "bf16"]
-FEW = 4  # output channels up to which a transposed convolution wastes most of the processor's vectors
 
 
 def resolve(precision: Precision, spec: Spec) -> Literal["fp32", "bf16"]:
@@ -36,10 +34,6 @@ class Ready(nn.Module):
     def __init__(self, generator: nn.Module, precision: Literal["fp32", "bf16"]) -> None:
         super().__init__()
         self.network = copy.deepcopy(generator).eval().requires_grad_(False)
-        for parent in list(self.network.modules()):
-            for name, layer in list(parent.named_children()):
-                if _doubles_to_few(layer):
-                    setattr(parent, name, as_convolution(layer))
         self.network.to(memory_format=torch.channels_last)
         self.eval()
         self._engine = Engine(torch.device("cpu"), precision)
@@ -48,26 +42,3 @@ class Ready(nn.Module):
         with self._engine.forward():
             x = self.network(z, label)
         return x.to(torch.float32, memory_format=torch.contiguous_format)
-
-
-def _doubles_to_few(layer: nn.Module) -> TypeGuard[nn.ConvTranspose2d]:
-    return (
-        type(layer) is nn.ConvTranspose2d  # of a parametrized one the weight is not its own
-        and (layer.kernel_size, layer.stride, layer.padding) == ((4, 4), (2, 2), (1, 1))
-        and (layer.output_padding, layer.dilation, layer.groups) == ((0, 0), (1, 1), 1)
-        and layer.out_channels <= FEW
-    )
-
-
-def as_convolution(layer: nn.ConvTranspose2d) -> nn.Sequential:
-    """A transposed 4x4 convolution of stride 2 as a plain 3x3 one that makes the four pixels of each (Shi et al. 2016).
-
-    Output pixel 2q + p meets input pixel q - 1 + a through tap p + 3 - 2a, where there is one (a = 0, 1, 2).
-    """
-    taps = F.pad(layer.weight, (1, 1, 1, 1)).flip(2, 3)  # (in, out, 6, 6); tap k is at 4 - k
-    pixels = torch.stack([taps[..., 1 - p :: 2, 1 - q :: 2] for p in (0, 1) for q in (0, 1)], 2)  # (in, out, 4, 3, 3)
-    plain = nn.Conv2d(layer.in_channels, 4 * layer.out_channels, 3, padding=1, bias=layer.bias is not None)
-    plain.weight = nn.Parameter(pixels.flatten(1, 2).transpose(0, 1), requires_grad=False)
-    if layer.bias is not None:
-        plain.bias = nn.Parameter(layer.bias.repeat_interleave(4), requires_grad=False)
-    return nn.Sequential(plain, nn.PixelShuffle(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 from dataclasses import replace
 from functools import partial
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zerosum import recipes, sample
 from zerosum.bench.fashion import FLOORS, SOURCE
@@ -24,6 +25,7 @@ from zerosum.inference import Precision
 from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance
 from zerosum.networks import DCGAN
+from zerosum.networks.strided import Double
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.sample import CHUNK, Model
 
@@ -59,7 +61,7 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Sampling",
         about=(
-            f"Plain is the generator as it was trained, in fp32, contiguous, in batches of {CHUNK}; ours is what "
+            f"Plain is the generator on torch's own layers, in fp32, contiguous, in batches of {CHUNK}; ours is what "
             f"`zerosum sample` does, in padded chunks of {CHUNK}. Both end in uint8. {chunks * CHUNK} images of a "
             "DCGAN (width 32 at 28x28, 64 at 64x64 in colour), the arms in turns, medians of as many rounds as "
             f"{seconds:.0f} s hold, ratios round by round.",
@@ -139,14 +141,26 @@ def _model(networks: DCGAN, spec: Spec, precision: Precision) -> Model:
     return Model(networks.generator(spec).requires_grad_(False), run, spec, (), 0, precision)
 
 
+def _plain(generator: nn.Module) -> nn.Module:
+    """The same function on torch's own layers."""
+    plain = copy.deepcopy(generator)
+    for parent in list(plain.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, Double):
+                own = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, 4, 2, 1, bias=layer.bias is not None)
+                own.load_state_dict(layer.state_dict())
+                setattr(parent, name, own)
+    return plain.eval().requires_grad_(False)
+
+
 @torch.no_grad()
 def _speed(networks: DCGAN, spec: Spec, threads: int, seconds: float, chunks: int) -> Result:
     torch.set_num_threads(threads)
     ours, fp32 = _model(networks, spec, "auto"), _model(networks, spec, "fp32")
-    z = ours.latents(chunks * CHUNK)
+    z, plain = ours.latents(chunks * CHUNK), _plain(ours.generator)
     many = in_turns(
         {
-            "plain": lambda: np.concatenate([sample.to_uint8(ours.generator(part)) for part in z.split(CHUNK)]),
+            "plain": lambda: np.concatenate([sample.to_uint8(plain(part)) for part in z.split(CHUNK)]),
             "ours": lambda: ours.values(z, None),
             "fp32": lambda: fp32.values(z, None),
         },
@@ -158,7 +172,7 @@ def _speed(networks: DCGAN, spec: Spec, threads: int, seconds: float, chunks: in
         {
             "single": lambda: ours.sample(1),
             "alone": lambda: sample.to_uint8(ours.ready(one, None)),
-            "plain_alone": lambda: sample.to_uint8(ours.generator(one)),
+            "plain_alone": lambda: sample.to_uint8(plain(one)),
         },
         seconds / 3,
         LEAST,

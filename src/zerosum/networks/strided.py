@@ -1,11 +1,11 @@
-"""The 4x4 convolution of stride 2 and its transpose, computed as a processor with bf16 does them quickest.
+"""The 4x4 convolution of stride 2 and its transpose, computed as a processor does them quickest.
 
 One trilinear form in an image x, a kernel w and a smaller image y, sum x[2q - 1 + k] w[k] y[q], gives three maps:
 `down` (x, w to y), `up` (y, w to x) and `kernel` (x, y to w). Each one's derivatives are the other two, so that
-gradients of gradients come out by themselves. torch is slow at two of them (`zerosum bench throughput` has the times):
-the kernel's gradient on maps of few pixels, where it does not use its threads, becomes a matrix product of unfolded
-patches; and `up` to a few channels, which leaves the vectors empty, a 2x2 convolution that makes 2x2 pixels at once.
-Elsewhere (another precision, another device, narrow layers) these are torch's own layers and nothing else.
+gradients of gradients come out by themselves. torch is slow at two of them (docs/log.md of 2026-11-24 has the times).
+`up` to a few channels, which leaves a processor's vectors empty, is a 2x2 convolution that makes 2x2 pixels at once. In
+bf16, the kernel's gradient on maps of few pixels, where torch does not use its threads, is a matrix product of unfolded
+patches. Elsewhere (other layers, another device) these are torch's own layers and nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Halve(nn.Conv2d):
     def forward(self, input: Float[Tensor, "n c H W"]) -> Float[Tensor, "n f h w"]:
         if not _ours(input, self.weight):
             return super().forward(input)
-        return _Down.apply(input.bfloat16(), self.weight.bfloat16(), self.bias)
+        x, w = _cast(input, self.weight)
+        return _Down.apply(x, w, self.bias) if torch.is_grad_enabled() else down(x, w, _like(self.bias, w))
 
 
 class Double(nn.ConvTranspose2d):
@@ -48,22 +49,34 @@ class Double(nn.ConvTranspose2d):
     ) -> Float[Tensor, "n c H W"]:
         if not _ours(input, self.weight):
             return super().forward(input, output_size)
-        x = _Up.apply(input.bfloat16(), self.weight.bfloat16())
+        y, w = _cast(input, self.weight)
+        x = _Up.apply(y, w) if torch.is_grad_enabled() else up(y, w)
         return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
 
 
 def _ours(x: Tensor, w: Tensor) -> bool:
-    """In a bf16 forward on the processor, channels last, and the layer of a kind that torch is slow at."""
-    if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+    """On the processor, a layer that torch is slow at: from or to few channels, or a wide one in bf16."""
+    if x.device.type != "cpu":
         return False
-    return w.shape[1] <= FEW or (w[0].numel() >= INPUTS and w.is_contiguous(memory_format=torch.channels_last))
+    wide = w[0].numel() >= INPUTS and w.is_contiguous(memory_format=torch.channels_last)
+    return w.shape[1] <= FEW or (wide and torch.is_autocast_enabled("cpu"))
+
+
+def _cast(x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """As autocast would."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return x.to(dtype), w.to(dtype)
+
+
+def _like(bias: Tensor | None, w: Tensor) -> Tensor | None:
+    return None if bias is None else bias.to(w.dtype)
 
 
 class _Down(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(x, w)
-        return down(x, w, None if bias is None else bias.to(x.dtype))
+        return down(x, w, _like(bias, w))
 
     @staticmethod
     def backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
@@ -72,7 +85,7 @@ class _Down(Function):
         return (
             _Up.apply(y, w) if by_x else None,
             _Kernel.apply(x, y) if by_w else None,
-            y.sum((0, 2, 3), dtype=torch.float32) if by_bias else None,
+            y.sum((0, 2, 3), dtype=y.dtype if y.dtype == torch.float64 else torch.float32) if by_bias else None,
         )
 
 
@@ -119,7 +132,7 @@ def up(y: Float[Tensor, "n f h w"], w: Float[Tensor, "f c 4 4"]) -> Float[Tensor
         return F.conv_transpose2d(y, w, stride=2, padding=1)
     # Blocks of 2x2 pixels that begin at odd ones: each meets the four y around it, through a tap of each of its pixels.
     taps = F.pixel_unshuffle(w, 2).transpose(0, 1).flip(2, 3)
-    blocks = F.conv2d(y, taps.contiguous(memory_format=torch.channels_last), padding=1)
+    blocks = F.conv2d(y, taps.contiguous(memory_format=_format(y)), padding=1)
     return F.pixel_shuffle(blocks, 2)[:, :, 1:-1, 1:-1]
 
 
@@ -133,6 +146,11 @@ def kernel(x: Float[Tensor, "n c H W"], y: Float[Tensor, "n f h w"]) -> Float[Te
             y, x, w, None, (2, 2), (1, 1), (1, 1), False, (0, 0), 1, only
         )[1]  # fmt: skip
     return (_columns(y).t() @ _patches(x)).view(features, 4, 4, channels).permute(0, 3, 1, 2)
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _patches(x: Float[Tensor, "n c H W"]) -> Float[Tensor, "patches pixels"]:
