@@ -100,3 +100,98 @@ def test_the_run_is_complete_without_being_picked_again(photos: Callable[..., Da
 def test_a_size_that_was_asked_for_is_not_changed(photos: Callable[..., Data], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--size 17 23: .* nearest are 20x24 and 16x20; give --size 20 24"):
         recipes.pick(photos(40, 40, size=(17, 23)), images=64, device="cpu")
+
+
+# ---- the machine's side --------------------------------------------------------------------------------
+
+Rates = dict[tuple[str, str, int, str], float]
+
+
+def tried(monkeypatch: pytest.MonkeyPatch, rates: Rates, seconds: float = 0.0) -> list[tuple[str, str, int, str]]:
+    """Let the trial find these rates (0 is an error of the compiler); what it tried, in order."""
+    found, clock = [], iter(float(i) for i in range(1000))
+
+    def estimate(run: Run, *_: object) -> float:
+        assert run.threads is not None
+        key = (run.precision, run.memory_format, run.threads, "on" if run.compile == "on" else "off")
+        found.append(key)
+        if not rates[key]:
+            raise RuntimeError("no such compiler")
+        return rates[key]
+
+    monkeypatch.setattr(picking, "estimate", estimate)
+    monkeypatch.setattr(picking, "can_compile", lambda: True)
+    monkeypatch.setattr(picking, "rivals", lambda *_: PLAIN_TO_QUICK)
+    monkeypatch.setattr(picking.time, "perf_counter", lambda: seconds * next(clock))
+    return found
+
+
+PLAIN_TO_QUICK = [("fp32", "contiguous"), ("fp32", "channels_last"), ("bf16", "channels_last")]
+RATES: Rates = {
+    ("fp32", "contiguous", 1, "off"): 100.0, ("fp32", "channels_last", 1, "off"): 104.0,
+    ("bf16", "channels_last", 1, "off"): 150.0, ("bf16", "channels_last", 2, "off"): 200.0,
+    ("bf16", "channels_last", 2, "on"): 240.0,
+}  # fmt: skip
+
+
+def settings(run: Run) -> tuple[str, str, int | None, str]:
+    return run.precision, run.memory_format, run.threads, run.compile
+
+
+@pytest.fixture
+def game(photos: Callable[..., Data]) -> tuple[Run, object]:
+    data = photos(16, 16)
+    choice = recipes.pick(data)
+    return replace(
+        choice.run, precision="auto", memory_format="auto", compile="auto", threads=2, images=None, minutes=5.0
+    ), choice.dataset
+
+
+def test_the_quickest_of_what_is_tried_is_taken(game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = tried(monkeypatch, RATES)
+    rate, run = recipes.quickest(*game)  # type: ignore[arg-type]
+    assert (rate, settings(run)) == (200.0, ("bf16", "channels_last", 2, "off"))
+    assert [key[2] for key in found] == [1, 1, 1, 2], "one thread first; five minutes do not pay for compiling"
+
+
+def test_what_is_hardly_quicker_than_the_plain_choice_is_left(
+    game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = {("bf16", "channels_last", 1, "off"): 104.9, ("fp32", "contiguous", 2, "off"): 90.0}
+    tried(monkeypatch, RATES | slow)
+    assert settings(recipes.quickest(*game)[1]) == ("fp32", "contiguous", 1, "off")  # type: ignore[arg-type]
+
+
+def test_what_is_given_is_not_tried(game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    run, dataset = game
+    given = replace(run, precision="fp32", memory_format="channels_last", threads=1, compile="on")
+    found = tried(monkeypatch, {("fp32", "channels_last", 1, "on"): 10.0})
+    assert settings(recipes.quickest(given, dataset)[1]) == ("fp32", "channels_last", 1, "on")  # type: ignore[arg-type]
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize(
+    ("length", "compiled", "seconds", "expected"),
+    [
+        ({"minutes": 29.0}, 240.0, 30.0, "off"),  # not tried
+        ({"minutes": 60.0}, 240.0, 30.0, "on"),
+        ({"minutes": None, "images": 60 * 60 * 200}, 240.0, 30.0, "on"),
+        ({"minutes": 60.0, "images": 1000}, 240.0, 30.0, "off"),  # over in seconds
+        ({"minutes": 60.0}, 240.0, 900.0, "off"),  # a quarter of an hour to compile
+        ({"minutes": 60.0}, 209.0, 30.0, "off"),  # hardly quicker
+        ({"minutes": 60.0}, 0.0, 30.0, "off"),  # a compiler that fails
+    ],
+)
+def test_compiled_where_the_run_is_long_enough(
+    game: tuple[Run, object],
+    monkeypatch: pytest.MonkeyPatch,
+    length: dict[str, float | None],
+    compiled: float,
+    seconds: float,
+    expected: str,
+) -> None:
+    run, dataset = game
+    tried(monkeypatch, RATES | {("bf16", "channels_last", 2, "on"): compiled}, seconds)
+    rate, found = recipes.quickest(replace(run, **length), dataset)  # type: ignore[arg-type]
+    assert found.compile == expected
+    assert rate == (compiled if expected == "on" else 200.0)
