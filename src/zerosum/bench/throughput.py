@@ -215,8 +215,7 @@ def _switches(bench: Bench, dataset: ArrayDataset, run: Run) -> Result:
     threads = bench.options.threads
     run = list(_ladder(run, threads).values())[-1 - can_compile()]
     with tempfile.TemporaryDirectory() as folder:
-        training = Training(run, dataset, CPU, Path(folder), SilentView())
-        training.step()
+        training, other = (Training(run, dataset, CPU, Path(folder), SilentView()) for _ in range(2))
         torch.set_num_threads(threads)
         G, D = (training.players.networks[name] for name in "GD")
         for network in (G, D):
@@ -244,7 +243,7 @@ def _switches(bench: Bench, dataset: ArrayDataset, run: Run) -> Result:
         }
         z = torch.randn(run.batch_size, textbook.LATENT)
         for name, thawed in (("G's turn, D idle", False), ("G's turn, D with gradients", True)):
-            works[name] = partial(_g_turn, training, z, thawed)
+            works[name] = partial(_g_turn, other, z, thawed)
         taken = in_turns(works, 0 if bench.quick else SECONDS)
     return {name: 1e3 * statistics.median(times) for name, times in taken.items()}
 
