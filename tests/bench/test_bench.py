@@ -102,6 +102,29 @@ def test_a_report_says_what_was_wanted_and_what_came() -> None:
     (table,) = report.to_json(found)["tables"]
     assert table["arms"]["ours"]["statistics"]["share"]["mean"] == pytest.approx(0.6)
     assert table["arms"]["real"]["statistics"] == {}
+    written = json.loads(json.dumps(report.to_json(found)))
+    (again,) = report.tables_of(written)
+    assert report._cells(again) == report._cells(found.tables[0])
+    del written["tables"][0]["columns"]  # as older versions wrote it
+    assert report.tables_of(written) == []
+
+
+def test_what_the_project_measured_stands_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(share: float) -> report.Report:
+        table = report.Table("Shares", (report.Column("share", "share", ".0%"),), {"ours": [{"share": share}]})
+        return report.Report(title="Trial", about=(), data=(), tables=(table,), targets=())
+
+    assert protocol.published("no such benchmark") is None
+    project = a_bench(tmp_path / "project")
+    project.publish(found(0.25))
+    written = json.loads((tmp_path / "project" / "trial.json").read_text())
+    monkeypatch.setattr(protocol, "published", {"trial": written}.get)
+    capsys.readouterr()
+    a_bench(tmp_path / "here").publish(found(0.75))
+    shown = capsys.readouterr().out
+    assert shown.index("75 %") < shown.index("as the project measured it") < shown.index("25 %")
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
