@@ -229,11 +229,14 @@ def _switches(bench: Bench, dataset: ArrayDataset, run: Run) -> Result:
         }
         average = EMA(G)
         pairs = list(zip(average.network.parameters(), G.parameters(), strict=True))
+        copied = list(zip(average.network.buffers(), G.buffers(), strict=True))
 
         @torch.no_grad()
         def one_by_one() -> None:
             for mine, live in pairs:
                 mine.lerp_(live, 1e-3)
+            for mine, live in copied:
+                mine.copy_(live)
 
         works: dict[str, Callable[[], object]] = {
             **adams,
