@@ -236,7 +236,7 @@ def _final(field: Field, entry: Entry, seed: int) -> Result:
             path = folder / f"{mark:g}.npy"
             if not path.is_file():
                 raise UserError(f"{path} is not there: the samples of this run were not kept; run it --again")
-            found |= {f"{key}_{mark:g}": value for key, value in field.final(np.load(path)).items()}
+            found |= {f"{key}_{mark:g}": value for key, value in field.final(np.load(path, allow_pickle=False)).items()}
         return found
 
     return bench.arm(f"{field.name}-{entry.file}-final", seed, {**entry.arm.protocol, **field.protocol}, work)

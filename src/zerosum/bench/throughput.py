@@ -235,8 +235,8 @@ def _switches(bench: Bench, dataset: ArrayDataset, run: Run) -> Result:
         def one_by_one() -> None:
             for mine, live in pairs:
                 mine.lerp_(live, 1e-3)
-            for mine, live in copied:
-                mine.copy_(live)
+            for kept, buffer in copied:
+                kept.copy_(buffer)
 
         works: dict[str, Callable[[], object]] = {
             **adams,
