@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from zerosum.game import Source
 
-SETTLED, AT_ONCE = 1024, 256  # latents that BatchNorm's statistics are taken from
+SETTLED, AT_ONCE = 1024, 64  # latents that BatchNorm's statistics are taken from; no more at once than are drawn
 
 
 class EMA:
