@@ -338,6 +338,9 @@ class Rehearsal:
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """Nobody keeps the score."""
 
+    def log(self, **losses: Tensor) -> None:
+        """Nor its parts."""
+
 
 class Count(TorchDispatchMode):
     """Counts the bytes of all tensors made within it that still live, and the most that ever did."""

@@ -31,7 +31,7 @@ class Run:
     data: Data
     algorithm: Algorithm
     adam_g: Adam
-    """The optimiser of every player whose name starts with G."""
+    """The optimiser of every player whose name does not start with D."""
     adam_d: Adam
     """The optimiser of every player whose name starts with D."""
     batch_size: int = 64
@@ -81,7 +81,7 @@ class Run:
 
     def adam_of(self, player: str) -> Adam:
         """The optimiser of a player, allowing for the lazy penalties that D has."""
-        if player.startswith("G"):
+        if not player.startswith("D"):
             return self.adam_g
         usual, more = self.algorithm.rounds, self.algorithm.more_d_turns
         return self.adam_d.slowed(usual / (usual + more)) if more else self.adam_d

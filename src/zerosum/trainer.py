@@ -44,7 +44,8 @@ class Training:
         self.spec = run.sees(dataset.spec)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
         modules = {name: engine.place(module) for name, module in run.algorithm.players(self.spec).items()}
-        self.players = seated(run, modules, engine)
+        carried = {name: engine.place(module) for name, module in run.algorithm.carries(self.spec).items()}
+        self.players = seated(run, modules, engine, carried)
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(

@@ -223,6 +223,9 @@ class Rehearsal:
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """D's accuracy is for the log of a run; here there is none."""
 
+    def log(self, **losses: Tensor) -> None:
+        """As little are the parts of a loss."""
+
 
 @dataclass(frozen=True)
 class Addressed:
