@@ -5,7 +5,7 @@ Under mixed precision logits come in bf16; every loss is computed in float32 at 
 Symbols (paper -> here): D(x) -> d_real, D(G(z)) -> d_fake (logits, before any sigmoid); sigma -> sigmoid;
 softplus(t) = log(1 + e^t), so -log sigma(t) = softplus(-t), which neither overflows nor saturates.
 Every loss asserts the shape (N,), or equal shapes of two: (N,1) against (N,) would broadcast to (N,N) in silence.
-A patch critic's map of logits (N, h, w) counts as its mean loss: each patch is a verdict (Isola et al. 2017, sec. 3.2.2).
+A patch critic's map of logits (N, h, w) counts as its mean loss: each patch is a verdict (Isola et al. 2017, 3.2.2).
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _pair(d_real: Tensor, d_fake: Tensor) -> tuple[Tensor, Tensor]:
 def _one(d_fake: Tensor) -> Tensor:
     if d_fake.dim() not in (1, 3):
         raise ValueError(
-            f"logits must be (N,) or (N, h, w), not {tuple(d_fake.shape)}: let the critic return one logit a sample, or "
-            "a patch"
+            f"logits must be (N,) or (N, h, w), not {tuple(d_fake.shape)}: let the critic return one logit a sample, "
+            "or a patch"
         )
     return _full(d_fake)
 

@@ -11,7 +11,7 @@ Shape = Literal["constant", "linear", "cosine"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that goes from `start` to `end` while `images` real images are seen, the first or those `after`; it stays.
+    """A number that goes from `start` to `end` while `images` real images are seen, then stays.
 
     Called with images seen, it returns the value. Its text form is what the command line takes and `recipe.json`
     holds: ``0.05`` for a constant, ``linear:START:END:IMAGES`` or ``cosine:START:END:IMAGES``, with ``:AFTER`` at the

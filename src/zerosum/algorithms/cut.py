@@ -1,8 +1,8 @@
 """CUT and FastCUT (Park et al. 2020, "Contrastive Learning for Unpaired Image-to-Image Translation", arXiv:2007.15651).
 
-Symbols (paper -> here): x of X -> b.a; y of Y -> b.b; G -> p.G; G_enc -> its features at `layers`; H_l -> p.F; tau ->
-temperature; lambda_X -> weight_nce; lambda_Y -> weight_identity. Eq. 1 with least squares, eq. 3 to 5. FastCUT (app. C.1)
-is --algorithm.weight-nce 10 --algorithm.weight-identity 0.
+Symbols (paper -> here): x of X -> b.a; y of Y -> b.b; G -> p.G; G_enc -> its features; H_l -> p.F; tau -> temperature;
+lambda_X -> weight_nce; lambda_Y -> weight_identity. Eq. 1 with least squares, eq. 3 to 5. FastCUT (app. C.1) is
+--algorithm.weight-nce 10 --algorithm.weight-identity 0.
 Differs from the paper: FastCUT's flips are the data's (`--flip`), not of its features; sampling uses an average of the
 weights.
 """

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from zerosum.pool import Pool
 from zerosum.data.spec import Spec
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import l1, least_squares, least_squares_generator
 from zerosum.networks import ResidualTranslators, Translators
+from zerosum.pool import Pool
 from zerosum.schedule import Constant, Linear
 
 
@@ -29,7 +29,7 @@ class CycleGAN(Algorithm):
     weight_cycle: float = 10.0
     """Weight of the mean absolute difference after there and back again (lambda)."""
     weight_identity: float = 0.5
-    """Weight, relative to the cycle's, of leaving alone what is on the other side already; off where channels differ."""
+    """Weight, relative to the cycle's, of leaving alone what is of the other side; off where channels differ."""
     pool: int = 50
     """Fakes kept of each side: D sees one of them in place of half of the new ones. 0 for none."""
 

@@ -2,8 +2,8 @@
 
 Symbols (paper -> here): x, the input -> b.a; y, the target -> b.b; G(x, z) -> p.G(b.a), its noise being dropout;
 D(x, y) -> p.D of the pair, joined by channels; lambda -> weight_l1. Eq. 1 with the non-saturating loss, eq. 3, eq. 4.
-Differs from the paper: instance norm in place of batch norm, which is the same for the paper's batches of one image, and
-does not couple the samples of larger ones; sampling uses an average of the weights, without dropout.
+Differs from the paper: instance norm in place of batch norm, which is the same for the paper's batches of one image
+and does not couple the samples of larger ones; sampling uses an average of the weights, without dropout.
 """
 
 from __future__ import annotations
