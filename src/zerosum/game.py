@@ -183,7 +183,7 @@ class Algorithm(ABC):
         """The networks by the paper's names, built for the data. Names with D use `adam_d`, others `adam_g`."""
 
     def carries(self, spec: Spec) -> dict[str, nn.Module]:
-        """What it keeps beside the players from step to step: modules of buffers alone, by name; checkpoints hold them."""
+        """What it keeps beside the players from step to step, by name: modules of buffers alone, for checkpoints."""
         return {}
 
     @abstractmethod

@@ -116,9 +116,9 @@ class Training:
             ema.update(self.images_per_step, run.ema_half_life(self.seen))
 
     @property
-    def averaged(self) -> nn.Module:
-        """The averaged generator, in eval mode, as it is drawn from."""
-        return self.ema["G"].settled(self.loader)
+    def averaged(self) -> dict[str, nn.Module]:
+        """The averaged generators by name, in eval mode, as they are drawn from."""
+        return {name: ema.settled(partial(self.loader.given, name, "ema")) for name, ema in self.ema.items()}
 
     def due(self, every: int, seen: int | None = None) -> bool:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
@@ -169,7 +169,7 @@ class Training:
         self.view.preview(image, self.seen)
 
     def _probe(self, final: bool) -> None:
-        self.reading = reading = self.probe(self.averaged, self.players.networks.get("D"))
+        self.reading = reading = self.probe(self.averaged, self.players.networks)
         self.progress.probe(reading.diversity)
         more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
@@ -191,8 +191,8 @@ class Training:
             "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "probes": self.advisor.state(),
             **self.advisor.score_at(self.seen),
         }  # fmt: skip
-        assert self.averaged is self.ema["G"].network  # settled
-        return snapshot.take(self.players.networks, self.ema, self.optimisers), values
+        assert all(self.averaged[name] is ema.network for name, ema in self.ema.items())  # settled
+        return snapshot.take(self.players, self.ema, self.optimisers), values
 
     def save(self) -> None:
         """Write a checkpoint. All ranks must call it."""
@@ -207,7 +207,7 @@ class Training:
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Become what the checkpoint says, to the last bit."""
-        snapshot.put(saved, self.players.networks, self.ema, self.optimisers)
+        snapshot.put(saved, self.players, self.ema, self.optimisers)
         values = saved.state
         self.seen = self.restored_at = saved.images_seen
         self.turns.load_state(values["turns"])

@@ -84,6 +84,10 @@ class Loader:
     def latent(self, purpose: str, first: int, count: int) -> Tensor:
         return self._numbers(randomness.normal, purpose, first, count, self.latent_size)
 
+    def given(self, player: str, purpose: str, first: int, count: int) -> tuple[Tensor | None, ...]:
+        """What a generator makes its images of: latents and labels."""
+        return self.latent(purpose, first, count), self.label(purpose, first, count)
+
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
         return self._numbers(randomness.uniform, purpose, first, count, 1)[:, 0]
 

@@ -188,7 +188,7 @@ def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
 def probe_interval(run: Run, dataset: Dataset, images_per_second: float, device: str = "auto") -> int:
     """Images between two probes at which they take PROBE_SHARE of the time, from one that is tried here."""
     with _trial(run, dataset, device) as training:
-        networks = training.averaged, training.players.networks.get("D")
+        networks = training.averaged, training.players.networks
         training.probe(*networks)  # the first one also reads the real side
         start = time.perf_counter()
         training.probe(*networks)
