@@ -155,7 +155,7 @@ def _mean(values: tuple[float | None, ...]) -> float | None:
 
 
 def _colour(images: np.ndarray) -> np.ndarray:
-    """Grey, colour or alpha (n, C, H, W) as three channels, to stand side by side: alpha on white, the first of more."""
+    """Grey, colour or alpha (n, C, H, W) as three channels, to stand side by side; of more, the first three."""
     channels = images.shape[1]
     if channels in (1, 2):
         return images[:, :1].repeat(3, 1)
