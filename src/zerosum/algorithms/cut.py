@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from zerosum import randomness
 from zerosum.data.spec import Spec
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import least_squares, least_squares_generator, patch_nce
-from zerosum.networks import ResidualTranslators
+from zerosum.networks import Patch, ResBlocks
 from zerosum.networks.init import radford_
 from zerosum.schedule import Constant, Linear
 
@@ -29,11 +30,13 @@ from zerosum.schedule import Constant, Linear
 class CUT(Algorithm):
     """Without pairs, one way: a patch of the output must know its own patch of the input among the others."""
 
-    networks: ResidualTranslators = ResidualTranslators()
+    networks: ResBlocks = ResBlocks()
     weight_nce: float = 1.0
     """Weight of the contrastive loss between input and output (lambda_X)."""
     weight_identity: float = 1.0
     """Weight of the same for what is on the other side already (lambda_Y); off where channels differ."""
+    layers: tuple[int, ...] = (0, 2, 3, 4, 8)
+    """Of G's encoder, whose features are compared: the image, both halvings, the first and the fifth block."""
     patches: int = 256
     """Places of an image, drawn anew each time, that are compared."""
     temperature: float = 0.07
@@ -44,8 +47,14 @@ class CUT(Algorithm):
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         a, b = spec.sides
         generator = self.networks.generator(a, b)
-        heads = Heads(self.networks.feature_widths(a), self.features)
-        return {"G": generator, "F": heads, "D": self.networks.critic(b)}
+        with torch.no_grad():
+            seen = self.encoded(generator, torch.zeros(1, *a.shape))
+        return {"G": generator, "F": Heads([x.shape[1] for x in seen], self.features), "D": self.networks.critic(b)}
+
+    def encoded(self, generator: Any, x: Tensor) -> list[Tensor]:
+        """G_enc(x): features at `layers`; a generator of fewer blocks gives its last."""
+        last = 3 + self.networks.blocks
+        return generator.features(x, sorted({min(layer, last) for layer in self.layers}))
 
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
         with turn.ahead("G", "F"):  # one batch of fakes serves both sides
@@ -66,10 +75,10 @@ class CUT(Algorithm):
 
     def contrast(self, p: Players, given: Tensor, made: Tensor, seen: int) -> Tensor:
         """PatchNCE between what G's encoder sees in input and output, (n,): eq. 4, mean over layers."""
-        encode = p.networks["G"].features
+        generator = p.networks["G"]
         with torch.no_grad():
-            keys = encode(given)
-        queries = encode(made)
+            keys = self.encoded(generator, given)
+        queries = self.encoded(generator, made)
         places = [chosen(x, self.patches, layer, seen) for layer, x in enumerate(keys)]
         losses = [
             patch_nce(q, k.detach(), self.temperature)
@@ -116,7 +125,7 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=CUT(networks=ResidualTranslators(width=8, blocks=2), patches=32, features=16),
+    algorithm=CUT(networks=ResBlocks(width=8, blocks=2, patch=Patch(width=8)), patches=32, features=16),
     adam_g=Adam(lr=Constant(2e-3)),
     adam_d=Adam(lr=Constant(2e-3)),
     batch_size=8,

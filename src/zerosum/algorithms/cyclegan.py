@@ -16,7 +16,7 @@ from torch import nn
 from zerosum.data.spec import Spec
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import l1, least_squares, least_squares_generator
-from zerosum.networks import ResidualTranslators, Translators
+from zerosum.networks import Patch, ResBlocks, Translators
 from zerosum.pool import Pool
 from zerosum.schedule import Constant, Linear
 
@@ -25,7 +25,7 @@ from zerosum.schedule import Constant, Linear
 class CycleGAN(Algorithm):
     """Without pairs: two translators, each the other's way back, and a critic of each side."""
 
-    networks: Translators = ResidualTranslators()
+    networks: Translators = ResBlocks()
     weight_cycle: float = 10.0
     """Weight of the mean absolute difference after there and back again (lambda)."""
     weight_identity: float = 0.5
@@ -82,7 +82,7 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=CycleGAN(networks=ResidualTranslators(width=8, blocks=2), pool=8),
+    algorithm=CycleGAN(networks=ResBlocks(width=8, blocks=2, patch=Patch(width=8)), pool=8),
     adam_g=Adam(lr=Constant(2e-3)),
     adam_d=Adam(lr=Constant(2e-3)),
     batch_size=8,

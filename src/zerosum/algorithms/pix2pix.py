@@ -16,15 +16,18 @@ from torch import Tensor, nn
 from zerosum.data.spec import Spec
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import discriminator, l1, non_saturating
-from zerosum.networks import Translators, UNet
+from zerosum.networks import Patch, Translators, UNet
 from zerosum.schedule import Constant, Linear
+
+
+PAPER = UNet(norm="scaled_instance", patch=Patch(norm="scaled_instance"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pix2Pix(Algorithm):
     """From pairs: a U-Net that a patch critic of pairs and the target itself both correct."""
 
-    networks: Translators = UNet()
+    networks: Translators = PAPER
     weight_l1: float = 100.0
     """Weight of the mean absolute difference from the target (lambda)."""
 
@@ -62,7 +65,7 @@ SETTINGS = Settings(
 )
 
 TOY = Settings(
-    algorithm=Pix2Pix(networks=UNet(width=8)),
+    algorithm=Pix2Pix(networks=UNet(width=8, norm="scaled_instance", patch=Patch(width=8, norm="scaled_instance"))),
     adam_g=Adam(lr=Constant(2e-3)),
     adam_d=Adam(lr=Constant(2e-3)),
     batch_size=8,
