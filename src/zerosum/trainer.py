@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,9 @@ from torch import nn
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
 from zerosum.data.loader import Loader
-from zerosum.data.spec import Dataset
+from zerosum.data.sides import Sides
+from zerosum.data.sides_loader import SidesLoader
+from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine, settled_format
@@ -23,6 +25,7 @@ from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
 from zerosum.game import Batch, Turns
 from zerosum.metrics.probe import Probe, Reading
+from zerosum.metrics.translation import TranslationProbe
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -35,7 +38,7 @@ VIEW_SECONDS = 0.25
 class Training:
     """One run in one folder: everything that moves, built from the recipe and nothing else."""
 
-    def __init__(self, run: Run, dataset: Dataset, device: torch.device, out: Path, view: View) -> None:
+    def __init__(self, run: Run, dataset: Dataset | Sides, device: torch.device, out: Path, view: View) -> None:
         self.run, self.dataset, self.device, self.out, self.view = run, dataset, device, out, view
         assert run.precision != "auto"
         assert run.threads is not None
@@ -56,7 +59,8 @@ class Training:
         self.loader = self._loader(train_part(dataset, run.data))
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        self.probe = Probe(self.loader, None if held_out is None else self._loader(held_out), self.spec)
+        held = None if held_out is None else self._loader(held_out)
+        self.probe = _probe(self.loader, held, self.spec, self.ema)
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -70,7 +74,12 @@ class Training:
         self.stop_requested = False
         self.log: RunLog | None = None  # the writer's, opened by the session
 
-    def _loader(self, dataset: Dataset) -> Loader:
+    def _loader(self, dataset: Dataset | Sides) -> Loader | SidesLoader:
+        if isinstance(dataset, Sides):
+            return SidesLoader(
+                dataset, seed=self.run.seed, batch=self.run.batch_size, flip=self.run.data.flip,
+                dtype=self.engine.dtype, device=self.device,
+            )  # fmt: skip
         return Loader(
             dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
             flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
@@ -247,3 +256,13 @@ class Training:
         self.rolled_back, self.lr_scale = True, self.lr_scale / 2
         # Nothing is saved here: a run killed before its next checkpoint plays this again, to the same end.
         self._warn(f"{where}; back to {self.seen:,} images with half the learning rate", rolled_back=True)
+
+
+def _probe(
+    loader: Loader | SidesLoader, held_out: Loader | SidesLoader | None, spec: Spec, generators: Iterable[str]
+) -> Probe | TranslationProbe:
+    if isinstance(loader, SidesLoader):
+        assert held_out is None or isinstance(held_out, SidesLoader)
+        return TranslationProbe(loader, held_out, generators)
+    assert held_out is None or isinstance(held_out, Loader)
+    return Probe(loader, held_out, spec)

@@ -19,7 +19,6 @@ from zerosum.losses import discriminator, l1, non_saturating
 from zerosum.networks import Patch, Translators, UNet
 from zerosum.schedule import Constant, Linear
 
-
 PAPER = UNet(norm="scaled_instance", patch=Patch(norm="scaled_instance"))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from zerosum import pictures, sample
-from zerosum.data.sides import SidesLoader
-from zerosum.data.spec import Spec
+from zerosum.data.sides import SIDES
+from zerosum.data.sides_loader import SidesLoader
 from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance, spread
 from zerosum.metrics.probe import REAL, WORST, Reading
@@ -30,17 +30,19 @@ HALF = 2.0  # images span [-1, 1]: differences are given of a range of 1
 
 
 class Way:
-    """One direction: which player goes it, from which side to which, and the real side that its outputs are held to."""
+    """One direction: which player goes it, from which side to which, and the real side that its outputs are held to.
 
-    def __init__(self, player: str, loader: SidesLoader, held_out: SidesLoader | None, spec: Spec) -> None:
-        self.player, self.source, self.target = player, *("ba" if player.endswith("BA") else "ab")
+    Images are taken as they are measured, the middle of each, unflipped; of several sizes those of the commonest.
+    """
+
+    def __init__(self, player: str, loader: SidesLoader, held_out: SidesLoader | None) -> None:
+        self.player = player
+        self.source, self.target = SIDES[::-1] if player.endswith("BA") else SIDES
         self.loader, self.held_out = loader, held_out
-        self.spec = dict(zip("ab", spec.sides, strict=True))[self.target]
+        self.unseen = held_out or loader
+        spec = loader.sides.spec
+        self.spec = dict(zip(SIDES, spec.sides, strict=True))[self.target]
         self.features = features.cheap(self.spec).to(loader.device)
-
-    @property
-    def unseen(self) -> SidesLoader:
-        return self.held_out or self.loader
 
     @property
     def count(self) -> int:
@@ -48,26 +50,25 @@ class Way:
 
     @cached_property
     def inputs(self) -> Tensor:
-        return self.unseen.real(f"{self.source}/probe", 0, self.count)
+        return self.unseen.still(self.source, "probe", self.count)
 
     @cached_property
     def targets(self) -> Tensor | None:
         """What the inputs should become, where that is known."""
-        return self.unseen.real(f"{self.target}/probe", 0, self.count) if self.unseen.paired else None
+        return self.unseen.still(self.target, "probe", self.count) if self.unseen.sides.paired else None
 
     @cached_property
     def reference(self) -> Reference:
-        train = self.loader.real(f"{self.target}/probe/components", 0, min(REAL, self.loader.count(self.target)))
+        train = self.loader.still(self.target, "probe/components", min(REAL, self.loader.count(self.target)))
         return Reference(self.spec, train, self.real, self.count)
 
     @cached_property
     def real(self) -> Tensor:
         """Held-out images of the other side, filled up with training images: see `probe.Probe.reference`."""
-        purpose = f"{self.target}/probe/statistics"
         held = 0 if self.held_out is None else min(REAL, self.held_out.count(self.target))
         more = min(REAL - held, self.loader.count(self.target))
-        parts = [] if self.held_out is None else [self.held_out.real(purpose, 0, held)]
-        return torch.cat([*parts, self.loader.real(purpose, 0, more)] if more else parts)
+        parts = [(self.held_out, held), (self.loader, more)]
+        return torch.cat([one.still(self.target, "probe/real", n) for one, n in parts if one is not None and n])
 
     @cached_property
     def plain(self) -> tuple[Tensor, float]:
@@ -79,14 +80,10 @@ class Way:
 class TranslationProbe:
     """`probe.Probe` for translators: of `G` from A to B, or of `G_AB` and `G_BA`."""
 
-    def __init__(self, loader: SidesLoader, held_out: SidesLoader | None, spec: Spec, players: tuple[str, ...]) -> None:
-        self.loader, self.held_out, self.spec = loader, held_out, spec
-        self.ways = [Way(player, loader, held_out, spec) for player in players]
-
-    @property
-    def source(self) -> SidesLoader:
+    def __init__(self, loader: SidesLoader, held_out: SidesLoader | None, players: Iterable[str]) -> None:
+        self.source = held_out or loader
         """Images that the losses of a regret are taken on."""
-        return self.held_out or self.loader
+        self.ways = [Way(player, loader, held_out) for player in players]
 
     @property
     def reference(self) -> Reference:
@@ -111,8 +108,11 @@ class TranslationProbe:
             l1=_mean(l1), cycle=_mean(cycle),
         )  # fmt: skip
 
+    def _other(self, way: Way) -> Way | None:
+        return next((w for w in self.ways if w.source == way.target), None)
+
     def _back(self, way: Way, generators: Mapping[str, nn.Module], made: Tensor) -> float | None:
-        other = next((w for w in self.ways if w.source == way.target), None)
+        other = self._other(way)
         return None if other is None else _l1(translated(generators[other.player], made), way.inputs)
 
     @torch.no_grad()
@@ -127,17 +127,16 @@ class TranslationProbe:
         made = translated(generators[way.player], given)
         yield sample.to_uint8(given)
         yield sample.to_uint8(made)
-        for other in self.ways:
-            if other.source == way.target:
-                yield sample.to_uint8(translated(generators[other.player], made))
+        if other := self._other(way):
+            yield sample.to_uint8(translated(generators[other.player], made))
         if way.targets is not None:
             yield sample.to_uint8(way.targets[:SHOWN])
 
     @cached_property
     def real_values(self) -> np.ndarray:
         """Real examples of the first way's other side, uint8 (n, C, H, W)."""
-        target = self.ways[0].target
-        return sample.to_uint8(self.loader.real(f"{target}/grid/real", 0, min(64, self.loader.count(target))))
+        way = self.ways[0]
+        return sample.to_uint8(way.real[:64])
 
 
 def translated(generator: nn.Module, x: Tensor) -> Tensor:
