@@ -22,6 +22,7 @@ from zerosum.networks import Networks, Translators
 from zerosum.schedule import Constant, Schedule
 
 FORMAT = 1
+KINDS = (Algorithm, Networks, Translators)  # of which a recipe names the class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +140,7 @@ def to_json(value: Any) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, Algorithm | Networks | Translators):
+        if isinstance(value, KINDS):
             return {"kind": type(value).__name__, **fields}
         return fields
     if isinstance(value, tuple | list):
@@ -188,11 +189,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if len(_of(list, value, where)) != len(inner):
             raise UserError(f"{where}: {value!r} must hold {len(inner)} values")
         return tuple(_read(o, v, where) for o, v in zip(inner, value, strict=True))
-    if kind in (Algorithm, Networks, Translators):
+    if isinstance(kind, type) and issubclass(kind, KINDS):
         if kind is Algorithm:  # importing the files defines the classes; a user's own are there already
             for name in algorithms.names():
                 importlib.import_module(f"zerosum.algorithms.{name}")
-        known = _leaves(kind)
+        known = _leaves(kind) | ({} if isabstract(kind) else {kind.__name__: kind})
         name = _of(dict, value, where).get("kind")
         if name not in known:
             raise UserError(

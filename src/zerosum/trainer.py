@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,8 @@ import torch
 from torch import nn
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
-from zerosum.data.loader import Loader
 from zerosum.data.sides import Sides
-from zerosum.data.sides_loader import SidesLoader
-from zerosum.data.spec import Dataset, Spec
+from zerosum.data.spec import Dataset
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
 from zerosum.engine import Engine, settled_format
@@ -23,9 +21,9 @@ from zerosum.equilibrium.advisor import Advisor
 from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, Regret, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
+from zerosum.feeds import loader_of, probe_of
 from zerosum.game import Batch, Turns
-from zerosum.metrics.probe import Probe, Reading
-from zerosum.metrics.translation import TranslationProbe
+from zerosum.metrics.probe import Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -56,11 +54,11 @@ class Training:
         )
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
         held_out = held_out_part(dataset, run.data)
-        self.loader = self._loader(train_part(dataset, run.data))
+        self.loader = loader_of(run, train_part(dataset, run.data), engine)
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        held = None if held_out is None else self._loader(held_out)
-        self.probe = _probe(self.loader, held, self.spec, self.ema)
+        held = None if held_out is None else loader_of(run, held_out, engine)
+        self.probe = probe_of(self.loader, held, self.spec, self.ema)
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -73,17 +71,6 @@ class Training:
         self.finished = False
         self.stop_requested = False
         self.log: RunLog | None = None  # the writer's, opened by the session
-
-    def _loader(self, dataset: Dataset | Sides) -> Loader | SidesLoader:
-        if isinstance(dataset, Sides):
-            return SidesLoader(
-                dataset, seed=self.run.seed, batch=self.run.batch_size, flip=self.run.data.flip,
-                dtype=self.engine.dtype, device=self.device,
-            )  # fmt: skip
-        return Loader(
-            dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
-            flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
-        )  # fmt: skip
 
     def train(self) -> str:
         """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
@@ -256,13 +243,3 @@ class Training:
         self.rolled_back, self.lr_scale = True, self.lr_scale / 2
         # Nothing is saved here: a run killed before its next checkpoint plays this again, to the same end.
         self._warn(f"{where}; back to {self.seen:,} images with half the learning rate", rolled_back=True)
-
-
-def _probe(
-    loader: Loader | SidesLoader, held_out: Loader | SidesLoader | None, spec: Spec, generators: Iterable[str]
-) -> Probe | TranslationProbe:
-    if isinstance(loader, SidesLoader):
-        assert held_out is None or isinstance(held_out, SidesLoader)
-        return TranslationProbe(loader, held_out, generators)
-    assert held_out is None or isinstance(held_out, Loader)
-    return Probe(loader, held_out, spec)
