@@ -147,8 +147,8 @@ class Training:
 
     def regret(self) -> Regret:
         """What either player could still gain by a few turns more, on copies."""
-        parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
-        return regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
+        game = (self.run, self.players.networks, self.players.carried, self.optimisers, self.engine)
+        return regret(*game, self.loader, self.probe.source, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
     def _log_row(self, scores: dict[str, float]) -> None:
         row = scores | {"skipped": float(self.turns.skipped)}

@@ -63,6 +63,9 @@ class Loader:
         self._kept: tuple[tuple[str, int, int], np.ndarray | None] | None = None
         self._drawn: dict[str, tuple[int, int, Tensor]] = {}
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def real(self, purpose: str, first: int, count: int) -> Tensor:
         index = randomness.order(self.seed, purpose, first, count, len(self.dataset))
         values, labels = self.dataset.gather(index)

@@ -26,6 +26,8 @@ from torch import Tensor
 
 from zerosum import distributed, randomness
 from zerosum.data.loader import Loader
+from zerosum.data.sides import SIDES
+from zerosum.data.sides_loader import SidesLoader
 from zerosum.engine import Engine
 from zerosum.game import Batch, Minimise, Source, Turns
 from zerosum.metrics.intervals import Interval, over_parts
@@ -79,10 +81,11 @@ class Regret:
 def regret(
     run: Run,
     networks: Mapping[str, torch.nn.Module],
+    carried: Mapping[str, torch.nn.Module] | None,
     optimisers: Mapping[str, torch.optim.Optimizer],
     engine: Engine,
-    play: Loader,
-    judge: Loader,
+    play: Loader | SidesLoader,
+    judge: Loader | SidesLoader,
     seen: int,
     *,
     turns: int = TURNS,
@@ -107,14 +110,14 @@ def regret(
     count = run.batch_size // distributed.world()
     algorithm = run.algorithm
 
-    def batch(loader: Loader, purpose: str, number: int) -> Batch:
+    def batch(loader: Loader | SidesLoader, purpose: str, number: int) -> Batch:
         source = Addressed(loader, f"{PURPOSE}/{seed}/{purpose}")
         return Batch(source, number * count * algorithm.rounds, count, count)
 
     def rehearse(side: str | None) -> list[dict[str, float]]:
         """The losses of all sides on every batch of `judge`, after the extra turns of one side (of none: None)."""
         nets, optims = copy.deepcopy((dict(networks), dict(optimisers)))
-        players = seated(run, nets, engine)
+        players = seated(run, nets, engine, copy.deepcopy(dict(carried or {})))
         referee = Turns(players, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
         rehearsal = Rehearsal(referee, side, turns, {name: _rate(run, name) for name in nets})
         number = 0
@@ -145,7 +148,7 @@ def regret(
         sides = sorted(before[0])
         after = {side: rehearse(side) for side in sides}
     drawn = batches * count * algorithm.rounds
-    distinct = min(drawn, len(judge.dataset))
+    distinct = min(drawn, len(judge))
     # Real samples that come again add nothing: the interval is that of as many as are different.
     wider = math.sqrt(drawn / distinct)
     gained = {side: [b[side] - a[side] for b, a in zip(before, after[side], strict=True)] for side in sides}
@@ -235,7 +238,9 @@ class Addressed:
     prefix: str
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
-        return self.source.real(f"{self.prefix}/{purpose}", first, count)
+        # Of two-sided data the purpose begins with the side.
+        name = f"{purpose}/{self.prefix}" if purpose in SIDES else f"{self.prefix}/{purpose}"
+        return self.source.real(name, first, count)
 
     def label(self, purpose: str, first: int, count: int) -> Tensor | None:
         return self.source.label(f"{self.prefix}/{purpose}", first, count)
