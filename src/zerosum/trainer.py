@@ -147,7 +147,7 @@ class Training:
 
     def regret(self) -> Regret:
         """What either player could still gain by a few turns more, on copies."""
-        game = (self.run, self.players.networks, self.players.carried, self.optimisers, self.engine)
+        game = (self.run, self.players, self.optimisers, self.engine)
         return regret(*game, self.loader, self.probe.source, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
     def _log_row(self, scores: dict[str, float]) -> None:

@@ -29,7 +29,7 @@ from zerosum.data.loader import Loader
 from zerosum.data.sides import SIDES
 from zerosum.data.sides_loader import SidesLoader
 from zerosum.engine import Engine
-from zerosum.game import Batch, Minimise, Source, Turns
+from zerosum.game import Batch, Minimise, Players, Source, Turns
 from zerosum.metrics.intervals import Interval, over_parts
 from zerosum.run import Run
 from zerosum.scores import HUGE
@@ -80,8 +80,7 @@ class Regret:
 
 def regret(
     run: Run,
-    networks: Mapping[str, torch.nn.Module],
-    carried: Mapping[str, torch.nn.Module] | None,
+    players: Players,
     optimisers: Mapping[str, torch.optim.Optimizer],
     engine: Engine,
     play: Loader | SidesLoader,
@@ -116,21 +115,21 @@ def regret(
 
     def rehearse(side: str | None) -> list[dict[str, float]]:
         """The losses of all sides on every batch of `judge`, after the extra turns of one side (of none: None)."""
-        nets, optims = copy.deepcopy((dict(networks), dict(optimisers)))
-        players = seated(run, nets, engine, copy.deepcopy(dict(carried or {})))
-        referee = Turns(players, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
+        nets, carried, optims = copy.deepcopy((players.networks, players.carried, dict(optimisers)))
+        twins = seated(run, nets, engine, carried)
+        referee = Turns(twins, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
         rehearsal = Rehearsal(referee, side, turns, {name: _rate(run, name) for name in nets})
         number = 0
         while side is not None and rehearsal.left:
             engine.seed(randomness.torch_seed(seed, f"{PURPOSE}/{side}", number))
-            algorithm.step(rehearsal, players, batch(play, "play", number), seen)
+            algorithm.step(rehearsal, twins, batch(play, "play", number), seen)
             number += 1
             tick()
         losses = []
         for number in range(batches):
             engine.seed(randomness.torch_seed(seed, f"{PURPOSE}/judge", number))
             rehearsal.losses = {}
-            algorithm.step(rehearsal, players, batch(judge, "judge", number), seen)
+            algorithm.step(rehearsal, twins, batch(judge, "judge", number), seen)
             losses.append({name: sum(values) / len(values) for name, values in rehearsal.losses.items()})
             tick()
         return losses

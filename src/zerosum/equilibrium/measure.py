@@ -207,8 +207,8 @@ def _regrets(
 
         points.append(
             regret(
-                run, training.players.networks, training.optimisers, training.engine, training.loader, judge,
-                training.seen, turns=turns, batches=batches, seed=seed, progress=tick,
+                run, training.players, training.optimisers, training.engine, training.loader, judge, training.seen,
+                turns=turns, batches=batches, seed=seed, progress=tick,
             )
         )  # fmt: skip
     return tuple(points)
