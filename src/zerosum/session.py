@@ -176,8 +176,7 @@ def _take(out: Path, fresh: bool) -> Lock:
 
 def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
     return {
-        "shape": list(spec.shape),
-        "classes": spec.classes,
+        **sample.record_of(spec),
         "class_names": list(dataset.class_names),
         "count": len(dataset),
         "fingerprint": dataset.fingerprint,
@@ -189,10 +188,8 @@ def write_recipe(training: Training, fresh: bool) -> None:
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
-        for name, was, now in (
-            ("shape", known["shape"], record["shape"]),
-            ("classes", known["classes"], record["classes"]),
-        ):
+        for name in ("shape", "classes", "target", "depth"):
+            was, now = known.get(name), record.get(name)
             if was != now:
                 raise UserError(
                     f"--resume {out}: the data's {name} was {was} when the run began and is {now} now; its networks "
