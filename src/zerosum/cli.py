@@ -31,6 +31,7 @@ from zerosum.commands.listing import List
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
 from zerosum.commands.train import Train
+from zerosum.commands.translate import Translate
 from zerosum.commands.verify import Verify
 from zerosum.errors import UserError
 from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, parse, split_off
@@ -38,6 +39,7 @@ from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, pa
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sample": Sample,
+    "translate": Translate,
     "list": List,
     "equilibrium": EquilibriumCommand,
     "report": Report,

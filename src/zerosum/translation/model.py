@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from zerosum.translation.tiles import tiled
 
 from zerosum import inference, sample, snapshot
 from zerosum.data import making, picture
@@ -20,7 +21,6 @@ from zerosum.data.spec import Made, Spec
 from zerosum.errors import UserError
 from zerosum.networks import Translators
 from zerosum.sample import to_stored
-from zerosum.translation.tiles import tiled
 
 Direction = Literal["A2B", "B2A"]
 CPU = torch.device("cpu")
@@ -175,5 +175,3 @@ def load(path: Path, which: str = "last", precision: inference.Precision = "auto
         routes[way] = Route(generator, source, target)
     origin = {"zerosum": "generated", "run": path.resolve().name, "images_seen": str(saved.images_seen)}
     return Translator(routes, forward, origin, run.data.made, precision)
-
-
