@@ -16,7 +16,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
-from zerosum.data.spec import Side
+from zerosum.data.spec import Dataset, Side
 from zerosum.equilibrium.two_sample import learned
 from zerosum.errors import UserError
 from zerosum.metrics import measurement, pixels
@@ -84,7 +84,7 @@ class _Way:
         self.notes: list[str] = []
         self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
         train, unseen = trial.train, trial.unseen
-        most = len(unseen.pair(self.source))
+        most = len(_whole(unseen, self.source))
         n = settings.n or min(QUICK if settings.quick else MOST, most)
         if not LEAST <= n <= most:
             raise UserError(
@@ -94,7 +94,7 @@ class _Way:
         self.inputs = self._images(unseen, self.source, n, "inputs")
         self.real = self._images(unseen, self.target, MOST, "inputs" if unseen.paired else "real")
         self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
-        data = train.pair(self.target)
+        data = _whole(train, self.target)
         self.choice = choose(data, cache, settings.features, partial(self._told, "features"))
 
     def _told(self, what: str, done: int, of: int) -> None:
@@ -102,7 +102,7 @@ class _Way:
 
     def _images(self, sides: Sides, side: Side, most: int, purpose: str) -> Tensor:
         """Up to `most` images of a side, keyed, as they are measured: float32 (n, C, H, W) in [0, 1]."""
-        dataset = sides.pair(side)
+        dataset = _whole(sides, side)
         key = "pair" if sides.paired else side
         index = randomness.permutation(self.seed, f"translation/{purpose}/{key}", 0, len(dataset))[:most]
         values = sides.gather(side, index)
@@ -246,8 +246,11 @@ class _Way:
             better = mine.value < known[best].value
             kind = "nothing found" if surely else "not enough data" if better else "worse than a baseline"
             how = "surely " if surely else "" if better else "not "
-            out.append(
-                Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({mine.value:.3g} against "
-                              f"{known[best].value:.3g}).")
-            )  # fmt: skip
+            values = f"{mine.value:.3g} against {known[best].value:.3g}"
+            out.append(Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({values})."))
         return out
+
+
+def _whole(sides: Sides, side: Side) -> Dataset:
+    """One side, of several sizes the commonest."""
+    return sides.buckets[0][SIDES.index(side)]
