@@ -27,6 +27,7 @@ from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
+from zerosum.commands.importing import Import
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
@@ -40,6 +41,7 @@ COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sample": Sample,
     "translate": Translate,
+    "import": Import,
     "list": List,
     "equilibrium": EquilibriumCommand,
     "report": Report,

@@ -159,6 +159,11 @@ def from_json(value: dict[str, Any]) -> Run:
     return _read(Run, value, "recipe")
 
 
+def translators_from_json(value: dict[str, Any]) -> Translators:
+    """Translators alone, as `to_json` gives them. UserError as `from_json`."""
+    return _read(Translators, value, "networks")
+
+
 def _leaves(base: type) -> dict[str, type]:
     found: dict[str, type] = {}
     children: list[type] = base.__subclasses__()

@@ -63,7 +63,7 @@ class Translate(Command):
     def run(self) -> int:
         self._check()
         from zerosum.translation import stills
-        from zerosum.translation.model import load
+        from zerosum.translation.load import load
         from zerosum.view import progress_bar
 
         translator = load(self.path, self.checkpoint, self.precision)

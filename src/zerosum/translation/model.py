@@ -153,7 +153,7 @@ def colour(image: np.ndarray) -> np.ndarray:
     return np.asarray(picture.to_channels(picture.from_pixels(image), 3)).transpose(2, 0, 1)
 
 
-def load(path: Path, which: str = "last", precision: inference.Precision = "auto") -> Translator:
+def of_run(path: Path, which: str = "last", precision: inference.Precision = "auto") -> Translator:
     """The averaged translators of a run folder: of its last checkpoint, its best, or one by images seen. UserError."""
     recipe, run, saved = sample.stored(path, which)
     if not isinstance(run.algorithm.networks, Translators):
