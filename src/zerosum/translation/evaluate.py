@@ -12,10 +12,10 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from torch import Tensor
+from zerosum.data.sides import SIDES, Sides
 
 from zerosum import randomness
 from zerosum.data.loader import scale
-from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Dataset, Side
 from zerosum.equilibrium.two_sample import learned
 from zerosum.errors import UserError
