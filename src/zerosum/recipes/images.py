@@ -40,6 +40,11 @@ def quick(data: Data) -> Run:
     return cooled(run, 600_000)
 
 
+def translation(algorithm: str, data: Data) -> Run:
+    """A translator as its paper has it, for so long as the user says."""
+    return replace(from_settings(algorithm, data), images=None, minutes=20.0)
+
+
 def cooled(run: Run, images: int) -> Run:
     """Both learning rates fall to a tenth over so many images: at its full rate the game comes apart in the end.
 

@@ -69,7 +69,7 @@ def load(path: Path, precision: Precision = "auto") -> Translator:
         content = json.loads((path / MODEL).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(
-                f"{path / MODEL}: format {content['format']} is not this version's {FORMAT}; import it anew"
+                f"{path / MODEL}: format {content['format']} is not the {FORMAT} known here: import it anew"
             )
         routes = {direction: _route(path, direction, record) for direction, record in content["ways"].items()}
         files = ", ".join(record["file"] for record in content["ways"].values())
