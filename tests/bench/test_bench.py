@@ -19,6 +19,7 @@ from zerosum.bench import (
     arms,
     bare,
     fashion,
+    field,
     judge,
     loop,
     metrics,
@@ -390,7 +391,7 @@ def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     table, few = written["tables"]
     played = {"default", "textbook DCGAN, published rate"}
     assert set(table["arms"]) == {*played, "real images"}
-    assert set(few["arms"]) == {*played, "default, augmented", "real images"}
+    assert set(few["arms"]) == {*played, "default, not augmented", "real images"}
     for name in played:
         arm = table["arms"][name]
         first, last = (arm["runs"][0]["marks"][i] for i in (0, -1))
@@ -399,6 +400,34 @@ def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     samples = tmp_path / "out" / "runs" / "speedrun" / "fashion-mnist-default-seed0" / "0.01.npy"
     assert np.load(samples).shape[1:] == (1, 28, 28)
     assert str(tmp_path) not in (tmp_path / "out" / "speedrun.json").read_text()
+
+
+class Quarters:
+    """In place of EfficientNet-Lite0, which needs more images than dimensions: the mean of each quarter."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+
+    def extract(self, values: np.ndarray) -> torch.Tensor:
+        return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values).float(), 2).flatten(1)
+
+
+def test_the_test_images_are_for_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rates: the better one on validation images, and it alone, is scored on the test images, at its last mark."""
+    rates = {times: arms.textbook(times) for times in (1.0, 4.0)}
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": rates})
+    monkeypatch.setattr(speedrun, "CLOSE", 1.0)
+    monkeypatch.setattr(field, "ImageNet", Quarters)
+    noise_as_fashion(tmp_path)
+    written = quick("speedrun", tmp_path / "out", "--data", str(tmp_path), "--courses", "fashion-mnist", "--final")
+    validated, final = (table["arms"] for table in written["tables"])
+    names = [name for name in validated if name.startswith("textbook")]
+    best = min(names, key=lambda name: validated[name]["runs"][0]["frechet_0.01"])
+    assert len(names) == 2
+    assert set(final) == {"default", best}
+    assert {"frechet_0.005", "imagenet_0.01"} <= set(final["default"]["runs"][0])
+    assert "frechet_0.005" not in final[best]["runs"][0]
+    assert sum("EfficientNet-Lite0" in target["what"] for target in written["targets"]) == 2
 
 
 def test_the_textbook_sees_every_image_once_a_pass_and_draws_the_same_again() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from zerosum import algorithms, recipes
 from zerosum.data import Data
+from zerosum.data.augment import POLICIES
 from zerosum.errors import UserError
 from zerosum.networks import DCGAN
 from zerosum.run import Run
@@ -100,6 +101,18 @@ def test_the_run_is_complete_without_being_picked_again(photos: Callable[..., Da
 def test_a_size_that_was_asked_for_is_not_changed(photos: Callable[..., Data], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"--size 17 23: .* nearest are 20x24 and 16x20; give --size 20 24"):
         recipes.pick(photos(40, 40, size=(17, 23)), images=64, device="cpu")
+
+
+def test_images_that_come_again_and_again_are_augmented(photos: Callable[..., Data]) -> None:
+    few = photos(16, 16)  # four images, and 1,000 a second: a minute shows each 15,000 times
+    choice = recipes.pick(few, minutes=1.0, device="cpu")
+    assert choice.run.augment == POLICIES
+    assert "15,000 times" in " ".join(choice.reasons)
+    seldom = recipes.pick(few, images=4 * picking.BY_HEART - 1, device="cpu")
+    assert seldom.run.augment == ()
+    own = recipes.pick(few, minutes=1.0, device="cpu", adjust=lambda run: replace(run, augment=("cutout",)))
+    assert own.run.augment == ("cutout",), "the caller's own word is the last"
+    assert recipes.pick(few, algorithm="dcgan", images=10**6, device="cpu").run.augment == (), "as its paper has it"
 
 
 # ---- the machine's side --------------------------------------------------------------------------------

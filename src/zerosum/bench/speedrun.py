@@ -153,10 +153,11 @@ def _rows(bench: Bench, field: Field, best: dict[str, Best]) -> tuple[Rows, list
     wanted = options.arms or ("default", "textbook", "sngan", "r3gan")
     last, seeds = field.marks[-1], field.course.seeds
     entries: list[Entry] = []
-    if "default" in wanted:
+    if "default" in wanted and field.course.few is None:
         entries.append(Entry("default", "default", default(last), seeds))
-        if field.course.few is not None:
-            entries.append(Entry("default, augmented", "default-augmented", default(last, augment=POLICIES), seeds))
+    elif "default" in wanted:  # which augments so few images
+        entries.append(Entry("default", "default-augmented", default(last, augment=POLICIES), seeds))
+        entries.append(Entry("default, not augmented", "default", default(last, augment=()), seeds))
     rivals = {
         name: {
             t: Entry(f"{name}, {_times(t)}", f"{name.replace(' ', '-').lower()}-lr{t:g}", arm, seeds[:1])

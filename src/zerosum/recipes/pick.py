@@ -14,6 +14,7 @@ import torch
 
 from zerosum import algorithms, memory
 from zerosum import data as sources
+from zerosum.data.augment import POLICIES
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
@@ -41,6 +42,7 @@ ESTIMATE_SECONDS = 1.0
 GAIN = 1.05
 WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
+BY_HEART = 2_000  # times that D sees each image: from there on it had better see them augmented
 
 
 @dataclass(frozen=True)
@@ -193,7 +195,14 @@ def _with_length(
         expected = by_clock if images is None else min(images, by_clock)
     assert expected is not None
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
-    run = image_recipes.cooled(run, expected) if by_clock_alone else run
+    if by_clock_alone:
+        run = image_recipes.cooled(run, expected)
+        if expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides):
+            run = replace(run, augment=POLICIES)
+            reasons.append(
+                f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
+                "augmented, or it would learn them by heart; --augment alone switches that off"
+            )
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
