@@ -1,0 +1,1 @@
+"""From image to image with a trained generator, this package's own or somebody else's."""
