@@ -1,0 +1,1 @@
+"""Translating images and films with any network that maps images to images."""
