@@ -1,1 +1,1 @@
-"""From image to image with a trained generator, this package's own or somebody else's."""
+"""Images of images: trained and imported translators, on stills, folders and films."""
