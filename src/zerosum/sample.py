@@ -1,4 +1,4 @@
-"""From a trained run to images: the only way back to uint8.
+"""From a trained run to images: the only way back to stored values.
 
 Work is done in chunks of a fixed size, the last one padded, so that sample number i of a seed has the same bytes
 whatever is asked for beside it (the same machine and thread count taken for granted).
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zerosum import checkpoint, inference, pictures, randomness, snapshot
 from zerosum import run as runs
+from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.runlog import RECIPE
@@ -36,6 +37,18 @@ CHUNK = 64
 def to_uint8(x: Tensor) -> np.ndarray:
     """[-1, 1] to 0 .. 255, clamped and rounded to nearest: the inverse of `data.loader.scale`."""
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def to_stored(x: Tensor, depth: Depth) -> np.ndarray:
+    """[-1, 1] to the values that `depth` stores, clamped, whole numbers rounded to nearest: inverse of `loader.scale`.
+
+    `x` (any shape) must be float32 or float64 where `depth.wide`: bf16 has no more than 8 bits to give.
+    """
+    if depth == EIGHT_BITS:
+        return to_uint8(x)
+    values = x.detach().cpu().double().numpy()
+    values = np.clip((values + 1) / 2 * (depth.high - depth.low) + depth.low, depth.low, depth.high)
+    return (values if depth.stored == "float32" else values.round()).astype(depth.dtype)
 
 
 @torch.no_grad()

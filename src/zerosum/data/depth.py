@@ -39,5 +39,10 @@ class Depth:
     def dtype(self) -> np.dtype:
         return np.dtype(self.stored)
 
+    @property
+    def wide(self) -> bool:
+        """More than 8 bits. bf16 and fp16 cannot carry them: networks of such data stay in fp32."""
+        return self.dtype.itemsize > 1
+
 
 EIGHT_BITS = Depth()

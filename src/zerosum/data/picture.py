@@ -52,6 +52,7 @@ class Picture:
     format: str
     mode: str  # PIL's name for how the pixels were stored: P, LA, I;16, CMYK ...
     bits: int  # per channel, as stored
+    orientation: int = 1  # EXIF's, 1 to 8, as stored; `image` has been turned already
 
     @property
     def size(self) -> tuple[int, int]:
@@ -64,7 +65,8 @@ def read(raw: bytes) -> Picture:
     with _opened(raw) as opened:
         format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
         opened.load()
-        return Picture(_upright(eight_bits(opened), _orientation(opened)), format, mode, bits)
+        orientation = _orientation(opened)
+        return Picture(_upright(eight_bits(opened), orientation), format, mode, bits, orientation)
 
 
 def measure(raw: bytes) -> tuple[int, int]:
@@ -79,9 +81,7 @@ def _opened(raw: bytes) -> Iterator[Image.Image]:
     """A file's header; whatever is wrong with it, or comes to light while it is used, is Broken with the reason."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as opened:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and opened.width * opened.height > limit:
-                raise Broken(f"{opened.width} x {opened.height} pixels are more than the limit of {limit}")
+            check_size(opened.width, opened.height)
             yield opened
     except Broken:
         raise
@@ -91,6 +91,17 @@ def _opened(raw: bytes) -> Iterator[Image.Image]:
         raise Broken("more pixels than the limit (a decompression bomb?)") from error
     except Exception as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
         raise Broken(str(error).strip() or type(error).__name__) from error
+
+
+def check_size(width: int, height: int, channels: int = 1) -> None:
+    """Refuse, by what a file's header claims and before room is made for it, what Pillow takes for a bomb (Broken)."""
+    if not (width > 0 and height > 0 and channels > 0):
+        raise Broken(f"{width} x {height} pixels in {channels} channels are no image")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise Broken(f"{width} x {height} pixels are more than the limit of {limit}")
+    if limit is not None and width * height * channels > len(MODES[4]) * limit:
+        raise Broken(f"{width} x {height} pixels in {channels} channels are more than 4 channels of {limit}")
 
 
 def _bits(image: Image.Image, raw: bytes) -> int:
@@ -109,6 +120,16 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Values (C, H, W) of any type, turned as EXIF's `orientation` asks: what `read` does to an image of 8 bits."""
+    turn = UPRIGHT.get(orientation)
+    if turn is None:
+        return values
+    channels, height, width = values.shape
+    places = Image.fromarray(np.arange(height * width, dtype=np.int32).reshape(height, width))
+    return values.reshape(channels, -1)[:, np.asarray(places.transpose(turn))]
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
