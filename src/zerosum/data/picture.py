@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,13 +62,27 @@ class Picture:
 
 def read(raw: bytes) -> Picture:
     """Decode a file's bytes (the first frame, if there are several). Raises Broken with the reason."""
+    with _opened(raw) as opened:
+        format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
+        opened.load()
+        orientation = _orientation(opened)
+        return Picture(_upright(eight_bits(opened), orientation), format, mode, bits, orientation)
+
+
+def measure(raw: bytes) -> tuple[int, int]:
+    """Height and width, upright, as the file's header says: nothing is decoded. Raises Broken with the reason."""
+    with _opened(raw) as opened:
+        turned = _orientation(opened) in (5, 6, 7, 8)
+        return (opened.width, opened.height) if turned else (opened.height, opened.width)
+
+
+@contextmanager
+def _opened(raw: bytes) -> Iterator[Image.Image]:
+    """A file's header; whatever is wrong with it, or comes to light while it is used, is Broken with the reason."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as opened:
             check_size(opened.width, opened.height)
-            format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
-            opened.load()
-            orientation = _orientation(opened)
-            return Picture(_upright(eight_bits(opened), orientation), format, mode, bits, orientation)
+            yield opened
     except Broken:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
@@ -237,7 +253,7 @@ def _geometry(
 ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
     """Which box (left, top, right, bottom) of an image to take, and the (width, height) to bring it to."""
     height, width = size
-    if fit == "crop":
+    if fit in ("crop", "bucket"):  # the size is that of its bucket already
         scale = min(w / width, h / height)
         left, top = max((w - width * scale) / 2, 0.0), max((h - height * scale) / 2, 0.0)
         return (left, top, w - left, h - top), (width, height)
