@@ -83,6 +83,11 @@ class Sides:
         return np.ascontiguousarray(values[:, :, margin : margin + height, margin : margin + width])
 
 
+def two_sided(data: Data) -> bool:
+    """Whether the data are to be read as two sides."""
+    return data.pairing is not None or data.made is not None or data.target is not None
+
+
 def open_sides(data: Data, progress: Progress | None = None, threads: int | None = None) -> Sides:
     """Read the two sides that `data` describes, in `THREADS` threads if not given.
 

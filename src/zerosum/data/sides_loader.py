@@ -9,6 +9,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
+from zerosum.data.spec import Side
 
 
 class SidesLoader:
@@ -48,6 +49,27 @@ class SidesLoader:
         dataset = self.sides.buckets[number][SIDES.index(side)]
         values, _ = dataset.gather(randomness.order(self.seed, f"{key}/{number}", start, count, len(dataset)))
         return scale(self._seen(values, key, first), self.dtype, self.device, dataset.spec.depth)
+
+    def __len__(self) -> int:
+        return len(self.sides)
+
+    def count(self, side: Side) -> int:
+        """How many images a side has, of several sizes of the commonest: those that `still` takes."""
+        return len(self.sides.buckets[0][SIDES.index(side)])
+
+    def still(self, side: Side, purpose: str, count: int) -> Tensor:
+        """Different images of one side to measure with, at most as many as it has: the middle of each, unflipped.
+
+        Of pairs the same items on both sides. They have one size: of several the commonest.
+        """
+        key = "pair" if self.sides.paired else side
+        index = randomness.permutation(self.seed, f"still/{purpose}/{key}", 0, self.count(side))[:count]
+        dataset = self.sides.buckets[0][SIDES.index(side)]
+        return scale(self.sides.gather(side, index), self.dtype, self.device, dataset.spec.depth)
+
+    def given(self, player: str, purpose: str, first: int, count: int) -> tuple[Tensor]:
+        """What a generator makes its images of: those of its side."""
+        return (self.real(f"{'b' if player.endswith('BA') else 'a'}/{purpose}", first, count),)
 
     def label(self, purpose: str, first: int, count: int) -> None:
         """None: two-sided data have no classes."""

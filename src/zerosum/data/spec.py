@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,13 @@ class Spec:
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def sides(self) -> tuple[Spec, Spec]:
+        """Both sides of two-sided data, each as networks see it."""
+        if self.target is None:
+            raise ValueError("these data have one side")
+        return replace(self, target=None, paired=False), self.target
 
 
 @dataclass(frozen=True, kw_only=True)
