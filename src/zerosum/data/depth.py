@@ -27,12 +27,12 @@ class Depth:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
-            raise UserError(f"--range {self.low:g} {self.high:g}: give the lower value first, both finite")
+            raise UserError(f"--value-range {self.low:g} {self.high:g}: give the lower value first, both finite")
         if self.stored != "float32":
             info = np.iinfo(self.stored)
             if self.low < info.min or self.high > info.max:
                 raise UserError(
-                    f"--range {self.low:g} {self.high:g}: {self.stored} holds {info.min} to {info.max} only"
+                    f"--value-range {self.low:g} {self.high:g}: {self.stored} holds {info.min} to {info.max} only"
                 )
 
     @property

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from zerosum.data.spec import Fit
 
@@ -28,6 +28,8 @@ SUFFIXES = frozenset(
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # only these decoders see the bytes
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag; its values 2 .. 8 say how the camera was held
+SIDEWAYS = 5  # and from here on, that what was stored as rows are columns
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257  # tags
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,8 +74,10 @@ def read(raw: bytes) -> Picture:
 def measure(raw: bytes) -> tuple[int, int]:
     """Height and width, upright, as the file's header says: nothing is decoded. Raises Broken with the reason."""
     with _opened(raw) as opened:
-        turned = _orientation(opened) in (5, 6, 7, 8)
-        return (opened.width, opened.height) if turned else (opened.height, opened.width)
+        width, height = opened.size
+        if isinstance(opened, TiffImagePlugin.TiffImageFile):  # some Pillows give its size upright already
+            width, height = (int(opened.tag_v2[tag]) for tag in (TIFF_WIDTH, TIFF_HEIGHT))
+        return (width, height) if SIDEWAYS <= _orientation(opened) <= max(UPRIGHT) else (height, width)
 
 
 @contextmanager

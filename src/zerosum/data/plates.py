@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ class Plate:
 
     pixels: Image.Image | np.ndarray
     bits: int  # per channel, as the file stored them
+    notes: tuple[str, ...] = ()  # what a user should know of the file
 
     @property
     def size(self) -> tuple[int, int]:
@@ -43,9 +44,9 @@ class Plate:
             raise Broken(f"its width of {width} pixels has no two halves: A and B must be equally wide")
         middle = width // 2
         if isinstance(self.pixels, np.ndarray):
-            return Plate(self.pixels[..., :middle], self.bits), Plate(self.pixels[..., middle:], self.bits)
+            return replace(self, pixels=self.pixels[..., :middle]), replace(self, pixels=self.pixels[..., middle:])
         boxes = ((0, 0, middle, height), (middle, 0, width, height))
-        left, right = (Plate(self.pixels.crop(box), self.bits) for box in boxes)
+        left, right = (replace(self, pixels=self.pixels.crop(box)) for box in boxes)
         return left, right
 
     def render(self, shape: tuple[int, int, int], dtype: np.dtype, fit: Fit) -> np.ndarray:
@@ -76,11 +77,12 @@ def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
 def read(raw: bytes, name: str, bits: Literal["8", "own"]) -> Plate:
     """The bytes of the file `name`, decoded. Raises Broken with the reason."""
     if bits == "8":
-        found = picture.read(raw)
-        return Plate(found.image, found.bits)
+        plain = picture.read(raw)
+        return Plate(plain.image, plain.bits)
     from zerosum.data import deep
 
-    values = deep.read(raw, name).values
-    if values.dtype == np.uint8 and len(values) in picture.MODES:
-        return Plate(picture.from_pixels(values), 8)
-    return Plate(values, 8 * values.dtype.itemsize)
+    found = deep.read(raw, name)
+    values = found.values
+    shallow = values.dtype == np.uint8 and len(values) in picture.MODES
+    pixels = picture.from_pixels(values) if shallow else values
+    return Plate(pixels, 8 * values.dtype.itemsize, found.notes)

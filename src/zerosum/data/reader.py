@@ -83,7 +83,7 @@ class Reader:
         every: dict[Side, ArrayDataset] = {}
         for rows in shelves:
             found = self._rows(rows, size)
-            for side in found.values.dtype.names or ():
+            for side in self._stored(rows):
                 values = found.values[side]
                 every[side] = replace(found, values=values, depth=self._depth(values.dtype))
         return every["a"], every["b"]
@@ -95,8 +95,8 @@ class Reader:
             return found
         (height, width), chosen = (size, ()) if size is not None else self._size
         height, width = height + self.data.jitter, width + self.data.jitter
-        stored: tuple[Side, ...] = rows.sides if self.data.made is None else ("a", "b")
-        dtype = np.dtype([(s, self._views[s].dtype, (self._views[s].channels, height, width)) for s in stored])
+        views = {side: self._views[side] for side in self._stored(rows)}
+        dtype = np.dtype([(side, view.dtype, (view.channels, height, width)) for side, view in views.items()])
         facts: Counter[str] = Counter()
 
         def notes() -> tuple[str, ...]:
@@ -104,6 +104,10 @@ class Reader:
 
         plan = Plan(rows.where, len(rows), (), None, (), notes, dtype=dtype)
         return pack.build(plan, self._blocks(rows, dtype, facts), self.data, name, self.progress)
+
+    def _stored(self, rows: Shelf) -> tuple[Side, ...]:
+        """The sides that a pack of these rows holds."""
+        return rows.sides if self.data.made is None else ("a", "b")
 
     def _blocks(self, rows: Shelf, dtype: np.dtype, facts: Counter[str]) -> Iterator[Block]:
         data = self.data
@@ -116,6 +120,7 @@ class Reader:
                 images["a"] = making.make(data.made, images["b"])
             said = ["resized" for side, plate in plates.items() if plate.size != form[side][0][1:]]
             said += ["16 bits" for plate in plates.values() if plate.bits > 8 and plate.dtype == np.uint8]
+            said += [f"note {note}" for plate in plates.values() for note in plate.notes]
             return images, ["image"] * len(plates) + said
 
         start = 0
@@ -221,4 +226,6 @@ def _conversions(facts: Counter[str], size: Size, fit: Fit) -> tuple[str, ...]:
             f"{facts['16 bits']:,} of {facts['image']:,} images had more than 8 bits per channel and were scaled to 8; "
             "--bits own keeps them"
         )
+    told = [(fact.removeprefix("note "), n) for fact, n in facts.items() if fact.startswith("note ")]
+    notes += [f"{n:,} of {facts['image']:,} images: {note}" for note, n in sorted(told)]
     return tuple(notes)

@@ -66,8 +66,7 @@ def _part_of_sides(sides: Sides, part: Callable[[np.ndarray], np.ndarray], name:
         ends = [start + len(whole) for start, whole in zip(first, bucket, strict=True)]
         inside = [c[(c >= start) & (c < end)] - start for c, start, end in zip(chosen, first, ends, strict=True)]
         if all(map(len, inside)):
-            a, b = (Part(whole, index, name) for whole, index in zip(bucket, inside, strict=True))
-            buckets.append((a, b))
+            buckets.append((Part(bucket[0], inside[0], name), Part(bucket[1], inside[1], name)))
         first = ends
     (a, b), *others = buckets
     return replace(sides, a=a, b=b, others=tuple(others))
