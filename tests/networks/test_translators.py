@@ -278,6 +278,20 @@ def test_one_image_and_every_precision_and_format(name: str) -> None:
             torch.testing.assert_close(exact.float(), expected, rtol=1e-4, atol=1e-5)
 
 
+@by_name
+def test_as_wide_as_published_they_train_in_bf16_with_channels_last(name: str) -> None:
+    """Only wide layers take the quick forms of `strided.py`."""
+    patch = dataclasses.replace(NETS[name].patch, width=64)  # type: ignore[attr-defined]
+    net, spec = dataclasses.replace(NETS[name], width=64, patch=patch), Spec((3, 32, 32))  # type: ignore[type-var]
+    for player, channels in ((net.generator(spec, spec), 3), (net.critic(spec, spec), 6)):
+        player.to(memory_format=torch.channels_last)
+        x = torch.rand(2, channels, 32, 32).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            y = player(x)
+        y.float().square().sum().backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in player.parameters())
+
+
 @pytest.mark.parametrize("name", ["unet", "resblocks"])
 def test_nothing_in_python_depends_on_the_data(name: str) -> None:
     """One graph each, for torch.export: ONNX goes through it."""

@@ -17,7 +17,7 @@ from zerosum.errors import SizeError, UserError
 from zerosum.networks.blocks import at_least_one, none_or_more
 from zerosum.networks.init import radford_
 from zerosum.networks.strided import Halve
-from zerosum.networks.translators import Norm, norm_layer
+from zerosum.networks.translators import Norm, leaky, norm_layer
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -70,13 +70,13 @@ class _Critic(nn.Module):
         widths = [patch.width * min(2**i, 8) for i in range(strided + 1)] if strided else [patch.width, 2 * patch.width]
         bias = patch.norm == "none"
         first = Halve(channels, widths[0]) if strided else nn.Conv2d(channels, widths[0], 1)
-        layers: list[nn.Module] = [first, nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [first, leaky("none")]
         for number, (a, b) in enumerate(pairwise(widths), 1):
             if number < strided:
                 layers.append(Halve(a, b, bias=bias))
             else:
                 layers.append(nn.Conv2d(a, b, 4, padding=1, bias=bias) if strided else nn.Conv2d(a, b, 1, bias=bias))
-            layers += [norm_layer(patch.norm, b), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [norm_layer(patch.norm, b), leaky(patch.norm)]
         layers.append(nn.Conv2d(widths[-1], 1, 4, padding=1) if strided else nn.Conv2d(widths[-1], 1, 1))
         self.layers = nn.Sequential(*layers)
         radford_(self)

@@ -69,6 +69,11 @@ def norm_layer(norm: Norm, features: int) -> nn.Module:
     return nn.Identity() if norm == "none" else InstanceNorm(features, scaled=norm == "scaled_instance")
 
 
+def leaky(norm: Norm) -> nn.LeakyReLU:
+    """LeakyReLU 0.2 behind such a norm: in place, but not on what a convolution itself gives, which may be a view."""
+    return nn.LeakyReLU(0.2, inplace=norm != "none")
+
+
 def named(**layers: nn.Module) -> nn.Sequential:
     """Layers one after the other, each under its name."""
     return nn.Sequential(OrderedDict(layers))

@@ -24,7 +24,7 @@ from zerosum.networks.blocks import at_least_one
 from zerosum.networks.init import radford_
 from zerosum.networks.patch import Patch
 from zerosum.networks.strided import Double, Halve
-from zerosum.networks.translators import Norm, Translators, check_sides, named, norm_layer, share_dropped
+from zerosum.networks.translators import Norm, Translators, check_sides, leaky, named, norm_layer, share_dropped
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -82,9 +82,10 @@ class _Generator(nn.Module):
         self.encoder = nn.ModuleList()
         for level, (a, b) in enumerate(pairwise([inputs, *widths])):
             if level in (0, depth - 1):
-                self.encoder.append(named(conv=Halve(a, b)))
+                self.encoder.append(named(conv=Halve(a, b), relu=leaky("none")))
             else:
-                self.encoder.append(named(conv=Halve(a, b, bias=bias), norm=norm_layer(net.norm, b)))
+                norm = norm_layer(net.norm, b)
+                self.encoder.append(named(conv=Halve(a, b, bias=bias), norm=norm, relu=leaky(net.norm)))
         self.decoder = nn.ModuleList()
         for level in reversed(range(1, depth)):
             a, b = widths[level] * (1 if level == depth - 1 else 2), widths[level - 1]
@@ -97,7 +98,7 @@ class _Generator(nn.Module):
         # The skips are kept behind the LeakyReLU: the ReLU that follows makes the same of them as of what is before it.
         skips: list[Tensor] = []
         for level in self.encoder:
-            x = F.leaky_relu(level(x), 0.2, inplace=True)
+            x = level(x)
             skips.append(x)
         x = F.relu(skips.pop())
         for level in self.decoder:

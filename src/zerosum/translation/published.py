@@ -221,11 +221,8 @@ def _notes(form: _Form, tensors: Tensors, statistics: Statistics) -> tuple[str, 
     if form.description.norm == "instance" and any(name.rpartition(".")[2] in STATISTICS for name in tensors):
         notes.append("running statistics of its instance norm are left out, as the published code does")
     if form.description.norm == "batch":
-        used = "each image's own" if statistics == "image" else "the stored ones"
-        notes.append(
-            f"batch norm by {used}: the published test script takes each image's own statistics, or with --eval the "
-            "stored ones"
-        )
+        used = "each image's own statistics" if statistics == "image" else "the stored statistics"
+        notes.append(f"batch norm by {used}; the published test script takes each image's own, with --eval the stored")
     if isinstance(form.description, UNet):
         notes.append("whether a U-Net was trained with dropout does not show: 0.5 is assumed, in training alone")
     return tuple(notes)
