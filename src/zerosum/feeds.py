@@ -11,7 +11,6 @@ from zerosum.data.spec import Dataset, Spec
 from zerosum.engine import Engine
 from zerosum.metrics.probe import Probe
 from zerosum.metrics.translation import TranslationProbe
-from zerosum.networks import Translators
 from zerosum.run import Run
 
 
@@ -21,10 +20,8 @@ def loader_of(run: Run, dataset: Dataset | Sides, engine: Engine) -> Loader | Si
         return SidesLoader(
             dataset, seed=run.seed, batch=run.batch_size, flip=run.data.flip, dtype=engine.dtype, device=engine.device
         )
-    networks = run.algorithm.networks
-    assert not isinstance(networks, Translators)  # `Run.sees` has refused it
     return Loader(
-        dataset, seed=run.seed, latent=networks.latent, conditional=run.conditional, flip=run.data.flip,
+        dataset, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional, flip=run.data.flip,
         dtype=engine.dtype, device=engine.device,
     )  # fmt: skip
 

@@ -192,11 +192,11 @@ def record(bench: Bench, name: str, case: Case) -> Result:
         seconds = _trained(training, run)
         test = open_source(replace(run.data, split="test", limit=None))
         unseen = Loader(test, seed=run.seed, latent=1)
-        train = training.loader.real("truth/components", 0, min(TRUTH, len(training.loader.dataset)))
+        train = training.loader.real("truth/components", 0, min(TRUTH, len(training.loader)))
         reals, components = unseen.real("truth", 0, min(TRUTH, len(test))), training.probe.reference.components
         truth = Reference(training.spec, train, reals, TRUTH, components)
         latents = training.loader.latent("truth", 0, TRUTH)
-        generator, critic = training.averaged, training.players.networks["D"]
+        generator, critic = training.averaged["G"], training.players.networks["D"]
         rows = []
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
             tensors = safetensors.torch.load_file(path)
@@ -204,7 +204,7 @@ def record(bench: Bench, name: str, case: Case) -> Result:
                 own = {k.removeprefix(f"{player}/"): v for k, v in tensors.items() if k.startswith(f"{player}/")}
                 network.load_state_dict(own)
             seen = int(path.stem)
-            reading = training.probe(generator, critic)
+            reading = training.probe({"G": generator}, {"D": critic})
             fake = sample.generate(generator, latents, None)
             found = truth(fake.clamp(-1, 1) if training.spec.is_image else fake)
             score, error = (None, None) if found is None else found

@@ -37,8 +37,10 @@ class Import(Command):
 
     def run(self) -> int:
         from zerosum.translation import checkpoints, imported
+        from zerosum.translation.model import Direction
 
-        parts = {"A2B": imported.Part(self.file, checkpoints.read(self.file, part=self.part))}
+        parts: dict[Direction, imported.Part] = {}
+        parts["A2B"] = imported.Part(self.file, checkpoints.read(self.file, part=self.part))
         if self.back is not None:
             parts["B2A"] = imported.Part(self.back, checkpoints.read(self.back, part=self.part))
         for direction, part in parts.items():

@@ -8,7 +8,7 @@ place that scales. Nothing here imports torch but `loader`.
 from zerosum.data.arrays import from_arrays, from_torch
 from zerosum.data.report import Report, check
 from zerosum.data.sets import named
-from zerosum.data.sides import Sides, open_sides
+from zerosum.data.sides import Sides, open_sides, read
 from zerosum.data.source import open_source as open
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
@@ -26,4 +26,5 @@ __all__ = [
     "named",
     "open",
     "open_sides",
+    "read",
 ]

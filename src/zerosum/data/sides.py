@@ -88,6 +88,11 @@ def two_sided(data: Data) -> bool:
     return data.pairing is not None or data.made is not None or data.target is not None
 
 
+def read(data: Data, progress: Progress | None = None) -> Dataset | Sides:
+    """The data as they are asked for, one-sided or two-sided. Raises UserError."""
+    return open_sides(data, progress) if two_sided(data) else source.open_source(data, progress)
+
+
 def open_sides(data: Data, progress: Progress | None = None, threads: int | None = None) -> Sides:
     """Read the two sides that `data` describes, in `THREADS` threads if not given.
 

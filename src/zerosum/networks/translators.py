@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,9 @@ class Translators(ABC):
     Weights are drawn from torch's global generator; labels are not used. Raises UserError where the data's shape does
     not suit the networks.
     """
+
+    latent: ClassVar[int] = 0
+    """They draw none."""
 
     @abstractmethod
     def generator(self, source: Spec, target: Spec) -> nn.Module: ...

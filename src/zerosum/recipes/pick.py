@@ -27,7 +27,7 @@ from zerosum.engine import (
     settled_format,
     settled_precision,
 )
-from zerosum.errors import SizeError
+from zerosum.errors import SizeError, UserError
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.run import Run, check
@@ -78,7 +78,7 @@ def pick(
     if dataset is None:
         if data.size is None and choose_device(device).type == "cpu":
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
-        dataset = sources.open(data, progress)
+        dataset = sources.read(data, progress)
     run, why = _recipe(data, dataset, algorithm)
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
@@ -87,7 +87,7 @@ def pick(
         if given is not None or data.size is not None:
             raise
         found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
-        dataset = sources.open(data, progress)
+        dataset = sources.read(data, progress)
         run, why = _recipe(data, dataset, algorithm)
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]

@@ -12,10 +12,10 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 from torch import Tensor
-from zerosum.data.sides import SIDES, Sides
 
 from zerosum import randomness
 from zerosum.data.loader import scale
+from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Dataset, Side
 from zerosum.equilibrium.two_sample import learned
 from zerosum.errors import UserError
@@ -28,7 +28,7 @@ from zerosum.metrics.features.choose import choose
 from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
 from zerosum.metrics.measurement import Better, Measurement, Protocol
 from zerosum.metrics.statistics import statistics
-from zerosum.metrics.verdict import Finding
+from zerosum.metrics.verdict import Finding, Kind
 from zerosum.sample import to_uint8
 from zerosum.translation import baselines
 from zerosum.translation.model import CPU, Direction, Translator
@@ -244,7 +244,7 @@ class _Way:
             best = min(known, key=lambda arm: known[arm].value)
             surely = (mine.high or mine.value) < (known[best].low or known[best].value)
             better = mine.value < known[best].value
-            kind = "nothing found" if surely else "not enough data" if better else "worse than a baseline"
+            kind: Kind = "nothing found" if surely else "cannot say" if better else "differs"
             how = "surely " if surely else "" if better else "not "
             values = f"{mine.value:.3g} against {known[best].value:.3g}"
             out.append(Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({values})."))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from zerosum.translation.published import Imported
 
 from zerosum import atomic, snapshot
 from zerosum import run as runs
@@ -18,6 +17,7 @@ from zerosum.errors import UserError
 from zerosum.inference import Precision
 from zerosum.sample import record_of, spec_of
 from zerosum.translation.model import Direction, Route, Translator
+from zerosum.translation.published import Imported
 
 FORMAT = 1
 MODEL = "model.json"

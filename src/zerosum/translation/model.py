@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from zerosum.translation.tiles import tiled
 
 from zerosum import inference, sample, snapshot
 from zerosum.data import making, picture
@@ -21,6 +20,7 @@ from zerosum.data.spec import Made, Spec
 from zerosum.errors import UserError
 from zerosum.networks import Translators
 from zerosum.sample import to_stored
+from zerosum.translation.tiles import tiled
 
 Direction = Literal["A2B", "B2A"]
 CPU = torch.device("cpu")
@@ -35,6 +35,11 @@ class Route:
     generator: nn.Module
     source: Spec
     target: Spec
+
+    @property
+    def multiple(self) -> int:
+        """Of which height and width must be multiples."""
+        return int(self.generator.multiple)  # type: ignore[arg-type]
 
     @property
     def wide(self) -> bool:
@@ -98,7 +103,7 @@ class Translator:
         with torch.inference_mode():
             y = tiled(
                 self.network(direction, wide=given.wide), x, tile=tile, overlap=overlap,
-                multiple=route.generator.multiple, progress=progress,
+                multiple=route.multiple, progress=progress,
             )  # fmt: skip
         return to_stored(y, self._written(given, route))
 
