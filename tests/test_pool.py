@@ -67,5 +67,5 @@ def test_a_fake_that_is_not_finite_does_not_stay() -> None:
 def test_none_is_kept_where_none_is_wanted() -> None:
     fakes = numbered(3)
     assert torch.equal(Pool(0, (1, 2, 2))(fakes, torch.rand(3), 7), fakes)
-    with pytest.raises(UserError, match="--algorithm.pool -1: must be 0 or more"):
+    with pytest.raises(UserError, match=r"--algorithm\.pool -1: must be 0 or more"):
         Pool(-1, (1, 2, 2))

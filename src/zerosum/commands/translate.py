@@ -13,8 +13,7 @@ from zerosum.commands.base import Command
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from zerosum.translation.model import Translator
-    from zerosum.translation.stills import Wish
+    from zerosum.translation.model import Translator, Wish
 
 FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
 NAMED = 5  # files that could not be used, by name
@@ -49,6 +48,8 @@ class Translate(Command):
     """INPUT are photos: make side A of each first (edges, scribble ...), as for training."""
     blend: float = 0.0
     """Of films: how much of each frame is taken over from the one before, along its motion: 0 (none) to 1."""
+    flicker: bool = False
+    """Of films: measure how much frames differ along their motion, before and after blending."""
     value_range: Annotated[tuple[float, float] | None, tyro.conf.arg(metavar="LOW HIGH")] = None
     """Of images of more than 8 bits: the values that are black and white, if not those of the training data."""
     tile: int = 512
@@ -64,10 +65,11 @@ class Translate(Command):
         self._check()
         from zerosum.translation import stills
         from zerosum.translation.load import load
+        from zerosum.translation.model import Wish
         from zerosum.view import progress_bar
 
         translator = load(self.path, self.checkpoint, self.precision)
-        wish = stills.Wish(
+        wish = Wish(
             direction=self.direction, make=self.make, value_range=self.value_range, tile=self.tile,
             overlap=self.overlap,
         )  # fmt: skip
@@ -101,6 +103,8 @@ class Translate(Command):
             raise UserError(f"--blend {self.blend:g}: is for films; leave it out")
         if not 0 <= self.blend <= 1:
             raise UserError(f"--blend {self.blend:g}: must be from 0 (none) to 1")
+        if self.flicker and not film:
+            raise UserError("--flicker: is for films; leave it out")
         if film and self.value_range is not None:
             raise UserError("--value-range: is for images of more than 8 bits; leave it out")
         many = self.source.is_dir() or self.source.suffix.lower() == ".zip"
@@ -114,13 +118,19 @@ class Translate(Command):
         from zerosum.view import progress_bar
 
         with progress_bar("translating") as tick:
-            report = translate_film(
-                translator, self.source, self.target, wish, blend=self.blend,
+            report, flicker = translate_film(
+                translator, self.source, self.target, wish, blend=self.blend if self.flicker or self.blend else None,
                 progress=lambda done, of: tick(done, of, "frames"),
             )  # fmt: skip
         for note in report.notes:
             print(f"note: {note}", file=sys.stderr)
         sound = f", sound {report.sound}" if report.sound else ""
         print(f"{report.frames:,} frames, {report.seconds:.1f} s{sound}", file=sys.stderr)
+        if flicker is not None:
+            blended = f", {flicker.blended:.2g} blended (sharpness {flicker.sharpness:.0%})" if self.blend else ""
+            print(
+                f"flicker (warping error): {flicker.source:.2g} in the source, {flicker.translated:.2g} "
+                f"translated{blended}", file=sys.stderr,
+            )  # fmt: skip
         print(self.target)
         return 0

@@ -28,6 +28,20 @@ TILE, OVERLAP = 512, 128  # pixels: half of what a residual generator of 9 block
 FRAMES = 4  # of a film that are translated together
 
 
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How images are to be translated."""
+
+    direction: Direction | None = None
+    """The way that was trained for, if not given."""
+    make: bool = False
+    """Make side A of each photo first, as it was made for training."""
+    value_range: tuple[float, float] | None = None
+    """Of images of more than 8 bits: the values that are -1 and +1."""
+    tile: int = TILE
+    overlap: int = OVERLAP
+
+
 @dataclass(frozen=True, eq=False)
 class Route:
     """One way through a translator: its network, (n, *source.shape) -> (n, *target.shape) in [-1, 1]."""
@@ -107,10 +121,14 @@ class Translator:
             )  # fmt: skip
         return to_stored(y, self._written(given, route))
 
-    def frames(self, frames: np.ndarray, direction: Direction | None = None) -> np.ndarray:
+    def frames(self, frames: np.ndarray, wish: Wish) -> np.ndarray:
         """Translate frames of a film, uint8 (n, H, W, 3) to uint8 (n, H, W, 3)."""
-        made = [self(frame.transpose(2, 0, 1), direction) for frame in frames]
-        return np.stack([colour(image).transpose(1, 2, 0) for image in made])
+        made = []
+        for frame in frames:
+            values = np.ascontiguousarray(frame.transpose(2, 0, 1))
+            values = self.make(values) if wish.make else values
+            made.append(colour(self(values, wish.direction, tile=wish.tile, overlap=wish.overlap)))
+        return np.ascontiguousarray(np.stack(made).transpose(0, 2, 3, 1))
 
     def make(self, photo: np.ndarray) -> np.ndarray:
         """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it was not made."""

@@ -13,21 +13,9 @@ from zerosum.data import deep, listing, plates
 from zerosum.data.depth import Depth, Stored
 from zerosum.data.picture import Broken
 from zerosum.errors import UserError
-from zerosum.translation.model import Direction, Translator
+from zerosum.translation.model import Translator, Wish
 
 Tick = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wish:
-    """How images are to be translated."""
-
-    direction: Direction | None = None
-    make: bool = False
-    """Make side A of each photo first, as it was made for training."""
-    value_range: tuple[float, float] | None = None
-    tile: int
-    overlap: int
 
 
 @dataclass(frozen=True)
