@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 from PIL import Image
 
 from zerosum import cli
@@ -17,6 +21,16 @@ SMALL = (
     "--algorithm.networks.width", "4", "--algorithm.networks.patch.width", "4", "--size", "16", "16", "--images", "24",
     "--batch-size", "4", "--memory-format", "contiguous", "--precision", "fp32", "--threads", "1", "--seed", "1",
 )  # fmt: skip
+
+
+picking = importlib.import_module("zerosum.recipes.pick")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untimed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picking, "estimate", lambda *_: 100.0)
+        yield
 
 
 def run(*words: object) -> int:
@@ -158,10 +172,6 @@ def test_what_a_run_leaves(pairs: Path, cycle: Path) -> None:
 
 def test_resuming_is_exact(cycle: Path, tmp_path: Path) -> None:
     """As one run: 24 images, then 24 more."""
-    import shutil
-
-    import safetensors.torch
-
     source = cycle.parent / "data"
     more = ("--algorithm.networks.blocks", "1", "--held-out", "4")
     words = [word if word != "24" else "48" for word in SMALL]
