@@ -238,9 +238,17 @@ def _view(view: View | None) -> View:
 
 
 def open_data(data: Data) -> Dataset | Sides:
-    """The data set that a recipe names, with a progress bar where it takes long. Raises UserError."""
+    """The data that a recipe names, with a progress bar where it takes long. Raises UserError."""
     with progress_bar(f"reading {data.source}") as tick:
         return data_sets.read(data, tick)
+
+
+def open_images(data: Data) -> Dataset:
+    """The same, of one-sided data."""
+    found = open_data(data)
+    if isinstance(found, Sides):
+        raise UserError(f"{data.source}: has two sides, and one is to be measured; name its folder")
+    return found
 
 
 def as_dataset(data: Any) -> Dataset | Sides:
@@ -257,6 +265,13 @@ def as_dataset(data: Any) -> Dataset | Sides:
         f"data: {type(data).__name__} is not understood; give an array of images, (images, labels), "
         "a torch Dataset, or a zerosum Dataset"
     )
+
+
+def _images(data: Any) -> Dataset:
+    found = as_dataset(data)
+    if isinstance(found, Sides):
+        raise UserError("data: two sides, and images of one are to be measured; give one of them")
+    return found
 
 
 # --- folders -----------------------------------------------------------------------------------------------
@@ -344,7 +359,7 @@ def evaluate(
                 raise UserError(f"--against {against}: a translator is measured on its own sides; leave it out")
             return measure_translations(_trial(Path(what), run, checkpoint, split), settings, kept, told)
     named = isinstance(against, str | Path)
-    handed_over = None if against is None or named else as_dataset(against)
+    handed_over = None if against is None or named else _images(against)
     fakes = own = None
     if isinstance(what, str | Path) and sources.is_run(what):
         fakes, own = sources.of_run(Path(what), checkpoint)
@@ -357,19 +372,19 @@ def evaluate(
     if data.source == FROM_PYTHON and handed_over is None:
         raise UserError(f"{what}: its data were handed over in Python; give them with against=")
     if fakes is None or own is None:
-        real = sources.reals(data, open_data, handed_over)
+        real = sources.reals(data, open_images, handed_over)
         if isinstance(what, str | Path):
-            fakes = sources.of_data(Data(source=str(what)), open_data, real.train)
+            fakes = sources.of_data(Data(source=str(what)), open_images, real.train)
         else:
-            fakes = sources.of_dataset(as_dataset(what), "array", real.train)
+            fakes = sources.of_dataset(_images(what), "array", real.train)
     elif (data.source, data.split) == (own.source, own.split):
-        real = sources.reals(replace(own, root=root or own.root), open_data, handed_over)
+        real = sources.reals(replace(own, root=root or own.root), open_images, handed_over)
     else:  # other images than it was trained on: all of them to compare with, its own to look for copies in
         like = replace(data, size=own.size, longest=own.longest, channels=own.channels, fit=own.fit, held_out=0)
         if len(fakes.shape) == 3:
             like = replace(like, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
-        originals = None if own.source == FROM_PYTHON else sources.reals(own, open_data)
-        real = sources.reals(like, open_data, handed_over, originals)
+        originals = None if own.source == FROM_PYTHON else sources.reals(own, open_images)
+        real = sources.reals(like, open_images, handed_over, originals)
     return measure(real, fakes, settings, kept, told)
 
 

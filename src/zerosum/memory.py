@@ -308,7 +308,7 @@ class Blank:
         return torch.empty(count, self.size, dtype=self.engine.dtype)
 
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
-        return self.latent(purpose, first, count)[:, 0]
+        return torch.empty(count, dtype=self.engine.dtype)
 
 
 @dataclass(frozen=True)

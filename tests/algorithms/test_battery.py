@@ -45,11 +45,12 @@ SIDES = {
     "unlike pairs": tiny.sides((1, 8, 8), (3, 8, 8), paired=True),
 }  # fmt: skip
 HERE = Path(__file__).parent
+ROUNDING = (1e-12, 1e-8)  # in float64; instance norm over a few pixels and Adam's first steps magnify it in translators
 
 
 def sides_of(name: str) -> list[str]:
     """Which of SIDES a translator is tried on."""
-    return ["pairs", "unlike pairs"] if name == "pix2pix" else ["colour", "unlike"]
+    return {"pix2pix": ["pairs", "unlike pairs"], "cut": ["colour"]}.get(name, ["colour", "unlike"])
 
 
 TRANSLATED = [(name, data) for name in TRANSLATORS for data in sides_of(name)]
@@ -124,7 +125,7 @@ def test_names_of_algorithms(name: str) -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match="--algorithm r3gam: there is no such algorithm; did you mean r3gan"):
         algorithms.settings("r3gam")
-    with pytest.raises(UserError, match="give one of dcgan, "):
+    with pytest.raises(UserError, match="give one of cut, "):
         algorithms.settings("zzzzz")
 
 
@@ -260,6 +261,11 @@ def test_classes_change_what_is_played(name: str) -> None:
     assert all(sizes[0][player] < sizes[1][player] for player in sizes[0])
 
 
+def test_one_encoder_wants_sides_of_as_many_channels() -> None:
+    with pytest.raises(UserError, match=r"--algorithm cut: one encoder looks at both sides, .* 1 and 4 channels"):
+        training("cut", "unlike")
+
+
 def test_classes_without_labels_are_refused() -> None:
     with pytest.raises(UserError, match="--conditional True: this data has no labels"):
         tiny.training(tiny.run("gan", conditional=True), tiny.images(classes=0))
@@ -325,11 +331,11 @@ def test_micro_batches_change_nothing(name: str, data: str, conditional: bool) -
     for _ in range(2):
         whole.step()
         split.step()
-    assert tiny.farthest(tiny.tensors(whole), tiny.tensors(split)) < 1e-12
+    assert tiny.farthest(tiny.tensors(whole), tiny.tensors(split)) < ROUNDING[name in TRANSLATORS]
     a, b = whole.turns.read_scores(), split.turns.read_scores()
     losses = [k for k in a if k.startswith(("loss/", "gradient/"))]
     assert losses
-    assert [a[k] for k in losses] == pytest.approx([b[k] for k in losses], abs=1e-12)
+    assert [a[k] for k in losses] == pytest.approx([b[k] for k in losses], abs=ROUNDING[name in TRANSLATORS])
 
 
 def test_every_algorithm_can_split_on_some_data() -> None:
@@ -400,13 +406,14 @@ def test_two_ranks_equal_one(name: str, data: str, two_ranks: Path) -> None:  # 
     one = tiny.tensors(alone)
     ranks = [safetensors.torch.load_file(two_ranks / f"{name}-{data}-{rank}.safetensors") for rank in range(2)]
     assert tiny.equal(*ranks), "the ranks stay together to the last bit"
-    assert tiny.farthest(one, ranks[0]) < 1e-12
+    assert tiny.farthest(one, ranks[0]) < ROUNDING[name in TRANSLATORS]
     if data == "points":
         assert "players/D/layers.last.bias" in one or "players/D/layers.last.parametrizations.weight.original" in one
     scores = alone.turns.read_scores()
     facts = json.loads((two_ranks / f"{name}-{data}-0.json").read_text())
     kept = [k for k in scores if not k.startswith("accuracy/") or not alone.run.algorithm.relative]
-    assert [facts["scores"][k] for k in kept] == pytest.approx([scores[k] for k in kept], abs=1e-12)
+    expected = pytest.approx([scores[k] for k in kept], abs=ROUNDING[name in TRANSLATORS])
+    assert [facts["scores"][k] for k in kept] == expected
 
 
 @uncoupled

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from zerosum import randomness
 from zerosum.data.spec import Spec
+from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import least_squares, least_squares_generator, patch_nce
 from zerosum.networks import Patch, ResBlocks
@@ -34,7 +35,7 @@ class CUT(Algorithm):
     weight_nce: float = 1.0
     """Weight of the contrastive loss between input and output (lambda_X)."""
     weight_identity: float = 1.0
-    """Weight of the same for what is on the other side already (lambda_Y); off where channels differ."""
+    """Weight of the same for what is on the other side already (lambda_Y)."""
     layers: tuple[int, ...] = (0, 2, 3, 4, 8)
     """Of G's encoder, whose features are compared: the image, both halvings, the first and the fifth block."""
     patches: int = 256
@@ -46,6 +47,11 @@ class CUT(Algorithm):
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         a, b = spec.sides
+        if a.shape[0] != b.shape[0]:
+            raise UserError(
+                f"--algorithm cut: one encoder looks at both sides, which have {a.shape[0]} and {b.shape[0]} channels; "
+                "give both as many with --channels, or take cyclegan"
+            )
         generator = self.networks.generator(a, b)
         with torch.no_grad():
             seen = self.encoded(generator, torch.zeros(1, *a.shape))
@@ -68,7 +74,7 @@ class CUT(Algorithm):
             for b, fake in zip(turn.split(batch), fakes, strict=True):
                 nce = self.contrast(p, b.a, fake, seen)
                 loss = least_squares_generator(p.D(fake)) + self.weight_nce * nce
-                if self.weight_identity and b.a.shape[1] == b.b.shape[1]:
+                if self.weight_identity:
                     loss = loss + self.weight_identity * self.contrast(p, b.b, p.G(b.b), seen)
                 minimise(loss)
                 turn.log(nce=nce)

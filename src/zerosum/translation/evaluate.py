@@ -34,6 +34,7 @@ from zerosum.translation import baselines
 from zerosum.translation.model import CPU, Direction, Translator
 
 LEAST, MOST, QUICK = 16, 1_000, 200  # images of a side that are translated
+OF_PART = 4  # images of a part, at least
 KNOWN = 2_000  # training images of a side, at most, that baselines and the domain classifier learn from
 RUN = "the run"
 OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
@@ -183,16 +184,19 @@ class _Way:
         return out
 
     def _between(self, distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> Interval:
-        """The distance with its interval by disjoint parts of both."""
-        whole = distance(a, b)
+        """The distance with its interval by disjoint parts of both, fewer where either side has few."""
+        whole, parts = distance(a, b), min(PARTS, len(a) // OF_PART, len(b) // OF_PART)
+        alone = Interval(whole, whole, whole, LEVEL, "none: its parts would be too small for this distance")
+        if parts < 2:
+            return alone
         mine, theirs = (
-            disjoint(len(x), PARTS, self.seed, f"translation/{name}") for x, name in ((a, "made"), (b, "real"))
+            disjoint(len(x), parts, self.seed, f"translation/{name}") for x, name in ((a, "made"), (b, "real"))
         )
         pairs = [(torch.from_numpy(i), torch.from_numpy(j)) for i, j in zip(mine, theirs, strict=True)]
         try:
             return over_parts(lambda pair: distance(a[pair[0]], b[pair[1]]), pairs, whole, LEVEL)
-        except UserError:  # the parts are too small for this distance
-            return Interval(whole, whole, whole, LEVEL, f"none: {PARTS} parts would be too small for this distance")
+        except UserError:  # of Frechet, which needs more samples than dimensions
+            return alone
 
     def _features(self, extractor: Extractor, images: Tensor, what: str) -> Tensor:
         return extractor(to_uint8(images * 2 - 1), partial(self._told, f"features of {what}"))
