@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 from PIL import Image
 
-from zerosum import cli
+from zerosum import checkpoint, cli
 from zerosum.data import deep
 
 SMALL = (
@@ -170,18 +169,18 @@ def test_what_a_run_leaves(pairs: Path, cycle: Path) -> None:
         assert ("l1" if out == pairs else "cycle") in probes[-1]
 
 
-def test_resuming_is_exact(cycle: Path, tmp_path: Path) -> None:
-    """As one run: 24 images, then 24 more."""
-    source = cycle.parent / "data"
-    more = ("--algorithm.networks.blocks", "1", "--held-out", "4")
-    words = [word if word != "24" else "48" for word in SMALL]
-    shutil.copytree(cycle, tmp_path / "parts")
-    assert run("train", "--resume", tmp_path / "parts", "--images", "48") == 0
-    assert run("train", source, "--algorithm", "cyclegan", "--out", tmp_path / "whole", *more, *words) == 0
-    ends = [sorted((tmp_path / name / "checkpoints").glob("*.safetensors"))[-1] for name in ("parts", "whole")]
-    parts, whole = (safetensors.torch.load_file(path) for path in ends)
-    assert parts.keys() == whole.keys()
-    assert any(name.startswith("carried/pool_A") for name in parts)
+def test_a_run_goes_on_with_its_pool(cycle: Path, tmp_path: Path) -> None:
+    shutil.copytree(cycle, tmp_path / "run")
+    assert run("train", "--resume", tmp_path / "run", "--images", "48") == 0
+    before, after = (
+        checkpoint.load(checkpoint.path_of(out, checkpoint.numbers(out)[-1])) for out in (cycle, tmp_path / "run")
+    )
+    assert (before.images_seen, after.images_seen) == (24, 48)
+    pools = [saved.under("carried/pool_A/")["images"] for saved in (before, after)]
+    assert pools[0].shape == (50, 3, 16, 16)
+    filled = [(pool != 0).flatten(1).any(1).sum().item() for pool in pools]
+    assert filled == [24, 48]
+    assert (pools[0][:24] == pools[1][:24]).all(), "until it is full, what is in it stays"
 
 
 def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> None:
