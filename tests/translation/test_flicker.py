@@ -147,7 +147,7 @@ def test_blending_lessens_flicker_and_says_what_it_costs() -> None:
         assert measure(film, out).translated == pytest.approx(blend.flicker.blended, rel=0.05, abs=2e-5)
     assert gains[0] == 1
     assert gains[1] > 1.8
-    assert gains[2] > 6
+    assert gains[2] > 4
     assert 1 == sharpness[0] > sharpness[1] > sharpness[2] > 0.3  # noise counts as sharp, too
     clean = Blend(0.8)
     clean(np.stack(film), np.stack(film))
@@ -179,6 +179,20 @@ def test_what_was_hidden_leaves_no_ghost() -> None:
         new = places[i - 1] & ~places[i]
         assert np.abs(out[i].astype(int) - film[i])[new].mean() < 8
     assert front.mean() - back.mean() > 0.3  # a ghost would be 70 grey levels
+
+
+def test_outlines_that_a_translator_draws_leave_no_trail() -> None:
+    """Beside the square the source is the same plain ground in every frame; the translation has an outline there."""
+    x, y = points()
+    film, bad = [], []
+    for i in range(6):
+        square, outline = (((x + 30 - 6 * i).abs() < r) & (y.abs() < r) for r in (10, 13))
+        film.append(pixels(torch.where(square, 0.5 + 0.5 * texture(x - 6 * i, y, 5), torch.full_like(x, 0.4))))
+        bad.append(pixels(torch.where(square | ~outline, torch.full((3, 1, 1), 0.5), torch.zeros(3, 1, 1))))
+    out = Blend(0.9)(np.stack(film), np.stack(bad))
+    behind = ((x + 30 - 6 * 5) < -14).numpy()
+    assert np.abs(out[5].astype(int) - bad[5])[behind].mean() < 2
+    assert np.abs(bad[3].astype(int) - bad[5])[behind].mean() > 5
 
 
 @pytest.mark.parametrize("scale", [2, 0.5])

@@ -27,6 +27,7 @@ from films import (
 from PIL import Image, ImageSequence
 
 from zerosum.errors import UserError
+from zerosum.translation import video
 from zerosum.translation.decode import cut_short
 from zerosum.translation.video import Info, frames, part_of, probe, translate_video
 
@@ -118,6 +119,33 @@ def test_other_containers(tmp_path: Path, made: str, sound: str, to: str, done: 
     with av.open(str(target)) as film:
         begin = [float(s.start_time * s.time_base) for s in film.streams]
         assert max(begin) < 0.1  # MPEG streams begin anywhere; the pictures and the sound still begin together
+
+
+@pytest.mark.parametrize(("to", "done"), [("b.mp4", "copied"), ("b.webm", "encoded anew (libopus)")])
+def test_recordings_one_after_the_other_in_a_file(tmp_path: Path, to: str, done: str) -> None:
+    """Their times begin again; the film's do not."""
+    source = make(tmp_path / "a.ts", pictures(40))
+    source.write_bytes(source.read_bytes() * 2)
+    report = translate_video(source, tmp_path / to, same)
+    assert (report.frames, report.sound) == (80, done)
+    assert report.seconds == pytest.approx(3.2, abs=0.05)
+    np.testing.assert_allclose(np.diff(seconds_shown(tmp_path / to)), 0.04, atol=0.0011)
+    assert len(heard(tmp_path / to)) / SAMPLES_A_SECOND == pytest.approx(3.2, abs=0.2)
+
+
+def test_sound_that_a_header_refuses_is_encoded_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = video._Writer._begin
+
+    def picky(writer: video._Writer, width: int, height: int, copied: bool) -> None:
+        if copied:
+            writer._tracks = {1: writer.film.sound}  # type: ignore[dict-item]
+            raise av.error.InvalidDataError(1, "no such sound here")
+        begin(writer, width, height, copied)
+
+    monkeypatch.setattr(video._Writer, "_begin", picky)
+    report = translate_video(make(tmp_path / "a.mp4", pictures(20)), tmp_path / "b.mp4", same)
+    assert report.sound == "encoded anew (aac)"
+    assert pitch_hz(heard(tmp_path / "b.mp4")) == pytest.approx(TONE_HZ, abs=3)
 
 
 @pytest.mark.parametrize("turn", [90, 180, 270])
@@ -388,7 +416,6 @@ print(*peaks)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are in other units elsewhere")
 def test_memory_is_the_same_for_500_and_5000_frames(tmp_path: Path) -> None:
     """Frames kept would be 14 MB more, packets of sound alone 3 MB."""

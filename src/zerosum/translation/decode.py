@@ -31,7 +31,6 @@ SUFFIXES = frozenset(
 BRIGHT = {16: "PQ", 18: "HLG"}  # transfer curves of high dynamic range, by their number in ITU-T H.273
 UNSPECIFIED, HD_LINES = 2, 720  # colours of unknown kind are BT.709 from this height on, as players have it
 EXACT = 0x2 | 0x2000 | 0x40000  # of swscale: bilinear, colour for every pixel, rounded; else 10 bits come out darker
-ATTACHED = 0x400  # the disposition of a cover: not a film
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,8 @@ class Film:
     """
 
     def __init__(self, path: Path) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self.path, self.notes, self.faults = path, dict[str, None](), 0
         self.container = _open(path)
         self.stream: VideoStream = _pictures(self.container, path)
@@ -79,6 +80,7 @@ class Film:
         self.zero = max(self.container.start_time or 0, 0) / 1_000_000  # s; MPEG streams begin anywhere
         self.aspect = Fraction(1)  # width of a pixel over its height, upright; known after the first frame
         self._reached, self._shown = 0.0, 0
+        self._reformatter: Any = VideoReformatter()  # keeps its tables from frame to frame
         if self.container.streams.subtitles:
             self.notes["subtitles are left out"] = None
 
@@ -120,6 +122,7 @@ class Film:
         queue: deque[int] = deque()  # AVI: when its packets were due; no times of showing
         timeless = self.container.format.name == "avi"
         zero, step = round(self.zero / self.time_base), max(round(1 / (self.rate * self.time_base)), 1)
+        second = round(1 / self.time_base)
         last: int | None = None
         size: tuple[int, int] | None = None
         for packet in self._packets(sound):
@@ -137,6 +140,9 @@ class Film:
             for frame in decoded:
                 due = queue.popleft() if queue else frame.pts
                 start = due - zero if due is not None else last + step if last is not None else 0
+                if last is not None and start < last - second:  # recordings one after the other in a file
+                    start, zero = last + step, zero + start - last - step
+                    self.zero = float(zero * self.time_base)
                 last = max(start, 0 if last is None else last + 1)
                 self._shown += 1
                 if size is None:
@@ -172,10 +178,9 @@ class Film:
     def _pixels(self, frame: VideoFrame, size: tuple[int, int]) -> np.ndarray:
         alpha = any(part.is_alpha for part in frame.format.components)
         untold = frame.colorspace == UNSPECIFIED and frame.height >= HD_LINES and not frame.format.is_rgb
-        pixels = frame.to_ndarray(
-            width=size[0], height=size[1], format="rgba" if alpha else "rgb24", interpolation=EXACT,
-            src_colorspace="ITU709" if untold else None,
-        )  # fmt: skip
+        pixels: np.ndarray = self._reformatter.reformat(
+            frame, *size, "rgba" if alpha else "rgb24", "ITU709" if untold else None, interpolation=EXACT
+        ).to_ndarray()
         if alpha:
             pixels, opaque = pixels[..., :3], pixels[..., 3:]
             if opaque.min() < 255:
@@ -257,12 +262,14 @@ def _open(path: Path) -> InputContainer:
 
 
 def _pictures(container: InputContainer, path: Path) -> VideoStream:
-    covers = container.streams.video
-    found = [s for s in covers if s.codec_context is not None and not int(s.disposition) & ATTACHED]
+    from av.stream import Disposition
+
+    moving = [s for s in container.streams.video if Disposition.attached_pic not in s.disposition]  # no covers
+    found = [s for s in moving if s.codec_context is not None]
     if found:
         return found[0]
     container.close()
-    reason = "its pictures are of a kind that cannot be decoded here" if covers else "it has no pictures"
+    reason = "its pictures are of a kind that cannot be decoded here" if moving else "it has no pictures"
     raise UserError(f"{path}: {reason}")
 
 

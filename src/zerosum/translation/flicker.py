@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from zerosum.errors import UserError
@@ -16,8 +17,9 @@ from zerosum.translation.flow import GREY, Motion, motion, warp
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-CUT = 0.3  # a scene ends where fewer pixels than this share are found again
-DOUBT = 0.1  # colours, 0 to 1, that differ by as much between source frames halve what is taken over (and more)
+CUT = 0.25  # a scene ends where fewer pixels than this share are found again
+DOUBT = 0.1  # a difference of colours, 0 to 1, between a source frame and the one before it, moved, that is a change
+SPECK, HALO = 3, 5  # pixels: what is lost and smaller is noise; how far beside what is lost nothing is taken over
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Blend:
     """Temporal blending, and the measure of what it does; frame after frame, in order.
 
     A translated frame is mixed with the output before it, moved by the flow of the source:
-    output = (1 - w) translated + w moved, w = `strength` where the flow is valid and the source kept its colour, less
-    where the colour changed, 0 elsewhere and after a cut. 0 changes nothing and only measures; at 1 what can be
-    followed is never renewed, so that old errors stay.
+    output = (1 - w) translated + w moved; w = `strength` where the flow is valid and the source kept its colour, less
+    where the colour changed, 0 where it was lost, beside that, and after a cut. 0 changes nothing, and only measures;
+    at 1 what can be followed is never renewed, so that old errors stay.
     """
 
     def __init__(self, strength: float) -> None:
@@ -77,9 +79,10 @@ class Blend:
     @property
     def flicker(self) -> Flicker:
         """Of all frames so far."""
-        source, translated, blended = self._errors / max(self._pairs, 1)
-        valid, sharpness = self._valid / max(self._pairs, 1), self._energy[1] / max(self._energy[0], 1e-12)
-        return Flicker(self._pairs, self._cuts, valid, source, translated, blended, sharpness)
+        pairs = max(self._pairs, 1)
+        source, translated, blended = (float(error) / pairs for error in self._errors)
+        sharpness = float(self._energy[1] / max(self._energy[0], 1e-12))
+        return Flicker(self._pairs, self._cuts, self._valid / pairs, source, translated, blended, sharpness)
 
     @torch.no_grad()
     def _next(self, source_pixels: np.ndarray, translated_pixels: np.ndarray) -> np.ndarray:
@@ -124,16 +127,23 @@ def is_cut(seen: Motion, difference: Float[Tensor, "3 H W"]) -> bool:
     return float(found.float().mean()) < CUT
 
 
-def _trust(seen: Motion, difference: Tensor, size: torch.Size) -> Float[Tensor, "h w"]:
-    """How far to believe that a pixel is the one before it, moved: 0 to 1, at the translation's size."""
+def _trust(seen: Motion, difference: Float[Tensor, "3 H W"], size: torch.Size) -> Float[Tensor, "h w"]:
+    """How far to believe that a pixel is the one before it, moved: 0 to 1, at the translation's size.
+
+    A translator's pixel depends on its neighbours: beside what was lost (specks aside) all is new, too. Without that,
+    whatever moves before a plain ground draws a trail of its outline behind it.
+    """
     trust = torch.exp(-((difference.square().mean(0).sqrt() / DOUBT) ** 2)) * seen.valid
+    lost = (trust < 0.5).float()[None, None]
+    solid = 1 - F.max_pool2d(1 - lost, SPECK, 1, SPECK // 2)
+    trust = trust * (1 - F.max_pool2d(solid, 2 * HALO + 1, 1, HALO)[0, 0])
     if trust.shape == size:
         return trust
-    return torch.nn.functional.interpolate(trust[None, None], tuple(size), mode="bilinear")[0, 0]
+    return F.interpolate(trust[None, None], tuple(size), mode="bilinear")[0, 0]
 
 
 def _colours(pixels: np.ndarray) -> Float[Tensor, "3 H W"]:
-    return torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(pixels.astype(np.float32)).permute(2, 0, 1).contiguous() / 255
 
 
 def _mean_square(difference: Float[Tensor, "3 H W"], valid: Bool[Tensor, "H W"]) -> float:

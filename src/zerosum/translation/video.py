@@ -142,6 +142,7 @@ class _Writer:
         self._early: list[Packet] = []  # sound that comes before the first picture
         self._durations: dict[int | None, int] = {}  # of frames that are in the encoder, by their time
         self._tracks: dict[int, tuple[AudioStream, str]] = {}  # by number in the source; its encoder, "" if copied
+        self._heard: dict[int, int] = {}  # of each track, the newest packet's time
         self._container: OutputContainer | None = None
         self._gif_shown: int | None = None  # when the newest frame of a GIF is shown, in GIF_UNIT
         self._flushed, self._refused = False, False
@@ -186,20 +187,22 @@ class _Writer:
             if not self._flushed:
                 self._flushed = True
                 self._mux(self.stream.encode(None))
-                for track, encoder in self._tracks.values():
+                for number, (track, encoder) in self._tracks.items():
                     if encoder:
-                        self._container.mux(track.encode(None))
+                        self._mux_sound(number, track.encode(None))
             self._container.close()
 
     def keep(self) -> str:
         """Leave what there is in good order; says what that is."""
+        import av
+
         try:
             self.finish()
-        except UserError:  # the disk: said by now
+        except (UserError, av.FFmpegError):  # the disk, or what stopped the film anyway: said by now
             self._refused = True
         if self._refused or not self.count:
             if self._container is not None:
-                with suppress(OSError):
+                with suppress(av.FFmpegError):
                     self._container.close()
                 self.part.unlink(missing_ok=True)
             return "nothing of it was kept"
@@ -298,24 +301,35 @@ class _Writer:
         import av
 
         assert self._container is not None
-        track, encoder = self._tracks[packet.stream.index]
+        number = packet.stream.index
+        track, encoder = self._tracks[number]
         zero = round(self.film.zero / packet.time_base)
         if not encoder:
-            if packet.dts is None:  # the end of the file
-                return
-            packet.dts -= zero
-            packet.pts = None if packet.pts is None else packet.pts - zero
-            packet.stream = track
-            self._container.mux(packet)
+            if packet.dts is not None:  # else it is the end of the file
+                packet.dts -= zero
+                packet.pts = None if packet.pts is None else packet.pts - zero
+                packet.stream = track
+                self._mux_sound(number, [packet])
             return
+        encoded: list[Packet] = []
         try:
-            decoded: Any = packet.decode()
-        except av.FFmpegError:
+            frame: Any
+            for frame in packet.decode():
+                frame.pts = None if frame.pts is None else frame.pts - zero
+                encoded += track.encode(frame)
+        except (av.FFmpegError, ValueError):
             self.film.faults += 1
-            return
-        for frame in decoded:
-            frame.pts = None if frame.pts is None else frame.pts - zero
-            self._container.mux(track.encode(frame))
+        self._mux_sound(number, encoded)
+
+    def _mux_sound(self, number: int, packets: Iterable[Packet]) -> None:
+        """Write what goes on in time; what goes back is damage, which no container takes."""
+        assert self._container is not None
+        for packet in packets:
+            if packet.dts is not None and packet.dts <= self._heard.get(number, packet.dts - 1):
+                self.film.faults += 1
+                continue
+            self._heard[number] = packet.dts or 0
+            self._container.mux(packet)
 
     def _mux(self, packets: Iterable[Packet]) -> None:
         assert self._container is not None
