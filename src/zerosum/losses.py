@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    Logits = Float[Tensor, " n"] | Float[Tensor, "n h w"]
+
 
 def _full(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
@@ -47,43 +49,43 @@ def per_sample(values: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
     return _full(values) if values.dim() == 1 else _full(values).flatten(1).mean(1)
 
 
-def discriminator(d_real: Float[Tensor, "n ..."], d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def discriminator(d_real: Logits, d_fake: Logits) -> Float[Tensor, " n"]:
     """-log D(x) - log(1 - D(G(z))): what D minimises (Goodfellow et al. 2014, eq. 1, negated)."""
     d_real, d_fake = _pair(d_real, d_fake)
     return per_sample(softplus(-d_real) + softplus(d_fake))
 
 
-def non_saturating(d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def non_saturating(d_fake: Logits) -> Float[Tensor, " n"]:
     """-log D(G(z)): G's loss with strong gradients early on (Goodfellow et al. 2014, sec. 3)."""
     d_fake = _one(d_fake)
     return per_sample(softplus(-d_fake))
 
 
-def minimax(d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def minimax(d_fake: Logits) -> Float[Tensor, " n"]:
     """log(1 - D(G(z))): G's side of the value function itself (Goodfellow et al. 2014, eq. 1); saturates."""
     d_fake = _one(d_fake)
     return per_sample(-softplus(d_fake))
 
 
-def wasserstein_critic(d_real: Float[Tensor, "n ..."], d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def wasserstein_critic(d_real: Logits, d_fake: Logits) -> Float[Tensor, " n"]:
     """D(G(z)) - D(x): the negated estimate of the Wasserstein distance (Gulrajani et al. 2017, eq. 3)."""
     d_real, d_fake = _pair(d_real, d_fake)
     return per_sample(d_fake - d_real)
 
 
-def wasserstein_generator(d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def wasserstein_generator(d_fake: Logits) -> Float[Tensor, " n"]:
     """-D(G(z)) (Gulrajani et al. 2017, algorithm 1, line 11); also G's hinge loss (Miyato et al. 2018, eq. 17)."""
     d_fake = _one(d_fake)
     return per_sample(-d_fake)
 
 
-def hinge(d_real: Float[Tensor, "n ..."], d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def hinge(d_real: Logits, d_fake: Logits) -> Float[Tensor, " n"]:
     """max(0, 1 - D(x)) + max(0, 1 + D(G(z))) (Miyato et al. 2018, eq. 16)."""
     d_real, d_fake = _pair(d_real, d_fake)
     return per_sample(relu(1 - d_real) + relu(1 + d_fake))
 
 
-def relativistic(d_better: Float[Tensor, "n ..."], d_worse: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def relativistic(d_better: Logits, d_worse: Logits) -> Float[Tensor, " n"]:
     """softplus(-(D(a) - D(b))): the relativistic pairing loss (Huang et al. 2024, eq. 2).
 
     D minimises it with (real, fake), G with (fake, real). f(t) = -log(1 + e^-t) in the paper's max-min form.
@@ -92,13 +94,13 @@ def relativistic(d_better: Float[Tensor, "n ..."], d_worse: Float[Tensor, "n ...
     return per_sample(softplus(-(d_better - d_worse)))
 
 
-def least_squares(d_real: Float[Tensor, "n ..."], d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def least_squares(d_real: Logits, d_fake: Logits) -> Float[Tensor, " n"]:
     """(D(x) - 1)^2 + D(G(z))^2: D's side (Mao et al. 2017, arXiv:1611.04076, eq. 9, without its halves)."""
     d_real, d_fake = _pair(d_real, d_fake)
     return per_sample((d_real - 1).square() + d_fake.square())
 
 
-def least_squares_generator(d_fake: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+def least_squares_generator(d_fake: Logits) -> Float[Tensor, " n"]:
     """(D(G(z)) - 1)^2: G's side (Mao et al. 2017, eq. 9, without its half)."""
     d_fake = _one(d_fake)
     return per_sample((d_fake - 1).square())

@@ -8,6 +8,7 @@ the others were decided on, recorded and looked at only when the constants were 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,9 @@ class Recorder:
     def __init__(self, training: Training, folder: Path) -> None:
         self.training, self.reference, self.folder = training, training.probe.reference, folder
 
-    def __call__(self, generator: nn.Module, critic: nn.Module) -> Reading:
-        tensors = {f"G/{name}": value for name, value in generator.state_dict().items()}
-        tensors |= {f"D/{name}": value for name, value in critic.state_dict().items()}
+    def __call__(self, generators: Mapping[str, nn.Module], critics: Mapping[str, nn.Module]) -> Reading:
+        tensors = {f"G/{name}": value for name, value in generators["G"].state_dict().items()}
+        tensors |= {f"D/{name}": value for name, value in critics["D"].state_dict().items()}
         safetensors.torch.save_file(tensors, self.folder / f"{self.training.seen:012d}.safetensors")
         return Reading(1.0, 0.0, 0.0, 1.0)
 

@@ -23,7 +23,6 @@ class Import(Command):
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum import horse2zebra/latest_net_G.pth --out models/zebras",
         "zerosum import latest_net_G_A.pth --back latest_net_G_B.pth --out models/monet",
-        "zerosum translate models/zebras horses/ zebras/",
     )
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]

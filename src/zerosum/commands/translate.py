@@ -15,7 +15,6 @@ from zerosum.errors import UserError
 if TYPE_CHECKING:
     from zerosum.translation.model import Translator, Wish
 
-FILMS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".gif")
 NAMED = 5  # files that could not be used, by name
 
 
@@ -90,7 +89,9 @@ class Translate(Command):
         return 0
 
     def _is_film(self) -> bool:
-        return self.source.is_file() and self.source.suffix.lower() in FILMS
+        from zerosum.translation.decode import SUFFIXES
+
+        return self.source.is_file() and self.source.suffix.lower() in SUFFIXES
 
     def _check(self) -> None:
         """Refuse what cannot go together before torch is loaded."""
