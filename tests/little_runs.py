@@ -29,10 +29,12 @@ import torch
 
 import tiny
 from zerosum import algorithms, atomic, checkpoint, pictures, session
+from zerosum.algorithms.pix2pix import Pix2Pix
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 from zerosum.metrics import probe
-from zerosum.networks import MLP
+from zerosum.networks import MLP, Translators
 from zerosum.run import Run
 from zerosum.runlog import grids, read_events
 from zerosum.schedule import Linear
@@ -105,9 +107,17 @@ def told(out: Path) -> str:
 # ---- jobs: what a process does ------------------------------------------------------------------------------------
 
 
+def data_of(run: Run, delay_seconds: float = 0.0) -> Dataset | Sides:
+    """What a run plays on, each batch as slow as told."""
+    if not isinstance(run.algorithm.networks, Translators):
+        return Slow(tiny.images(), delay_seconds)
+    sides = tiny.sides(paired=isinstance(run.algorithm, Pix2Pix))
+    return replace(sides, a=Slow(sides.a, delay_seconds))
+
+
 def train(run: Run, out: Path, *, images: int | None = None, delay_seconds: float = 0.0) -> None:
     """What a person does again and again: start the run, or go on with it."""
-    view, data = Told(out.with_suffix(".told")), Slow(tiny.images(), delay_seconds)
+    view, data = Told(out.with_suffix(".told")), data_of(run, delay_seconds)
     if (out / "recipe.json").exists():
         session.resume(out, data, images=images, view=view)
     else:
@@ -284,4 +294,5 @@ def warm() -> None:
     quick_sessions()
     with tempfile.TemporaryDirectory() as folder:
         for name in algorithms.names():
-            session.start(recipe(name, 1), tiny.images(), Path(folder) / name)
+            run = recipe(name, 1)
+            session.start(run, data_of(run), Path(folder) / name)

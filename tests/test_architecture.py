@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__", "bench", "cli", "commands", "serve"),
     ("api", "doctor", "sweeps", "verify"),
     ("applications", "export", "latent", "provenance", "recipes", "session", "translation"),
-    ("equilibrium", "memory", "metrics", "progress", "run", "sample", "seats", "snapshot", "trainer", "view"),
+    ("equilibrium", "feeds", "memory", "metrics", "progress", "run", "sample", "seats", "snapshot", "trainer", "view"),
     ("algorithms",),
     (
         "calibrate",
@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "parsing",
         "penalties",
         "pictures",
+        "pool",
         "runlog",
         "scores",
         "snapshot",

@@ -197,7 +197,7 @@ def test_completion_prints_a_script(shell: str, zerosum: Callable[..., Result]) 
 @pytest.mark.skipif(not shutil.which("bash"), reason="bash is not here")
 def test_completion_completes(zerosum: Callable[..., Result]) -> None:
     script = zerosum("completion", "bash").out
-    for line, expected in (("zerosum tr", "train"), ("zerosum sample --trunc", "--truncation")):
+    for line, expected in (("zerosum trai", "train"), ("zerosum sample --trunc", "--truncation")):
         words = line.split()
         ask = f'COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _tyro_zerosum; echo "${{COMPREPLY[@]}}"'
         done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], text=True, capture_output=True, check=False)

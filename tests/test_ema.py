@@ -149,22 +149,9 @@ def test_a_run_moves_it_once_a_step_after_g(name: str) -> None:
             assert torch.equal(a, b)
 
 
-class Latents:
-    """A `game.Source` of latents by address."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def real(self, purpose: str, first: int, count: int) -> Tensor:
-        raise AssertionError("no real images are needed")
-
-    def label(self, purpose: str, first: int, count: int) -> Tensor | None:
-        return None
-
-    def latent(self, purpose: str, first: int, count: int) -> Tensor:
-        return normal(0, purpose, first, count, self.size).double()
-
-    uniform = latent
+def latents(first: int, count: int) -> tuple[Tensor, None]:
+    """What a generator of points is given: latents by address, and no label."""
+    return normal(0, "ema", first, count, 3).double(), None
 
 
 class Drawn(nn.Module):
@@ -184,11 +171,10 @@ def test_settled_batchnorm_has_the_statistics_of_the_averaged_network() -> None:
     ema = EMA(live)
     move(live, 0.3)
     ema.update(64, 100)
-    source = Latents(3)
-    network = ema.settled(source)
+    network = ema.settled(latents)
     assert network is ema.network
     assert not any(m.training for m in network.modules())
-    z = source.latent("ema", 0, SETTLED)
+    z, _ = latents(0, SETTLED)
     first, norm = network.get_submodule("layers.0"), network.get_submodule("layers.1")
     x = first(z)
     torch.testing.assert_close(norm.running_mean, x.mean(0), rtol=1e-10, atol=1e-12)
@@ -198,10 +184,10 @@ def test_settled_batchnorm_has_the_statistics_of_the_averaged_network() -> None:
     kept = norm.running_mean
     assert kept is not None
     kept.add_(1.0)
-    ema.settled(source)  # nothing moved: nothing is done
+    ema.settled(latents)  # nothing moved: nothing is done
     torch.testing.assert_close(kept, x.mean(0) + 1.0, rtol=1e-10, atol=1e-12)
     ema.update(64, 100)
-    ema.settled(source)
+    ema.settled(latents)
     assert float((kept - x.mean(0)).abs().max()) < 0.9
 
 
@@ -210,5 +196,5 @@ def test_settling_leaves_other_networks_alone() -> None:
     net = nn.Sequential(nn.Linear(3, 4), nn.InstanceNorm1d(4), spectral(nn.Linear(4, 2))).double()
     ema = EMA(net)
     before = tiny.weights(ema.network)
-    ema.settled(Latents(3))
+    ema.settled(latents)
     assert tiny.equal(tiny.weights(ema.network), before)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tiny
+from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.loader import Loader, scale
 from zerosum.data.spec import Dataset
 from zerosum.data.store import ArrayDataset
 from zerosum.randomness import normal, order, uniform
-from zerosum.sample import to_uint8
+from zerosum.sample import to_stored, to_uint8
 
 CPU = torch.device("cpu")
 
@@ -50,6 +53,70 @@ def test_all_256_values_come_back(dtype: torch.dtype) -> None:  # trap 8
     steps = x.flatten().diff()
     torch.testing.assert_close(steps, torch.full_like(steps, 2 / 255), rtol=0, atol=2e-7)
     assert np.array_equal(values.ravel(), np.arange(256)), "the source is as it was"
+
+
+DEEP = {
+    "uint16": Depth("uint16", 0, 65535),
+    "uint16, a part": Depth("uint16", 100, 50_000.5),
+    "int16": Depth("int16", -32768, 32767),
+    "ct": Depth("int16", -1024, 3071),
+    "uint8, for television": Depth("uint8", 16, 235),
+}
+
+
+@pytest.mark.parametrize("depth", DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_value_of_every_depth_comes_back(depth: Depth, dtype: torch.dtype) -> None:  # trap 8
+    first, last = math.ceil(depth.low), math.floor(depth.high)
+    values = np.arange(first, last + 1).astype(depth.dtype)
+    x = scale(values, dtype, CPU, depth)
+    assert x.dtype == dtype
+    assert np.array_equal(to_stored(x, depth), values)
+    assert to_stored(x, depth).dtype == depth.dtype
+    if depth.low == first:
+        assert float(x[0]) == -1
+    if depth.high == last:
+        assert float(x[-1]) == 1
+    expected = 2 * (values.astype(np.float64) - depth.low) / (depth.high - depth.low) - 1
+    torch.testing.assert_close(
+        x, torch.from_numpy(expected).to(dtype), rtol=0, atol=0 if dtype == torch.float32 else 1e-15
+    )
+
+
+@given(
+    st.lists(st.floats(-1000, 3000, width=32), min_size=1, max_size=30),
+    st.floats(-900, 0),
+    st.floats(1, 3000),
+)
+def test_real_values_come_back_within_a_part_of_their_range(found: list[float], low: float, width: float) -> None:
+    depth = Depth("float32", low, low + width)
+    values = np.array(found, np.float32)
+    inside = np.clip(values.astype(np.float64), low, low + width)
+    back = to_stored(scale(values, torch.float32, CPU, depth), depth)
+    assert back.dtype == np.float32
+    error = np.abs(back.astype(np.float64) - inside)
+    assert (error <= width * 2.0**-26 + np.spacing(np.abs(inside).astype(np.float32))).all()
+
+
+def test_what_lies_outside_the_range_is_clamped() -> None:
+    depth = Depth("int16", -1024, 3071)
+    x = scale(np.array([-32768, -1025, 3072, 32767], np.int16), torch.float32, CPU, depth)
+    assert x.tolist() == [-1, -1, 1, 1]
+    assert to_stored(torch.tensor([-9.0, -1.0, 1.0, 9.0]), depth).tolist() == [-1024, -1024, 3071, 3071]
+
+
+def test_eight_bits_are_as_they_always_were() -> None:
+    x = torch.randn(4000) * 0.7
+    assert np.array_equal(to_stored(x, EIGHT_BITS), to_uint8(x))
+    values = np.arange(256, dtype=np.uint8)
+    assert torch.equal(scale(values, torch.float32, CPU, EIGHT_BITS), scale(values, torch.float32, CPU))
+    assert torch.equal(scale(values, torch.float32, CPU), torch.from_numpy(values).mul(2 / 255).sub(1))
+    assert [Depth("uint8").wide, DEEP["ct"].wide, Depth("float32", 0, 1).wide] == [False, True, True]
+
+
+def test_a_depth_that_the_values_do_not_have_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        scale(np.zeros(3, np.uint8), torch.float32, CPU, DEEP["uint16"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -24,8 +24,15 @@ PAIRED: list[Loss] = [
     losses.hinge,
     losses.relativistic,
     losses.optimal_logits,
+    losses.least_squares,
 ]
-SINGLE: list[Loss] = [losses.non_saturating, losses.minimax, losses.wasserstein_generator]
+SINGLE: list[Loss] = [
+    losses.non_saturating,
+    losses.minimax,
+    losses.wasserstein_generator,
+    losses.least_squares_generator,
+]
+OF_IMAGES: list[Loss] = [losses.per_sample, losses.l1, losses.patch_nce]
 
 # The papers' formulas as they are printed, for one pair of logits, by Python's own mathematics.
 FORMULAS: dict[Loss, Callable[[float, float], float]] = {
@@ -36,6 +43,8 @@ FORMULAS: dict[Loss, Callable[[float, float], float]] = {
     losses.non_saturating: lambda r, f: -math.log(sigma(f)),
     losses.minimax: lambda r, f: math.log(1 - sigma(f)),
     losses.wasserstein_generator: lambda r, f: -f,
+    losses.least_squares: lambda r, f: (r - 1) ** 2 + f**2,
+    losses.least_squares_generator: lambda r, f: (f - 1) ** 2,
 }
 
 logit = st.floats(-8, 8)
@@ -128,7 +137,8 @@ def test_huge_logits_stay_finite(loss: Loss, dtype: torch.dtype) -> None:
     for x in arguments(loss, real, fake):
         assert x.grad is not None
         assert bool(x.grad.isfinite().all())
-        assert float(x.grad.abs().max()) <= 1
+        squares = loss in (losses.least_squares, losses.least_squares_generator)
+        assert float(x.grad.abs().max()) <= (2.1e4 if squares else 1)
 
 
 @pytest.mark.parametrize("loss", FORMULAS, ids=name)
@@ -170,16 +180,16 @@ def test_unlike_shapes_are_refused(loss: Loss, shapes: tuple[tuple[int, ...], tu
     real, fake = torch.rand(shapes[0]), torch.rand(shapes[1])
     with pytest.raises(TypeCheckError):  # by the annotations, in tests
         loss(real, fake)
-    with pytest.raises(ValueError, match=r"logits must be \(N,\) and alike"):  # and by itself, everywhere
+    with pytest.raises(ValueError, match=r"logits must be \(N,\) or \(N, h, w\) and alike"):  # and by itself
         inspect.unwrap(loss)(real, fake)
 
 
-@pytest.mark.parametrize("shape", [(), (4, 1), (4, 3, 3)])
+@pytest.mark.parametrize("shape", [(), (4, 1), (4, 1, 3, 3)])
 @pytest.mark.parametrize("loss", SINGLE, ids=name)
 def test_a_column_of_logits_is_refused(loss: Loss, shape: tuple[int, ...]) -> None:
     with pytest.raises(TypeCheckError):
         loss(torch.rand(shape))
-    with pytest.raises(ValueError, match=r"logits must be \(N,\), not"):
+    with pytest.raises(ValueError, match=r"logits must be \(N,\) or \(N, h, w\), not"):
         inspect.unwrap(loss)(torch.rand(shape))
 
 
@@ -187,5 +197,38 @@ def test_every_loss_is_in_these_tests() -> None:
     public = {
         f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"
     }
-    assert public == {*PAIRED, *SINGLE}
-    assert public - {losses.optimal_logits} == set(FORMULAS)
+    assert public == {*PAIRED, *SINGLE, *OF_IMAGES}
+    assert {*PAIRED, *SINGLE} - {losses.optimal_logits} == set(FORMULAS)
+
+
+# ---- patches and images --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", list(FORMULAS), ids=name)
+def test_a_map_of_patches_counts_as_its_mean(loss: Loss) -> None:
+    real, fake = torch.randn(4, 3, 5, dtype=torch.float64), torch.randn(4, 3, 5, dtype=torch.float64)
+    whole = loss(*arguments(loss, real, fake))
+    assert whole.shape == (4,)
+    flat = loss(*arguments(loss, real.flatten(), fake.flatten())).view(4, 15).mean(1)
+    torch.testing.assert_close(whole, flat)
+
+
+def test_the_mean_difference_of_images() -> None:
+    x, y = torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4)
+    y[1, :, :2] = 0.5
+    assert losses.l1(x, y).tolist() == [0.0, 0.25]
+    assert losses.l1(x.bfloat16(), y.bfloat16()).dtype == torch.float32
+    with pytest.raises(ValueError, match="cannot be compared"):
+        losses.l1(x, y[:, :1])
+
+
+def test_contrast_is_a_cross_entropy_among_the_patches_of_an_image() -> None:
+    """Park et al. 2020, eq. 3, by torch's own cross entropy, image by image."""
+    query, key = (torch.nn.functional.normalize(torch.randn(3, 7, 5, dtype=torch.float64), dim=2) for _ in range(2))
+    got = losses.patch_nce(query, key, temperature=0.07)
+    for i in range(3):
+        logits = query[i] @ key[i].T / 0.07
+        expected = torch.nn.functional.cross_entropy(logits, torch.arange(7))
+        torch.testing.assert_close(got[i], expected)
+    same = losses.patch_nce(torch.eye(5)[None], torch.eye(5)[None])
+    assert float(same) < 1e-5, "each patch knows itself"

@@ -14,20 +14,24 @@ import torch
 from torch import nn
 
 from zerosum import algorithms
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Settings
-from zerosum.networks import DCGAN, Networks, coupled
+from zerosum.networks import DCGAN, Networks, Translators, coupled
 from zerosum.run import Run
 from zerosum.schedule import Constant
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
-ALGORITHMS = (*algorithms.names(), "_template")
-"""Every algorithm, by the name of its file; the template is one too."""
+TRANSLATORS = tuple(name for name in algorithms.names() if algorithms.translates(name))
+"""The algorithms that make images of images, by the names of their files."""
+ALGORITHMS = (*(name for name in algorithms.names() if name not in TRANSLATORS), "_template")
+"""All others, which make them of noise; the template is one too."""
 
 RATE = Constant(5e-4)
 SMALL = {"latent": 6, "width": 8, "widest": 16, "generator_width": 8, "depth": 2}
+SMALL_TRANSLATORS = {"width": 4, "blocks": 2, "dropout": 0.0}  # dropout's numbers depend on how a batch is split
 
 
 def images(shape: tuple[int, ...] = (1, 8, 8), count: int = 40, classes: int = 3) -> ArrayDataset:
@@ -38,6 +42,17 @@ def images(shape: tuple[int, ...] = (1, 8, 8), count: int = 40, classes: int = 3
         random.integers(0, classes, count) if classes else None,
         tuple(f"class {i}" for i in range(classes)),
     )
+
+
+def sides(a: tuple[int, ...] = (3, 8, 12), b: tuple[int, ...] = (3, 8, 12), *, paired: bool = False) -> Sides:
+    """Random images on two sides; unpaired ones differ in number."""
+    random = np.random.default_rng([*a, *b])
+    counts = (20, 20) if paired else (20, 17)
+    both = (
+        ArrayDataset(random.integers(0, 256, (count, *shape), dtype=np.uint8))
+        for count, shape in zip(counts, (a, b), strict=True)
+    )
+    return Sides(*both, paired)
 
 
 def points(count: int = 40, classes: int = 3) -> ArrayDataset:
@@ -55,8 +70,12 @@ def settings(name: str, *, toy: bool = False) -> Settings:
     return module.TOY if toy else module.SETTINGS
 
 
-def small(networks: Networks) -> Networks:
+def small(networks: Networks | Translators) -> Networks | Translators:
     """The same kind of networks, a few units wide."""
+    if isinstance(networks, Translators):
+        fields = {f.name for f in dataclasses.fields(networks)}  # type: ignore[arg-type]
+        changes = {name: value for name, value in SMALL_TRANSLATORS.items() if name in fields}
+        return replace(networks, patch=replace(networks.patch, width=4), **changes)  # type: ignore
     fields = {f.name for f in dataclasses.fields(networks)}
     changes = {name: value for name, value in SMALL.items() if name in fields}
     if isinstance(networks, DCGAN):
@@ -67,7 +86,8 @@ def small(networks: Networks) -> Networks:
 def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:
     """With small networks, and two critic turns to a step where the paper has more."""
     algorithm = settings(name, toy=toy).algorithm
-    fewer = {"critic_steps": 2} if algorithm.rounds > 2 else {}
+    fewer: dict[str, Any] = {"critic_steps": 2} if algorithm.rounds > 2 else {}
+    fewer |= {"pool": 6} if hasattr(algorithm, "pool") else {}
     return replace(algorithm, networks=small(algorithm.networks), **fewer)
 
 
@@ -88,7 +108,7 @@ def run(name: str, *, toy: bool = False, **changes: Any) -> Run:
     return Run(**(usual | changes))
 
 
-def training(run: Run, dataset: Dataset, out: Path | str = "unused") -> Training:
+def training(run: Run, dataset: Dataset | Sides, out: Path | str = "unused") -> Training:
     """A run ready to step, outside any session: nothing is written."""
     return Training(run, dataset, torch.device("cpu"), Path(out), SilentView())
 

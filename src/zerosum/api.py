@@ -16,7 +16,9 @@ import torch
 from zerosum import data as data_sets
 from zerosum import distributed, recipes, runlog, sample, session
 from zerosum import run as runs
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset
+from zerosum.data.split import held_out_part, train_part
 from zerosum.engine import choose_device
 from zerosum.equilibrium.measure import Equilibrium, Say, measure
 from zerosum.errors import UserError
@@ -24,9 +26,12 @@ from zerosum.metrics import evidence, sources
 from zerosum.metrics.evaluate import Evaluation
 from zerosum.metrics.evidence import Record
 from zerosum.metrics.report import write_report
+from zerosum.networks import Translators
 from zerosum.recipes import Choice
 from zerosum.run import Run
 from zerosum.sample import Model
+from zerosum.translation.evaluate import Trial
+from zerosum.translation.model import of_run
 from zerosum.view import SilentView, View, choose_view, progress_bar
 
 FROM_PYTHON = "(from Python)"
@@ -40,7 +45,7 @@ class Plan:
     """What is about to be trained, and where."""
 
     run: Run
-    dataset: Dataset
+    dataset: Dataset | Sides
     out: Path
 
 
@@ -67,6 +72,7 @@ def train(
     wanted: dict[str, Any] = {"images": images, "minutes": minutes, "seed": seed}
 
     def plan() -> Plan:
+        dataset: Dataset | Sides | None
         if isinstance(run, Run):
             if algorithm is not None:
                 raise UserError(
@@ -143,7 +149,7 @@ def play(
     *,
     device: str = "auto",
     view: View | None = None,
-    dataset: Callable[[], Dataset] | None = None,
+    dataset: Callable[[], Dataset | Sides] | None = None,
 ) -> Path:
     """Train what `plan` says. Of several processes one plans; `dataset` opens the data of the others."""
     # Before they join: a plan may try the recipe out, which joined processes would do together.
@@ -178,7 +184,7 @@ def play_on(
             f"zerosum.resume({str(path)!r}, data=...)"
         )
 
-    def dataset() -> Dataset:
+    def dataset() -> Dataset | Sides:
         return open_data(run.data) if data is None else as_dataset(data)
 
     mine = dataset() if _is_first() else None  # the first packs what is not packed yet, then the others read
@@ -201,7 +207,7 @@ def pick(
     images: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
-    dataset: Dataset | None = None,
+    dataset: Dataset | Sides | None = None,
     adjust: Callable[[Run], Run] = lambda run: run,
     memory_limit: int | None = None,
     out: Path = Path(),
@@ -231,15 +237,23 @@ def _view(view: View | None) -> View:
 # --- data --------------------------------------------------------------------------------------------------
 
 
-def open_data(data: Data) -> Dataset:
-    """The data set that a recipe names, with a progress bar where it takes long. Raises UserError."""
+def open_data(data: Data) -> Dataset | Sides:
+    """The data that a recipe names, with a progress bar where it takes long. Raises UserError."""
     with progress_bar(f"reading {data.source}") as tick:
-        return data_sets.open(data, tick)
+        return data_sets.read(data, tick)
 
 
-def as_dataset(data: Any) -> Dataset:
+def open_images(data: Data) -> Dataset:
+    """The same, of one-sided data."""
+    found = open_data(data)
+    if isinstance(found, Sides):
+        raise UserError(f"{data.source}: has two sides, and one is to be measured; name its folder")
+    return found
+
+
+def as_dataset(data: Any) -> Dataset | Sides:
     """What people have at hand as a Dataset: one already, an array, (images, labels), or a torch Dataset."""
-    if isinstance(data, Dataset):
+    if isinstance(data, Dataset | Sides):
         return data
     if isinstance(data, np.ndarray):
         return data_sets.from_arrays(data)
@@ -251,6 +265,13 @@ def as_dataset(data: Any) -> Dataset:
         f"data: {type(data).__name__} is not understood; give an array of images, (images, labels), "
         "a torch Dataset, or a zerosum Dataset"
     )
+
+
+def _images(data: Any) -> Dataset:
+    found = as_dataset(data)
+    if isinstance(found, Sides):
+        raise UserError("data: two sides, and images of one are to be measured; give one of them")
+    return found
 
 
 # --- folders -----------------------------------------------------------------------------------------------
@@ -327,9 +348,18 @@ def evaluate(
     from zerosum.metrics.cache import open_cache
     from zerosum.metrics.evaluate import Settings
     from zerosum.metrics.evaluate import evaluate as measure
+    from zerosum.translation.evaluate import evaluate as measure_translations
 
+    settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download)
+    told, kept = progress or (lambda *_: None), open_cache(keep=cache)
+    if isinstance(what, str | Path) and sources.is_run(what):
+        run = runs.from_json(sample.read_recipe(Path(what))["run"])
+        if isinstance(run.algorithm.networks, Translators):
+            if against is not None:
+                raise UserError(f"--against {against}: a translator is measured on its own sides; leave it out")
+            return measure_translations(_trial(Path(what), run, checkpoint, split), settings, kept, told)
     named = isinstance(against, str | Path)
-    handed_over = None if against is None or named else as_dataset(against)
+    handed_over = None if against is None or named else _images(against)
     fakes = own = None
     if isinstance(what, str | Path) and sources.is_run(what):
         fakes, own = sources.of_run(Path(what), checkpoint)
@@ -342,21 +372,44 @@ def evaluate(
     if data.source == FROM_PYTHON and handed_over is None:
         raise UserError(f"{what}: its data were handed over in Python; give them with against=")
     if fakes is None or own is None:
-        real = sources.reals(data, open_data, handed_over)
+        real = sources.reals(data, open_images, handed_over)
         if isinstance(what, str | Path):
-            fakes = sources.of_data(Data(source=str(what)), open_data, real.train)
+            fakes = sources.of_data(Data(source=str(what)), open_images, real.train)
         else:
-            fakes = sources.of_dataset(as_dataset(what), "array", real.train)
+            fakes = sources.of_dataset(_images(what), "array", real.train)
     elif (data.source, data.split) == (own.source, own.split):
-        real = sources.reals(replace(own, root=root or own.root), open_data, handed_over)
+        real = sources.reals(replace(own, root=root or own.root), open_images, handed_over)
     else:  # other images than it was trained on: all of them to compare with, its own to look for copies in
         like = replace(data, size=own.size, longest=own.longest, channels=own.channels, fit=own.fit, held_out=0)
         if len(fakes.shape) == 3:
             like = replace(like, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
-        originals = None if own.source == FROM_PYTHON else sources.reals(own, open_data)
-        real = sources.reals(like, open_data, handed_over, originals)
-    settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download)
-    return measure(real, fakes, settings, open_cache(keep=cache), progress or (lambda *_: None))
+        originals = None if own.source == FROM_PYTHON else sources.reals(own, open_images)
+        real = sources.reals(like, open_images, handed_over, originals)
+    return measure(real, fakes, settings, kept, told)
+
+
+def _trial(path: Path, run: Run, checkpoint: str, split: Literal["train", "test", "all"]) -> Trial:
+    """A run of a translator, and images of both sides that it never saw: held out of training, or the test split."""
+    if run.data.source == FROM_PYTHON:
+        raise UserError(f"{path}: its data were handed over in Python; translate and compare them there")
+    translator = of_run(path, checkpoint, "fp32")
+    whole = open_data(run.data)
+    assert isinstance(whole, Sides)
+    unseen: Dataset | Sides | None = held_out_part(whole, run.data)
+    words = "held out of training"
+    if split == "test":
+        a, _ = whole.spec.sides
+        unseen, words = open_data(replace(run.data, split="test", size=a.shape[1:], limit=None)), "test split"  # type: ignore[arg-type]
+    if not isinstance(unseen, Sides):
+        raise UserError(
+            f"{path}: no images were held out of training, so there is nothing to measure on; give --split test if the "
+            "data have one, or train with --held-out"
+        )
+    seen = int(translator.origin["images_seen"])
+    return Trial(
+        translator, train_part(whole, run.data), unseen, f"{path.name} at {seen:,} images",
+        f"{run.data.source}, {words}", seen,
+    )  # fmt: skip
 
 
 def compare(

@@ -102,6 +102,17 @@ def sync(path: Path) -> None:
         raise explain(error, path) from error
 
 
+def rename(path: Path, target: Path) -> None:
+    """Give a complete file its name in the same folder, once it is on the disk. UserError if the disk refuses."""
+    sync(path)
+    try:
+        hook("rename", target)
+        os.replace(path, target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise explain(error, target) from error
+
+
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     """Make a folder with these files, all or nothing. UserError if the disk refuses.
 

@@ -27,10 +27,12 @@ from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
+from zerosum.commands.importing import Import
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
 from zerosum.commands.train import Train
+from zerosum.commands.translate import Translate
 from zerosum.commands.verify import Verify
 from zerosum.errors import UserError
 from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, parse, split_off
@@ -38,6 +40,8 @@ from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, pa
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sample": Sample,
+    "translate": Translate,
+    "import": Import,
     "list": List,
     "equilibrium": EquilibriumCommand,
     "report": Report,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from zerosum.game import Source
-
-SETTLED, AT_ONCE = 1024, 64  # latents that BatchNorm's statistics are taken from; no more at once than are drawn
+Given = Callable[[int, int], tuple[Tensor | None, ...]]
+SETTLED, AT_ONCE = 1024, 64  # inputs that BatchNorm's statistics are taken from; no more at once than are drawn
 
 
 class EMA:
@@ -37,17 +37,17 @@ class EMA:
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)
 
-    def settled(self, source: Source) -> nn.Module:
+    def settled(self, given: Given) -> nn.Module:
         """The average, ready to draw from: BatchNorm has statistics of its own (see `settle`)."""
         if not self._settled:
-            settle(self.network, source)
+            settle(self.network, given)
             self._settled = True
         return self.network
 
 
 @torch.no_grad()
-def settle(network: nn.Module, source: Source) -> None:
-    """Give BatchNorm the statistics of what this network makes of the source's latents.
+def settle(network: nn.Module, given: Given) -> None:
+    """Give BatchNorm the statistics of what this network makes of the inputs that `given(first, count)` draws.
 
     Those of the moving weights are of other features: averaged weights need a pass of their own (Izmailov et al. 2018,
     "Averaging Weights Leads to Wider Optima", arXiv:1803.05407, sec. 3.2). The network is and stays in eval mode.
@@ -59,7 +59,7 @@ def settle(network: nn.Module, source: Source) -> None:
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     for first in range(0, SETTLED, AT_ONCE) if norms else ():
-        network(source.latent("ema", first, AT_ONCE), source.label("ema", first, AT_ONCE))
+        network(*given(first, AT_ONCE))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

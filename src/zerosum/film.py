@@ -7,7 +7,9 @@ import itertools
 import math
 import tempfile
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
 
@@ -15,8 +17,38 @@ from zerosum import atomic
 from zerosum.errors import UserError
 from zerosum.pictures import on_white
 
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+
 GIF_BYTES, GIF_FRAMES, GIF_WIDTH = 3_000_000, 120, 540
 ENCODERS = ("libx264", "h264", "libopenh264", "libvpx-vp9", "mpeg4")  # browsers play all but the last
+OPTIONS = {
+    "libx264": {"crf": "20", "preset": "veryfast"},
+    "libvpx-vp9": {"crf": "30", "deadline": "realtime", "cpu-used": "5"},
+}
+BIT_RATE = 4_000_000  # a second, of encoders that know no constant quality
+
+
+def add_video(container: OutputContainer, size: tuple[int, int], rate: Fraction | int) -> VideoStream:
+    """A stream for frames of `size` (width, height; both even), with the first of ENCODERS that the container takes.
+
+    `rate`: frames a second, for the encoder's guess; frames with time stamps may come at any time.
+    """
+    import av  # 0.1 s to import, needed only here
+    from av.video.reformatter import ColorRange, Colorspace
+    from av.video.stream import VideoStream
+
+    able = av.codecs_available & container.supported_codecs
+    encoder = next(name for name in ENCODERS if name in able and av.Codec(name, "w"))
+    stream = container.add_stream(encoder, rate=rate, options=OPTIONS.get(encoder, {}))
+    assert isinstance(stream, VideoStream)
+    stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+    stream.codec_context.thread_count = 1  # what it shows must not depend on the number of cores
+    stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
+    stream.codec_context.color_range = ColorRange.MPEG
+    stream.codec_context.bit_rate = 0 if encoder in OPTIONS else BIT_RATE
+    return stream
 
 
 def save_film(
@@ -61,25 +93,14 @@ class _Mp4:
     """A film in the making at `path`, for PIL images (L or RGB) of one size; white makes odd sizes even."""
 
     def __init__(self, path: Path, size: tuple[int, int], frames_per_second: int, hold_last_seconds: float):
-        import av  # 0.1 s to import, needed only here
-        from av.video.reformatter import ColorRange, Colorspace
+        import av
 
         self.path, self.hold = path, round(frames_per_second * hold_last_seconds)
         self.sheet = Image.new("RGB", (size[0] + size[0] % 2, size[1] + size[1] % 2), "white")
         self.to_frame = av.VideoFrame.from_image
-        encoder = next(name for name in ENCODERS if name in av.codecs_available and av.Codec(name, "w"))
-        options = {"crf": "20", "preset": "veryfast"} if encoder == "libx264" else {}
         fast = {"movflags": "+faststart"}  # a browser may begin before it has all
         self.container = av.open(str(path), "w", format="mp4", options=fast)
-        stream = self.container.add_stream(encoder, rate=frames_per_second, options=options)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = *self.sheet.size, "yuv420p"
-        stream.codec_context.thread_count = 1  # what it shows must not depend on the number of cores
-        stream.codec_context.colorspace = Colorspace.SMPTE170M  # what the conversion to YUV uses
-        stream.codec_context.color_range = ColorRange.MPEG
-        if not options:
-            stream.codec_context.bit_rate = 4_000_000
-        self.stream = stream
+        self.stream = add_video(self.container, self.sheet.size, frames_per_second)
 
     def add(self, image: Image.Image) -> None:
         self.sheet.paste(image)
@@ -141,7 +162,10 @@ def _shrunk(image: Image.Image, factor: float) -> Image.Image:
     if factor < 1:
         size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = (image.convert("RGB") if image.mode == "P" else image).resize(size, Image.Resampling.BOX)
-    if image.mode != "RGB":
-        return image
+    return paletted(image) if image.mode == "RGB" else image
+
+
+def paletted(image: Image.Image) -> Image.Image:
+    """An RGB image in 256 colours chosen for it alone: mode P."""
     sketch = image.resize((96, 96), Image.Resampling.NEAREST)  # the same palette ten times sooner
     return image.quantize(palette=sketch.quantize(256, Image.Quantize.MEDIANCUT), dither=Image.Dither.NONE)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zerosum import distributed
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks import Networks, coupled, stateful, track
+from zerosum.networks import Networks, Translators, coupled, stateful, track
 from zerosum.schedule import Schedule
 from zerosum.scores import Scoreboard
 
@@ -52,6 +52,7 @@ class Batch:
 
     Shapes: image (N, C, H, W) or (N, d) in the run's precision, scaled to [-1, 1] if images; label (N,) int64 or
     None; z (N, latent). The twins `image2`, `label2`, `z2` are a second, independent draw, for G's turn.
+    Of a two-sided set: `a` (N, Ca, H, W) and `b` (N, Cb, H, W), which belong together if the set is paired.
     """
 
     source: Source
@@ -84,9 +85,20 @@ class Batch:
         return self.source.latent("z2", self.first, self.count)
 
     @cached_property
+    def a(self) -> Tensor:
+        return self.source.real("a", self.first, self.count)
+
+    @cached_property
+    def b(self) -> Tensor:
+        return self.source.real("b", self.first, self.count)
+
+    @cached_property
     def epsilon(self) -> Tensor:
+        return self.uniform("epsilon")
+
+    def uniform(self, purpose: str) -> Tensor:
         """Uniform numbers in (0, 1), one a sample, (N,)."""
-        return self.source.uniform("epsilon", self.first, self.count)
+        return self.source.uniform(purpose, self.first, self.count)
 
     def number(self, seen: int) -> int:
         """How many batches, over all processes, D's turns had drawn before `seen`: for what is due every so many."""
@@ -110,15 +122,20 @@ class Players:
     """The networks in the game, by the names that the paper gives them: `p.G`, `p.D`.
 
     `played`: what a call runs where that is not the network itself, but it compiled or behind an augmentation.
+    `carried`: what the algorithm keeps beside them from step to step, found by name like them.
     """
 
     def __init__(
-        self, networks: Mapping[str, nn.Module], played: Mapping[str, Callable[..., Tensor]] | None = None
+        self,
+        networks: Mapping[str, nn.Module],
+        played: Mapping[str, Callable[..., Any]] | None = None,
+        carried: Mapping[str, nn.Module] | None = None,
     ) -> None:
         self.networks = dict(networks)
-        self.played = {**self.networks, **(played or {})}
+        self.carried = dict(carried or {})
+        self.played: dict[str, Callable[..., Any]] = {**self.networks, **self.carried, **(played or {})}
 
-    def __getattr__(self, name: str) -> Callable[..., Tensor]:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         try:
             return self.__dict__["played"][name]
         except KeyError:
@@ -141,12 +158,13 @@ class Turn(Protocol):
     def ahead(self, *names: str) -> AbstractContextManager[None]: ...
     def split(self, batch: Batch) -> Iterator[Batch]: ...
     def note(self, *, real: Tensor, fake: Tensor) -> None: ...
+    def log(self, **losses: Tensor) -> None: ...
 
 
 class Algorithm(ABC):
     """One paper: its networks and its step. Each is a frozen dataclass in a file of its own in `algorithms/`."""
 
-    networks: Networks
+    networks: Networks | Translators
     relative: ClassVar[bool] = False
     """True if D's logits mean something only against each other (accuracy is then taken at their midpoint)."""
 
@@ -162,7 +180,11 @@ class Algorithm(ABC):
 
     @abstractmethod
     def players(self, spec: Spec) -> dict[str, nn.Module]:
-        """The networks by the paper's names, built for the data. Names with G use `adam_g`, others `adam_d`."""
+        """The networks by the paper's names, built for the data. Names with D use `adam_d`, others `adam_g`."""
+
+    def carries(self, spec: Spec) -> dict[str, nn.Module]:
+        """What it keeps beside the players from step to step, by name: modules of buffers alone, for checkpoints."""
+        return {}
 
     @abstractmethod
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
@@ -354,6 +376,11 @@ class Turns:
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """Keep D's accuracy on real and on fake for the log, from its logits (N,)."""
         self.scores.note(real, fake)
+
+    def log(self, **losses: Tensor) -> None:
+        """Keep the parts of a loss, (N,) each, for the log: what the sum hides."""
+        for name, loss in losses.items():
+            self.scores.add(f"loss/{name}", loss.detach().mean())
 
     def read_scores(self) -> dict[str, float]:
         """Means since the last reading, over all processes; then starts anew."""

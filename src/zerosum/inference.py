@@ -38,7 +38,7 @@ class Ready(nn.Module):
         self.eval()
         self._engine = Engine(torch.device("cpu"), precision)
 
-    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+    def forward(self, *given: Tensor | None) -> Tensor:
         with self._engine.forward():
-            x = self.network(z, label)
+            x = self.network(*given)
         return x.to(torch.float32, memory_format=torch.contiguous_format)

@@ -26,6 +26,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from zerosum.data.sides import SIDES
 from zerosum.data.spec import Spec
 from zerosum.engine import Engine, settled_precision
 from zerosum.errors import UserError
@@ -33,6 +34,8 @@ from zerosum.film import GIF_BYTES, GIF_FRAMES, GIF_WIDTH
 from zerosum.game import Batch, Minimise, Turns
 from zerosum.metrics import features
 from zerosum.metrics.probe import GRID, REAL, SAMPLES
+from zerosum.metrics.translation import AT_ONCE
+from zerosum.metrics.translation import SAMPLES as TRANSLATED
 from zerosum.networks import coupled
 from zerosum.run import Run
 from zerosum.sample import CHUNK
@@ -103,14 +106,15 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
         run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler: part of the process
         with _default(engine.dtype):  # a fake network cannot be converted
             networks = run.algorithm.players(spec)
-        turns = Turns(seated(run, networks, engine), {}, engine, micro_batches=run.micro_batches)
+            carried = run.algorithm.carries(spec)
+        turns = Turns(seated(run, networks, engine, carried), {}, engine, micro_batches=run.micro_batches)
 
         def heaviest(sides: Collection[str]) -> int:
             blank = Blank(spec, run.algorithm.networks.latent, engine)
             batch = Batch(blank, 0, count, count)
             return _peak(lambda: run.algorithm.step(Rehearsal(turns, sides), turns.players, batch, 0))
 
-        sides = {name[0] for name in networks}
+        sides = {name[0] for name in networks} & {"G", "D"}
         step = heaviest(sides)
         alone = max(heaviest({side}) for side in sorted(sides)) if run.regret_every else 0
         probe = _probe(run, spec, networks, judge, engine)
@@ -119,7 +123,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     on_gpu = device.type == "cuda"
     return Need(
         process=0 if on_gpu else psutil.Process().memory_info().rss,
-        networks=sum(sizes.values()),
+        networks=sum(sizes.values()) + sum(_bytes(kept.buffers()) for kept in carried.values()),
         average=sum(size for name, size in sizes.items() if name.startswith("G")),
         moments=moments,
         turn=step,
@@ -141,6 +145,11 @@ def _probe(run: Run, spec: Spec, networks: dict[str, nn.Module], judge: nn.Modul
     def play(network: nn.Module, *inputs: Tensor | None) -> int:
         return _peak(lambda: network(*inputs))
 
+    if spec.target is not None:
+        ways = [("b" if name.endswith("BA") else "a", net) for name, net in networks.items() if name[0] == "G"]
+        made = max(play(net, source.real(side, 0, AT_ONCE)) for side, net in ways)
+        images = 2 * TRANSLATED + REAL  # inputs and outputs of a way, and the real side
+        return made + images * max(_bytes([source.real(side, 0, 1)]) for side in SIDES) * len(ways)
     critic = networks.get("D")
     parts = [play(networks["G"], source.latent("", 0, CHUNK), source.label("", 0, CHUNK)) + image(SAMPLES)]
     if run.probe_every and critic is not None:
@@ -289,7 +298,8 @@ class Blank:
     engine: Engine
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
-        return torch.empty(count, *self.spec.shape, dtype=self.engine.dtype)
+        side = self.spec.target if self.spec.target is not None and purpose == "b" else self.spec
+        return torch.empty(count, *side.shape, dtype=self.engine.dtype)
 
     def label(self, purpose: str, first: int, count: int) -> Tensor | None:
         return torch.zeros(count, dtype=torch.long) if self.spec.classes else None
@@ -298,7 +308,7 @@ class Blank:
         return torch.empty(count, self.size, dtype=self.engine.dtype)
 
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
-        return self.latent(purpose, first, count)[:, 0]
+        return torch.empty(count, dtype=self.engine.dtype)
 
 
 @dataclass(frozen=True)
@@ -337,6 +347,9 @@ class Rehearsal:
 
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """Nobody keeps the score."""
+
+    def log(self, **losses: Tensor) -> None:
+        """Nor its parts."""
 
 
 class Count(TorchDispatchMode):

@@ -195,12 +195,17 @@ def is_whole(path: Path) -> bool:
 
 def save_png(image: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
     """Write a PNG, whole or not at all, that carries `text` as tEXt chunks (iTXt beyond Latin-1)."""
-    info = PngImagePlugin.PngInfo()
-    for key, value in (text or {}).items():
-        info.add_text(key, value)
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
+    image.save(buffer, "PNG", pnginfo=png_text(text or {}))
     atomic.write_file(path, buffer.getvalue())
+
+
+def png_text(text: dict[str, str]) -> PngImagePlugin.PngInfo:
+    """The chunks that carry `text` in a PNG."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in text.items():
+        info.add_text(key, value)
+    return info
 
 
 def on_white(image: Image.Image) -> Image.Image:

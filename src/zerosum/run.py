@@ -8,7 +8,7 @@ import json
 import math
 import types
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isabstract
 from typing import Any, Literal
 
@@ -18,10 +18,11 @@ from zerosum.data.spec import Data, Spec
 from zerosum.engine import Compile, MemoryFormat, Precision
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm
-from zerosum.networks import Networks
+from zerosum.networks import Networks, Translators
 from zerosum.schedule import Constant, Schedule
 
 FORMAT = 1
+KINDS = (Algorithm, Networks, Translators)  # of which a recipe names the class
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Run:
     data: Data
     algorithm: Algorithm
     adam_g: Adam
-    """The optimiser of every player whose name starts with G."""
+    """The optimiser of every player whose name does not start with D."""
     adam_d: Adam
     """The optimiser of every player whose name starts with D."""
     batch_size: int = 64
@@ -77,11 +78,22 @@ class Run:
             raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
         if self.augment and not spec.is_image:
             raise UserError(f"--augment {' '.join(self.augment)}: is for images, and the data are points; drop it")
-        return Spec(spec.shape, spec.classes if self.conditional else 0)
+        translates = isinstance(self.algorithm.networks, Translators)
+        if translates and spec.target is None:
+            raise UserError(
+                f"--algorithm {type(self.algorithm).__name__.lower()}: translates between two sides, and the data have "
+                "one; give --target, --made, or a folder with A and B"
+            )
+        if spec.target is not None and not translates:
+            raise UserError(
+                f"--algorithm {type(self.algorithm).__name__.lower()}: makes images of noise, and the data have two "
+                "sides; give --algorithm pix2pix, cyclegan or cut"
+            )
+        return replace(spec, classes=spec.classes if self.conditional else 0)
 
     def adam_of(self, player: str) -> Adam:
         """The optimiser of a player, allowing for the lazy penalties that D has."""
-        if player.startswith("G"):
+        if not player.startswith("D"):
             return self.adam_g
         usual, more = self.algorithm.rounds, self.algorithm.more_d_turns
         return self.adam_d.slowed(usual / (usual + more)) if more else self.adam_d
@@ -128,7 +140,7 @@ def to_json(value: Any) -> Any:
         return str(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        if isinstance(value, Algorithm | Networks):
+        if isinstance(value, KINDS):
             return {"kind": type(value).__name__, **fields}
         return fields
     if isinstance(value, tuple | list):
@@ -145,6 +157,11 @@ def dumps(run: Run) -> str:
 def from_json(value: dict[str, Any]) -> Run:
     """The inverse of `to_json`. UserError names a field or a kind that this version does not know."""
     return _read(Run, value, "recipe")
+
+
+def translators_from_json(value: dict[str, Any]) -> Translators:
+    """Translators alone, as `to_json` gives them. UserError as `from_json`."""
+    return _read(Translators, value, "networks")
 
 
 def _leaves(base: type) -> dict[str, type]:
@@ -177,11 +194,11 @@ def _read(kind: Any, value: Any, where: str) -> Any:
         if len(_of(list, value, where)) != len(inner):
             raise UserError(f"{where}: {value!r} must hold {len(inner)} values")
         return tuple(_read(o, v, where) for o, v in zip(inner, value, strict=True))
-    if kind in (Algorithm, Networks):
+    if isinstance(kind, type) and issubclass(kind, KINDS):
         if kind is Algorithm:  # importing the files defines the classes; a user's own are there already
             for name in algorithms.names():
                 importlib.import_module(f"zerosum.algorithms.{name}")
-        known = _leaves(kind)
+        known = _leaves(kind) | ({} if isabstract(kind) else {kind.__name__: kind})
         name = _of(dict, value, where).get("kind")
         if name not in known:
             raise UserError(

@@ -1,4 +1,4 @@
-"""From a trained run to images: the only way back to uint8.
+"""From a trained run to images: the only way back to stored values.
 
 Work is done in chunks of a fixed size, the last one padded, so that sample number i of a seed has the same bytes
 whatever is asked for beside it (the same machine and thread count taken for granted).
@@ -6,11 +6,12 @@ whatever is asked for beside it (the same machine and thread count taken for gra
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -23,8 +24,10 @@ from torch import Tensor, nn
 
 from zerosum import checkpoint, inference, pictures, randomness, snapshot
 from zerosum import run as runs
+from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
+from zerosum.networks import Translators
 from zerosum.runlog import RECIPE
 
 if TYPE_CHECKING:
@@ -36,6 +39,18 @@ CHUNK = 64
 def to_uint8(x: Tensor) -> np.ndarray:
     """[-1, 1] to 0 .. 255, clamped and rounded to nearest: the inverse of `data.loader.scale`."""
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().numpy()
+
+
+def to_stored(x: Tensor, depth: Depth) -> np.ndarray:
+    """[-1, 1] to the values that `depth` stores, clamped, whole numbers rounded to nearest: inverse of `loader.scale`.
+
+    `x` (any shape) must be float32 or float64 where `depth.wide`: bf16 has no more than 8 bits to give.
+    """
+    if depth == EIGHT_BITS:
+        return to_uint8(x)
+    values = x.detach().cpu().double().numpy()
+    values = np.clip((values + 1) / 2 * (depth.high - depth.low) + depth.low, depth.low, depth.high)
+    return (values if depth.stored == "float32" else values.round()).astype(depth.dtype)
 
 
 @torch.no_grad()
@@ -225,7 +240,20 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
 
     `precision` is that of its samples, fp32 or bf16; auto is bf16 for images where the processor is made for it.
     """
-    path = Path(path)
+    recipe, run, saved = stored(Path(path), which)
+    if isinstance(run.algorithm.networks, Translators):
+        raise UserError(f"{path}: translates images; give it some with zerosum translate {path} INPUT OUTPUT")
+    spec = spec_of(recipe["data"])
+    generator = run.algorithm.players(spec)["G"]
+    weights = saved.under("ema/G/")
+    generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
+    snapshot.fit(generator, weights, saved.path)
+    generator.float().eval().requires_grad_(False)
+    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
+
+
+def stored(path: Path, which: str) -> tuple[dict[str, Any], runs.Run, checkpoint.Checkpoint]:
+    """Recipe and checkpoint of a run folder: last, best, or by images seen. UserError if there is no such thing."""
     recipe = read_recipe(path)
     run = runs.from_json(recipe["run"])
     if which == "last":
@@ -243,13 +271,26 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
         raise UserError(f"{path}: every checkpoint is damaged, so there is nothing to load; train it anew")
     if saved is None:
         raise UserError(f"{path}: there is no checkpoint yet; train it first with zerosum train --resume {path}")
-    spec = Spec(tuple(recipe["data"]["shape"]), recipe["data"]["classes"])
-    generator = run.algorithm.players(spec)["G"]
-    weights = saved.under("ema/G/")
-    generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
-    snapshot.fit(generator, weights, saved.path)
-    generator.float().eval().requires_grad_(False)
-    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
+    return recipe, run, saved
+
+
+def record_of(spec: Spec) -> dict[str, Any]:
+    """What networks see of the data, for `recipe.json`."""
+    record: dict[str, Any] = {"shape": list(spec.shape), "classes": spec.classes}
+    if spec.depth != EIGHT_BITS:
+        record["depth"] = dataclasses.asdict(spec.depth)
+    if spec.target is not None:
+        record |= {"target": record_of(spec.target), "paired": spec.paired}
+    return record
+
+
+def spec_of(record: Mapping[str, Any]) -> Spec:
+    """The inverse of `record_of`."""
+    target = record.get("target")
+    return Spec(
+        tuple(record["shape"]), record["classes"], Depth(**record["depth"]) if "depth" in record else EIGHT_BITS,
+        None if target is None else spec_of(target), record.get("paired", False),
+    )  # fmt: skip
 
 
 def seal(recipe: dict[str, Any]) -> str:

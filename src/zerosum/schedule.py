@@ -11,21 +11,23 @@ Shape = Literal["constant", "linear", "cosine"]
 
 @dataclass(frozen=True)
 class Schedule:
-    """A number that goes from `start` to `end` while the first `images` real images are seen, then stays.
+    """A number that goes from `start` to `end` while `images` real images are seen, then stays.
 
-    Called with images seen, it returns the value. Its text form is what the command line takes and
-    `recipe.json` holds: ``0.05`` for a constant, ``linear:START:END:IMAGES`` or ``cosine:START:END:IMAGES``.
+    Called with images seen, it returns the value. Its text form is what the command line takes and `recipe.json`
+    holds: ``0.05`` for a constant, ``linear:START:END:IMAGES`` or ``cosine:START:END:IMAGES``, with ``:AFTER`` at the
+    end where it stays at `start` for so many images first.
     """
 
     start: float
     end: float
     images: int = 0
     shape: Shape = "constant"
+    after: int = 0
 
     def __call__(self, images_seen: int) -> float:
         if self.shape == "constant":
             return self.start
-        t = min(images_seen / self.images, 1.0)
+        t = min(max(images_seen - self.after, 0) / self.images, 1.0)
         if self.shape == "cosine":
             t = (1 - math.cos(math.pi * t)) / 2
         return self.start + (self.end - self.start) * t
@@ -33,7 +35,7 @@ class Schedule:
     def __str__(self) -> str:
         if self.shape == "constant":
             return repr(self.start)
-        return f"{self.shape}:{self.start!r}:{self.end!r}:{self.images}"
+        return f"{self.shape}:{self.start!r}:{self.end!r}:{self.images}" + (f":{self.after}" if self.after else "")
 
     @staticmethod
     def parse(text: str) -> Schedule:
@@ -42,11 +44,10 @@ class Schedule:
             parts = text.split(":")
             if len(parts) == 1:
                 return Constant(_finite(text))
-            shape, start, end, images = parts
-            if shape == "linear":
-                return Linear(_finite(start), _finite(end), int(_finite(images)))
-            if shape == "cosine":
-                return Cosine(_finite(start), _finite(end), int(_finite(images)))
+            shape, start, end, images, *after = parts
+            if shape in ("linear", "cosine") and len(after) < 2:
+                make = Linear if shape == "linear" else Cosine
+                return make(_finite(start), _finite(end), *(int(_finite(n)) for n in (images, *after)))
         except ValueError:
             pass  # the message below says more than Python's own
         raise ValueError(
@@ -59,14 +60,14 @@ def Constant(value: float) -> Schedule:
     return Schedule(float(value), float(value))
 
 
-def Linear(start: float, end: float, images: int) -> Schedule:
-    """A straight line over the first `images` images, then `end`."""
-    return Schedule(float(start), float(end), _positive(images), "linear")
+def Linear(start: float, end: float, images: int, after: int = 0) -> Schedule:
+    """A straight line over `images` images, the first or those after `after`, then `end`."""
+    return Schedule(float(start), float(end), _positive(images), "linear", _wait(after))
 
 
-def Cosine(start: float, end: float, images: int) -> Schedule:
-    """Half a cosine over the first `images` images (slow, fast, slow), then `end`."""
-    return Schedule(float(start), float(end), _positive(images), "cosine")
+def Cosine(start: float, end: float, images: int, after: int = 0) -> Schedule:
+    """Half a cosine over `images` images (slow, fast, slow), the first or those after `after`, then `end`."""
+    return Schedule(float(start), float(end), _positive(images), "cosine", _wait(after))
 
 
 def _finite(text: str) -> float:
@@ -79,4 +80,10 @@ def _finite(text: str) -> float:
 def _positive(images: int) -> int:
     if images <= 0:
         raise ValueError(f"images={images}: a schedule's length in images must be above 0")
+    return int(images)
+
+
+def _wait(images: int) -> int:
+    if images < 0:
+        raise ValueError(f"after={images}: a schedule cannot begin before the run")
     return int(images)

@@ -33,12 +33,14 @@ class Seat:
         return player(augment(x, self.policies) if self.policies else x, label)
 
 
-def seated(run: Run, networks: Mapping[str, nn.Module], engine: Engine) -> Players:
-    """The networks ready to play this run."""
+def seated(
+    run: Run, networks: Mapping[str, nn.Module], engine: Engine, carried: Mapping[str, nn.Module] | None = None
+) -> Players:
+    """The networks ready to play this run, beside what the algorithm carries."""
     if not (engine.compile or run.augment):
-        return Players(networks)
+        return Players(networks, carried=carried)
     seats = {
         name: Seat(network, engine.compiled(network), () if name.startswith("G") else run.augment)
         for name, network in networks.items()
     }
-    return Players(networks, seats)
+    return Players(networks, seats, carried)

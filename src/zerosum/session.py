@@ -23,6 +23,7 @@ from PIL import Image
 
 from zerosum import atomic, checkpoint, distributed, pictures, sample
 from zerosum import run as runs
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
 from zerosum.engine import choose_device, settled_format, settled_precision
@@ -55,14 +56,14 @@ CONVERGED = "converged"  # the status text of a run that ended by itself before 
 SAME_SECONDS = 0.5
 
 
-def start(run: Run, dataset: Dataset, out: Path, *, view: View | None = None, device: str = "auto") -> Path:
+def start(run: Run, dataset: Dataset | Sides, out: Path, *, view: View | None = None, device: str = "auto") -> Path:
     """Train a new run in the folder `out` and return it. UserError if it holds a run already."""
     return _play(run, dataset, out, view or SilentView(), device, fresh=True)
 
 
 def resume(
     out: Path,
-    dataset: Dataset,
+    dataset: Dataset | Sides,
     *,
     images: int | None = None,
     minutes: float | None = None,
@@ -95,7 +96,7 @@ def resume(
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
 
 
-def _play(run: Run, dataset: Dataset, out: Path, view: View, device_name: str, *, fresh: bool) -> Path:
+def _play(run: Run, dataset: Dataset | Sides, out: Path, view: View, device_name: str, *, fresh: bool) -> Path:
     device = choose_device(device_name)
     joined = distributed.start(device)
     writer = distributed.is_writer()
@@ -174,11 +175,10 @@ def _take(out: Path, fresh: bool) -> Lock:
     return lock
 
 
-def data_record(spec: Spec, dataset: Dataset) -> dict[str, Any]:
+def data_record(spec: Spec, dataset: Dataset | Sides) -> dict[str, Any]:
     return {
-        "shape": list(spec.shape),
-        "classes": spec.classes,
-        "class_names": list(dataset.class_names),
+        **sample.record_of(spec),
+        "class_names": [] if isinstance(dataset, Sides) else list(dataset.class_names),
         "count": len(dataset),
         "fingerprint": dataset.fingerprint,
     }
@@ -189,10 +189,8 @@ def write_recipe(training: Training, fresh: bool) -> None:
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
-        for name, was, now in (
-            ("shape", known["shape"], record["shape"]),
-            ("classes", known["classes"], record["classes"]),
-        ):
+        for name in ("shape", "classes", "target", "depth"):
+            was, now = known.get(name), record.get(name)
             if was != now:
                 raise UserError(
                     f"--resume {out}: the data's {name} was {was} when the run began and is {now} now; its networks "

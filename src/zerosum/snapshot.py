@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from zerosum.checkpoint import Checkpoint
 from zerosum.ema import EMA
 from zerosum.errors import UserError
+from zerosum.game import Players
 
 
 def take(
-    networks: Mapping[str, nn.Module], ema: Mapping[str, EMA], optimisers: Mapping[str, torch.optim.Optimizer]
+    players: Players, ema: Mapping[str, EMA], optimisers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Tensor]:
-    """players/NAME/..., ema/NAME/..., adam/NAME/INDEX/MOMENT: parameters, buffers and moments, not copied."""
+    """players/NAME/..., carried/NAME/..., ema/NAME/..., adam/NAME/INDEX/MOMENT: nothing is copied."""
     tensors: dict[str, Tensor] = {}
-    for name, network in networks.items():
-        tensors |= {f"players/{name}/{k}": v for k, v in network.state_dict().items()}
+    for kind, modules in (("players", players.networks), ("carried", players.carried)):
+        for name, module in modules.items():
+            tensors |= {f"{kind}/{name}/{k}": v for k, v in module.state_dict().items()}
     for name, average in ema.items():
         tensors |= {f"ema/{name}/{k}": v for k, v in average.network.state_dict().items()}
     for name, optimiser in optimisers.items():
@@ -41,13 +43,14 @@ def fit(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
 
 def put(
     saved: Checkpoint,
-    networks: Mapping[str, nn.Module],
+    players: Players,
     ema: Mapping[str, EMA],
     optimisers: Mapping[str, torch.optim.Optimizer],
 ) -> None:
-    """The inverse of `take`, into networks and optimisers built from the same recipe."""
-    for name, network in networks.items():
-        fit(network, saved.under(f"players/{name}/"), saved.path)
+    """The inverse of `take`, into players and optimisers built from the same recipe."""
+    for kind, modules in (("players", players.networks), ("carried", players.carried)):
+        for name, module in modules.items():
+            fit(module, saved.under(f"{kind}/{name}/"), saved.path)
     for name, average in ema.items():
         fit(average.network, saved.under(f"ema/{name}/"), saved.path)
     for name, optimiser in optimisers.items():

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from zerosum import checkpoint, distributed, pictures, randomness, snapshot
-from zerosum.data.loader import Loader
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset
 from zerosum.data.split import held_out_part, train_part
 from zerosum.ema import EMA
@@ -21,8 +21,9 @@ from zerosum.equilibrium.advisor import Advisor
 from zerosum.equilibrium.gap import QUICK_BATCHES, QUICK_TURNS, Regret, regret
 from zerosum.equilibrium.watch import SKIPS_IN_A_ROW, Watch
 from zerosum.errors import UserError
+from zerosum.feeds import loader_of, probe_of
 from zerosum.game import Batch, Turns
-from zerosum.metrics.probe import Probe, Reading
+from zerosum.metrics.probe import Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -35,7 +36,7 @@ VIEW_SECONDS = 0.25
 class Training:
     """One run in one folder: everything that moves, built from the recipe and nothing else."""
 
-    def __init__(self, run: Run, dataset: Dataset, device: torch.device, out: Path, view: View) -> None:
+    def __init__(self, run: Run, dataset: Dataset | Sides, device: torch.device, out: Path, view: View) -> None:
         self.run, self.dataset, self.device, self.out, self.view = run, dataset, device, out, view
         assert run.precision != "auto"
         assert run.threads is not None
@@ -44,7 +45,8 @@ class Training:
         self.spec = run.sees(dataset.spec)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
         modules = {name: engine.place(module) for name, module in run.algorithm.players(self.spec).items()}
-        self.players = seated(run, modules, engine)
+        carried = {name: engine.place(module) for name, module in run.algorithm.carries(self.spec).items()}
+        self.players = seated(run, modules, engine, carried)
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
@@ -52,10 +54,11 @@ class Training:
         )
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
         held_out = held_out_part(dataset, run.data)
-        self.loader = self._loader(train_part(dataset, run.data))
+        self.loader = loader_of(run, train_part(dataset, run.data), engine)
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        self.probe = Probe(self.loader, None if held_out is None else self._loader(held_out), self.spec)
+        held = None if held_out is None else loader_of(run, held_out, engine)
+        self.probe = probe_of(self.loader, held, self.spec, self.ema)
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -68,12 +71,6 @@ class Training:
         self.finished = False
         self.stop_requested = False
         self.log: RunLog | None = None  # the writer's, opened by the session
-
-    def _loader(self, dataset: Dataset) -> Loader:
-        return Loader(
-            dataset, seed=self.run.seed, latent=self.run.algorithm.networks.latent, conditional=self.run.conditional,
-            flip=self.run.data.flip, dtype=self.engine.dtype, device=self.device,
-        )  # fmt: skip
 
     def train(self) -> str:
         """Play until done or asked to stop. Returns "finished" or "stopped". Raises UserError if it cannot go on."""
@@ -115,9 +112,9 @@ class Training:
             ema.update(self.images_per_step, run.ema_half_life(self.seen))
 
     @property
-    def averaged(self) -> nn.Module:
-        """The averaged generator, in eval mode, as it is drawn from."""
-        return self.ema["G"].settled(self.loader)
+    def averaged(self) -> dict[str, nn.Module]:
+        """The averaged generators by name, in eval mode, as they are drawn from."""
+        return {name: ema.settled(partial(self.loader.given, name, "ema")) for name, ema in self.ema.items()}
 
     def due(self, every: int, seen: int | None = None) -> bool:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
@@ -150,8 +147,8 @@ class Training:
 
     def regret(self) -> Regret:
         """What either player could still gain by a few turns more, on copies."""
-        parts = (self.run, self.players.networks, self.optimisers, self.engine, self.loader, self.probe.source)
-        return regret(*parts, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
+        game = (self.run, self.players, self.optimisers, self.engine)
+        return regret(*game, self.loader, self.probe.source, self.seen, turns=QUICK_TURNS, batches=QUICK_BATCHES)
 
     def _log_row(self, scores: dict[str, float]) -> None:
         row = scores | {"skipped": float(self.turns.skipped)}
@@ -168,7 +165,7 @@ class Training:
         self.view.preview(image, self.seen)
 
     def _probe(self, final: bool) -> None:
-        self.reading = reading = self.probe(self.averaged, self.players.networks.get("D"))
+        self.reading = reading = self.probe(self.averaged, self.players.networks)
         self.progress.probe(reading.diversity)
         more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
@@ -190,8 +187,8 @@ class Training:
             "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "probes": self.advisor.state(),
             **self.advisor.score_at(self.seen),
         }  # fmt: skip
-        assert self.averaged is self.ema["G"].network  # settled
-        return snapshot.take(self.players.networks, self.ema, self.optimisers), values
+        assert all(self.averaged[name] is ema.network for name, ema in self.ema.items())  # settled
+        return snapshot.take(self.players, self.ema, self.optimisers), values
 
     def save(self) -> None:
         """Write a checkpoint. All ranks must call it."""
@@ -206,7 +203,7 @@ class Training:
 
     def restore(self, saved: checkpoint.Checkpoint) -> None:
         """Become what the checkpoint says, to the last bit."""
-        snapshot.put(saved, self.players.networks, self.ema, self.optimisers)
+        snapshot.put(saved, self.players, self.ema, self.optimisers)
         values = saved.state
         self.seen = self.restored_at = saved.images_seen
         self.turns.load_state(values["turns"])

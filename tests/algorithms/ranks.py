@@ -18,6 +18,11 @@ from zerosum.errors import UserError
 
 torch.set_num_threads(1)
 
+SETS = {
+    "grey": tiny.images(), "points": tiny.points(), "colour": tiny.sides(), "unlike": tiny.sides((1, 8, 8), (4, 8, 8)),
+    "pairs": tiny.sides(paired=True), "unlike pairs": tiny.sides((1, 8, 8), (3, 8, 8), paired=True),
+}  # fmt: skip
+
 
 def main(out: Path, cases: list[tuple[str, str]]) -> None:
     assert distributed.start(torch.device("cpu"))
@@ -28,8 +33,8 @@ def main(out: Path, cases: list[tuple[str, str]]) -> None:
     assert distributed.agree(rank == 1, torch.device("cpu")), "one is enough"
     assert not distributed.agree(False, torch.device("cpu"))
     for name, data in cases:
-        run = tiny.run(name, toy=data == "points", precision="fp64", conditional=True, seed=5)
-        t = tiny.training(run, tiny.points() if data == "points" else tiny.images())
+        run = tiny.run(name, toy=data == "points", precision="fp64", conditional=name not in tiny.TRANSLATORS, seed=5)
+        t = tiny.training(run, SETS[data])
         drawn: dict[str, list[int]] = {}
         real = t.loader.real
 
@@ -44,7 +49,7 @@ def main(out: Path, cases: list[tuple[str, str]]) -> None:
         facts = {
             "seen": t.seen,
             "drawn": drawn,
-            "latent": t.loader.latent("z", rank * t.local, 1).tolist(),
+            "drawn number": t.loader.uniform("epsilon", rank * t.local, 1).tolist(),
             "scores": t.turns.read_scores(),
         }
         (out / f"{name}-{data}-{rank}.json").write_text(json.dumps(facts))

@@ -53,8 +53,18 @@ def test_every_exif_orientation_is_turned_upright() -> None:
         exif = Image.Exif()
         exif[picture.ORIENTATION] = orientation
         for format in ("PNG", "TIFF"):
-            found = picture.read(encoded(image, format, exif=exif))
+            raw = encoded(image, format, exif=exif)
+            found = picture.read(raw)
             assert np.array_equal(pixels(found.image), pixels(upright)), (orientation, format)
+            assert picture.measure(raw) == (9, 14)
+
+
+def test_a_header_is_measured_without_the_rest() -> None:
+    raw = encoded(smooth(60, 50))
+    assert picture.measure(raw[:200]) == (60, 50)
+    for bad in (b"", b"text", raw[:20]):
+        with pytest.raises(Broken):
+            picture.measure(bad)
 
 
 def test_an_orientation_that_means_nothing_leaves_the_picture() -> None:

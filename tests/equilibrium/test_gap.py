@@ -112,7 +112,7 @@ def game(algorithm: Algorithm, lr: float, batch_size: int, dataset: ArrayDataset
 
 
 def measure(t: Training, **options: int) -> Regret:
-    return regret(t.run, t.players.networks, t.optimisers, t.engine, t.loader, t.loader, t.seen, **options)
+    return regret(t.run, t.players, t.optimisers, t.engine, t.loader, t.loader, t.seen, **options)
 
 
 def gain_of(found: Regret, side: str) -> Interval:
@@ -267,7 +267,7 @@ def test_the_writer_may_measure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     optimisers = {name: run.adam_g.optimiser(network) for name, network in networks.items()}
     loader = Loader(tiny.images(), seed=0, latent=run.algorithm.networks.latent)
     assert distributed.world() == 2
-    found = regret(run, networks, optimisers, Engine(CPU), loader, loader, 0, turns=2, batches=2)
+    found = regret(run, Players(networks), optimisers, Engine(CPU), loader, loader, 0, turns=2, batches=2)
     assert found.judged == 2 * run.batch_size // 2, "its own share of each batch"
     assert distributed.world() == 2
 

@@ -24,12 +24,12 @@ HELD = Data(source="tiny", held_out=12)
 def test_probing_changes_nothing_that_trains(name: str) -> None:
     run = tiny.run(name, conditional=True, data=HELD)
     alone, watched = (tiny.training(run, tiny.images()) for _ in range(2))
-    watched.probe.draw(watched.ema["G"].network)
+    watched.probe.draw({"G": watched.ema["G"].network})
     for _ in range(3):
         alone.step()
         watched.step()
-        watched.probe(watched.ema["G"].network, watched.players.D)
-        watched.probe.draw(watched.ema["G"].network)
+        watched.probe({"G": watched.ema["G"].network}, watched.players.networks)
+        watched.probe.draw({"G": watched.ema["G"].network})
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert all(m.training for m in watched.players.networks.values())
 
@@ -74,10 +74,10 @@ class Threshold(nn.Module):
 def test_a_critic_that_knows_its_images_by_heart_is_seen() -> None:
     t = tiny.training(tiny.run("r3gan", data=HELD), tiny.images())
     by_heart = Threshold(t.loader.real("all", 0, 40))
-    found = t.probe(t.ema["G"].network, by_heart)
+    found = t.probe({"G": t.ema["G"].network}, {"D": by_heart})
     assert found.overfitting == 1.0
-    assert t.probe(t.ema["G"].network).overfitting is None
-    fair = t.probe(t.ema["G"].network, t.players.D)
+    assert t.probe({"G": t.ema["G"].network}).overfitting is None
+    fair = t.probe({"G": t.ema["G"].network}, t.players.networks)
     assert fair.overfitting is not None
     assert fair.overfitting_error is not None
     assert abs(fair.overfitting) < 4 * fair.overfitting_error
@@ -100,7 +100,7 @@ class Replay(nn.Module):
 def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayDataset) -> None:
     t = tiny.training(tiny.run("gan", toy=not data.spec.is_image), data)
     real = t.loader.real("other", 0, t.probe.samples)
-    near, far = t.probe(Replay(real).eval()), t.probe(Replay(real[:1].expand(real.shape)).eval())
+    near, far = t.probe({"G": Replay(real).eval()}), t.probe({"G": Replay(real[:1].expand(real.shape)).eval()})
     assert abs(near.kernel_distance) < far.kernel_distance / 20
     assert near.distance < far.distance / 5
     assert near.distance_error < near.distance / 3
@@ -116,12 +116,12 @@ def test_real_images_in_place_of_the_fakes_are_the_floor() -> None:
     for _ in range(3):
         alone.step()
         watched.step()
-        floors.append(watched.probe(watched.ema["G"].network, watched.players.D).row()["floor"])
+        floors.append(watched.probe({"G": watched.ema["G"].network}, watched.players.networks).row()["floor"])
     assert tiny.equal(tiny.tensors(alone), tiny.tensors(watched))
     assert floors == [alone.probe.floor] * 3
-    assert watched.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval()).floor == floors[0]
+    assert watched.probe({"G": Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval()}).floor == floors[0]
     filled = watched.probe._filled  # the real side holds these itself
-    real = watched.probe(Replay(watched.loader.real("probe/statistics", filled, SAMPLES)).eval())
+    real = watched.probe({"G": Replay(watched.loader.real("probe/statistics", filled, SAMPLES)).eval()})
     assert real.floor == pytest.approx(real.distance, abs=5 * real.distance_error)
 
 
@@ -129,7 +129,7 @@ def test_there_is_no_floor_of_training_images_against_themselves_or_of_repeated_
     for held_out, count in ((0, REAL + SAMPLES - 1), (100, REAL + SAMPLES - 1), (REAL, REAL + SAMPLES - 1)):
         t = tiny.training(tiny.run("gan", data=Data(source="tiny", held_out=held_out)), tiny.images((1, 8, 8), count))
         assert t.probe.floor is None
-        assert "floor" not in t.probe(t.ema["G"].network).row()
+        assert "floor" not in t.probe({"G": t.ema["G"].network}).row()
 
 
 def test_the_real_side_is_held_out_images_and_training_images_where_those_are_few() -> None:
@@ -143,15 +143,15 @@ def test_the_real_side_is_held_out_images_and_training_images_where_those_are_fe
 def test_readings_share_their_latents() -> None:
     """Two readings of one generator agree to the last bit, whatever was trained between them."""
     t = tiny.training(tiny.run("r3gan"), tiny.images())
-    before = t.probe(t.ema["G"].network)
+    before = t.probe({"G": t.ema["G"].network})
     kept = copy.deepcopy(t.ema["G"].network)
     t.step()
-    assert t.probe(kept) == before
+    assert t.probe({"G": kept}) == before
 
 
 def test_what_is_not_finite_is_the_worst() -> None:
     t = tiny.training(tiny.run("gan"), tiny.images())
-    found = t.probe(Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval())
+    found = t.probe({"G": Replay(torch.full((SAMPLES, 1, 8, 8), torch.nan)).eval()})
     assert found.distance > 1e30
     assert found.kernel_distance > 1e30
     assert found.diversity == 0

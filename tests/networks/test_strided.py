@@ -92,3 +92,19 @@ def test_thin_layers_in_full_precision_are_torchs_but_for_rounding(kind: str, gr
     with torch.set_grad_enabled(grad):
         torch.testing.assert_close(ours(x), theirs(x))
         torch.testing.assert_close(ours.double()(x.double()), theirs.double()(x.double()), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [3, 80])
+@pytest.mark.parametrize("bf16", [False, True])
+def test_odd_sides_are_torchs(channels: int, bf16: bool) -> None:
+    ours, theirs, _ = layers("halve", channels, 96)
+    x = torch.randn(2, channels, 7, 5)
+    found = []
+    for layer in (ours, theirs):
+        leaf = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = layer(leaf)
+        out.square().sum().backward()
+        found.append((out, leaf.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])

@@ -37,4 +37,4 @@ def test_it_builds_and_steps(name: str) -> None:
     t.step()
     assert t.turns.skipped == 0
     assert all(math.isfinite(v) for v in t.turns.read_scores().values())
-    assert t.probe.draw(t.ema["G"].network).size[0] > 0
+    assert t.probe.draw({"G": t.ema["G"].network}).size[0] > 0

@@ -75,13 +75,24 @@ def test_larger_images_fit_too(
     assert 0.8 < width / height / (size[1] / size[0]) < 1.25
 
 
-@pytest.mark.parametrize("name", algorithms.names())
+@pytest.mark.parametrize("name", [name for name in algorithms.names() if not algorithms.translates(name)])
 def test_the_networks_say_what_they_take(name: str, photos: Callable[..., Data]) -> None:
     """The original GAN's take anything, so nothing is changed for it."""
     expected = (17, 23) if name == "gan" else (16, 20)
     choice = recipes.pick(photos(17, 23), algorithm=name, images=64, device="cpu")
     assert built(choice) == expected
     assert choice.run.data.size == (None if name == "gan" else expected)
+
+
+@pytest.mark.parametrize("name", [None, "pix2pix", "cyclegan"])
+def test_photos_become_pairs(name: str | None, photos: Callable[..., Data]) -> None:
+    """Side A is made of them; sizes that the networks do not take go to the nearest."""
+    choice = recipes.pick(photos(18, 26, made="grey", channels=3), algorithm=name, images=64, device="cpu")
+    spec = choice.dataset.spec
+    assert spec.target is not None
+    assert type(choice.run.algorithm).__name__.lower() == (name or "pix2pix")
+    assert spec.shape == (1, *spec.target.shape[1:])
+    assert choice.run.algorithm.players(spec)
 
 
 def test_the_callers_own_networks_are_asked(photos: Callable[..., Data]) -> None:

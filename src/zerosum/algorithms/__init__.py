@@ -17,6 +17,13 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")))
 
 
+def translates(name: str) -> bool:
+    """Whether an algorithm makes images of images: of two-sided data."""
+    from zerosum.networks import Translators  # needs torch
+
+    return isinstance(settings(name).algorithm.networks, Translators)
+
+
 def settings(name: str, *, toy: bool = False) -> Settings:
     """The settings that an algorithm's file declares, for images or for toy mixtures."""
     wanted = name.replace("-", "_").lower()

@@ -71,7 +71,7 @@ class Ours:
 
     def draw(self, count: int) -> np.ndarray:
         z = self.training.loader.latent("speedrun", 0, count)
-        return sample.to_uint8(sample.generate(self.training.averaged, z, None))
+        return sample.to_uint8(sample.generate(self.training.averaged["G"], z, None))
 
 
 def default(minutes: float, **changes: Any) -> Arm:

@@ -8,6 +8,7 @@ the others were decided on, recorded and looked at only when the constants were 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,9 +170,9 @@ class Recorder:
     def __init__(self, training: Training, folder: Path) -> None:
         self.training, self.reference, self.folder = training, training.probe.reference, folder
 
-    def __call__(self, generator: nn.Module, critic: nn.Module) -> Reading:
-        tensors = {f"G/{name}": value for name, value in generator.state_dict().items()}
-        tensors |= {f"D/{name}": value for name, value in critic.state_dict().items()}
+    def __call__(self, generators: Mapping[str, nn.Module], critics: Mapping[str, nn.Module]) -> Reading:
+        tensors = {f"G/{name}": value for name, value in generators["G"].state_dict().items()}
+        tensors |= {f"D/{name}": value for name, value in critics["D"].state_dict().items()}
         safetensors.torch.save_file(tensors, self.folder / f"{self.training.seen:012d}.safetensors")
         return Reading(1.0, 0.0, 0.0, 1.0)
 
@@ -192,11 +193,11 @@ def record(bench: Bench, name: str, case: Case) -> Result:
         seconds = _trained(training, run)
         test = open_source(replace(run.data, split="test", limit=None))
         unseen = Loader(test, seed=run.seed, latent=1)
-        train = training.loader.real("truth/components", 0, min(TRUTH, len(training.loader.dataset)))
+        train = training.loader.real("truth/components", 0, min(TRUTH, len(training.loader)))
         reals, components = unseen.real("truth", 0, min(TRUTH, len(test))), training.probe.reference.components
         truth = Reference(training.spec, train, reals, TRUTH, components)
         latents = training.loader.latent("truth", 0, TRUTH)
-        generator, critic = training.averaged, training.players.networks["D"]
+        generator, critic = training.averaged["G"], training.players.networks["D"]
         rows = []
         for path in sorted((folder / "snapshots").glob("*.safetensors")):
             tensors = safetensors.torch.load_file(path)
@@ -204,7 +205,7 @@ def record(bench: Bench, name: str, case: Case) -> Result:
                 own = {k.removeprefix(f"{player}/"): v for k, v in tensors.items() if k.startswith(f"{player}/")}
                 network.load_state_dict(own)
             seen = int(path.stem)
-            reading = training.probe(generator, critic)
+            reading = training.probe({"G": generator}, {"D": critic})
             fake = sample.generate(generator, latents, None)
             found = truth(fake.clamp(-1, 1) if training.spec.is_image else fake)
             score, error = (None, None) if found is None else found

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from zerosum import recipes
 from zerosum.bench import recording
@@ -187,7 +186,7 @@ def _timed(run: Run, dataset: Dataset, probes: int) -> Result:
 
     with tempfile.TemporaryDirectory() as folder:
         training = Training(run, dataset, torch.device("cpu"), Path(folder), SilentView())
-        networks: tuple[nn.Module, nn.Module] = training.averaged, training.players.networks["D"]
+        networks = training.averaged, training.players.networks
 
         def probe() -> Reading:
             return training.probe(*networks)

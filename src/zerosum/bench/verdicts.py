@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -149,10 +149,10 @@ class Centre:
         self.latents = probe.loader.latent("centre", 0, SAMPLES)
         self.at: list[Tensor] = []
 
-    def __call__(self, generator: nn.Module, critic: nn.Module) -> Reading:
-        points = sample.generate(generator, self.latents, None)
+    def __call__(self, generators: Mapping[str, nn.Module], critics: Mapping[str, nn.Module]) -> Reading:
+        points = sample.generate(generators["G"], self.latents, None)
         self.at.append((points.mean(0) - self.mean) / self.deviation)
-        return self.probe(generator, critic)
+        return self.probe(generators, critics)
 
 
 def _judged(bench: Bench, name: str, run: Run) -> Result:
@@ -182,6 +182,7 @@ def _trained(run: Run, folder: Path) -> tuple[Training, Centre]:
     training = Training(run, open_source(run.data), torch.device("cpu"), folder, SilentView())
     session.write_recipe(training, fresh=True)
     training.log = RunLog(folder)
+    assert isinstance(training.probe, Probe)
     centre: Any = Centre(training.probe)
     training.probe = centre
     training._grid = lambda: None  # type: ignore[method-assign]

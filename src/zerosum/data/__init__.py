@@ -1,4 +1,4 @@
-"""Data: from a name, a folder, a file or an array to a `Dataset` of uint8 images (or points) of one shape.
+"""Data: from a name, a folder, a file or an array to a `Dataset` of uint8 images (or points) of one shape, or two.
 
 The way of an image: `listing` finds files, `picture` decodes and resizes one, `files` and `arrays` bring a
 whole set to one shape, `pack` keeps it in memory or in a packed cache, `loader` draws batches and is the only
@@ -8,6 +8,7 @@ place that scales. Nothing here imports torch but `loader`.
 from zerosum.data.arrays import from_arrays, from_torch
 from zerosum.data.report import Report, check
 from zerosum.data.sets import named
+from zerosum.data.sides import Sides, open_sides, read
 from zerosum.data.source import open_source as open
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
@@ -17,10 +18,13 @@ __all__ = [
     "Data",
     "Dataset",
     "Report",
+    "Sides",
     "Spec",
     "check",
     "from_arrays",
     "from_torch",
     "named",
     "open",
+    "open_sides",
+    "read",
 ]

@@ -33,6 +33,7 @@ ALPHA_SHARE, COLOUR_SHARE = 0.5, 0.05  # of images that must use alpha, or colou
 THREADS = min(os.cpu_count() or 1, 16)
 TOGETHER = 16  # images decoded by a thread at a time
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -44,7 +45,7 @@ def open_files(
     listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
         raise UserError(f"{data.source}: no image is left after --split and --labels")
-    name = pack.with_labels(pack.key([listing.identity, _listed(listing)], data), numbers, labelled.class_names)
+    name = pack.with_labels(pack.key([listing.identity, listed(listing)], data), numbers, labelled.class_names)
     found = pack.find(data, name)
     if found is not None:
         return found
@@ -63,15 +64,20 @@ def open_files(
 
 def label(listing: Listing, data: Data) -> labels.Labelled:
     """The images of the split and of the number asked for, with their classes. UserError if there is no image."""
-    if not listing.items:
-        why = f"; {len(listing.refused):,} are refused: {': '.join(listing.refused[0])}" if listing.refused else ""
-        raise UserError(f"{data.source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}")
+    refuse_empty(listing, data.source)
     if data.labels is None:
         return labels.few(labels.by_folder(listing, data.split), data.limit)
     table = Path(data.labels).expanduser()
     beside = Path(data.source).expanduser() / data.labels
     found = labels.by_table(listing, beside if not table.exists() and beside.exists() else table, data.split)
     return labels.few(found, data.limit)
+
+
+def refuse_empty(listing: Listing, source: str) -> None:
+    """UserError if there is no image."""
+    if not listing.items:
+        why = f"; {len(listing.refused):,} are refused: {': '.join(listing.refused[0])}" if listing.refused else ""
+        raise UserError(f"{source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}")
 
 
 def _hint(listing: Listing) -> str:
@@ -82,7 +88,8 @@ def _hint(listing: Listing) -> str:
     return f"; it holds {', '.join(printable(name) for name in listing.others[:3])}" if listing.others else ""
 
 
-def _listed(listing: Listing) -> str:
+def listed(listing: Listing) -> str:
+    """A digest of the files' names, sizes and times: what a pack of them depends on."""
     digest = hashlib.sha256()
     for item in listing.items:
         digest.update(f"{item.name}\0{item.bytes}\0{item.stamp}\n".encode("utf-8", "surrogateescape"))
@@ -100,14 +107,21 @@ def quiet() -> Iterator[None]:
 def each(
     listing: Listing, items: Sequence[Item], use: Callable[[Picture], T], pool: ThreadPoolExecutor, step: int
 ) -> Iterator[list[T | Broken]]:
-    """`use` of every decoded item, in order, `step` items at a time; a Broken takes the place of one that cannot be.
+    """`use` of every decoded item, as `treated` gives it; a Broken takes the place of one that cannot be decoded."""
+    return treated(items, lambda item: use(picture.read(listing.read(item))), pool, step)
+
+
+def treated(
+    items: Sequence[S], use: Callable[[S], T], pool: ThreadPoolExecutor, step: int
+) -> Iterator[list[T | Broken]]:
+    """`use` of every item, in order, `step` items at a time; a Broken takes the place of one that it is raised for.
 
     A thread is given `TOGETHER` items at once: for small images a task of its own costs as much as the decoding.
     """
 
-    def one(item: Item) -> T | Broken:
+    def one(item: S) -> T | Broken:
         try:
-            return use(picture.read(listing.read(item)))
+            return use(item)
         except Broken as broken:
             return broken
 

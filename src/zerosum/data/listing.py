@@ -50,8 +50,8 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _wanted(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in SUFFIXES
+def _wanted(name: str, suffixes: frozenset[str] = SUFFIXES) -> bool:
+    return PurePosixPath(name).suffix.lower() in suffixes
 
 
 def _hidden(part: str) -> bool:
@@ -66,8 +66,8 @@ def _answers(question: Callable[[], bool]) -> bool:
         return False
 
 
-def folder(path: Path) -> Listing:
-    """All image files in a folder and its sub-folders. Links are followed, but no folder is visited twice."""
+def folder(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
+    """All files of these suffixes in a folder and its sub-folders. Links are followed, no folder is visited twice."""
     items: list[Item] = []
     others: list[str] = []
     visited: set[tuple[int, int]] = set()
@@ -94,10 +94,10 @@ def folder(path: Path) -> Listing:
                 continue
             if _answers(entry.is_dir):
                 inner.append((here / entry.name, name + "/"))
-            elif _wanted(name) and _answers(entry.is_file):
+            elif _wanted(name, suffixes) and _answers(entry.is_file):
                 status = entry.stat()
                 items.append(Item(name, status.st_size, status.st_mtime_ns))
-            elif entry.is_symlink() and _wanted(name) and not os.path.exists(entry.path):
+            elif entry.is_symlink() and _wanted(name, suffixes) and not os.path.exists(entry.path):
                 items.append(Item(name, 0, 0))  # a link to nothing: reading it will name it
             else:
                 others.append(name)
@@ -113,8 +113,8 @@ def folder(path: Path) -> Listing:
     return Listing(str(path), str(path.resolve()), tuple(items), read, tuple(others[:20]))
 
 
-def zip_file(path: Path) -> Listing:
-    """All image files in a zip, read where they are."""
+def zip_file(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
+    """All files of these suffixes in a zip, read where they are."""
     try:
         archive = zipfile.ZipFile(path)
         members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
@@ -128,7 +128,7 @@ def zip_file(path: Path) -> Listing:
         outside = ".." in parts or parts[0] == ""  # would lie outside the zip's own folder: named, never read
         if info.is_dir() or (any(_hidden(part) for part in parts) and not outside):
             continue
-        if not _wanted(name):
+        if not _wanted(name, suffixes):
             others.append(name)
         elif outside:
             refused.append((printable(name), "by its path it lies outside the zip"))

@@ -1,4 +1,4 @@
-"""The way from a data set to the game: keyed order, and the only place where uint8 becomes [-1, 1]."""
+"""The way from a data set to the game: keyed order, and the only place where stored values become [-1, 1]."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zerosum import randomness
+from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.spec import Dataset
 
 AHEAD = 1 << 16  # numbers drawn at once where samples are asked for in sequence: a draw costs 30 us, however small
@@ -16,8 +17,15 @@ AHEAD = 1 << 16  # numbers drawn at once where samples are asked for in sequence
 Draw = Callable[[int, str, int, int, int], Tensor]
 
 
-def scale(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """uint8 0 .. 255 to -1 .. 1 in steps of 2/255 (`sample.to_uint8` is its inverse); points pass unchanged."""
+def scale(values: np.ndarray, dtype: torch.dtype, device: torch.device, depth: Depth = EIGHT_BITS) -> Tensor:
+    """uint8 0 .. 255 to -1 .. 1 in steps of 2/255 (`sample.to_uint8` is its inverse); points pass unchanged.
+
+    With another depth its `low` and `high` become -1 and 1, and what lies outside is clamped (`sample.to_stored` is
+    the inverse). In float32 every value of uint16 and int16 comes back as it was, float32 within 2^-26 of high - low
+    and a rounding; bf16 and fp16 carry no 16 bits, so ask for float32 or float64 where `depth.wide`.
+    """
+    if depth != EIGHT_BITS:
+        return _scale_range(values, dtype, device, depth)
     if values.dtype == np.uint8 and device.type == "cpu":
         # NumPy, in one thread: torch takes all of its own for so little, and waits for any whose core is busy. Into
         # memory of torch, which is always aligned alike: the last bit of a matrix product may depend on that.
@@ -33,6 +41,21 @@ def scale(values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tenso
     if tensor.dtype == torch.uint8:
         return tensor.to(dtype).mul_(2 / 255).sub_(1).to(device)
     return tensor.to(device, dtype)
+
+
+def _scale_range(values: np.ndarray, dtype: torch.dtype, device: torch.device, depth: Depth) -> Tensor:
+    """2 (v - low) / (high - low) - 1 on the processor in float64, rounded once: the same bits for every device."""
+    if values.dtype != depth.dtype:
+        raise ValueError(f"values of {values.dtype} are not of the depth {depth.stored}")
+    scaled = torch.empty(values.shape, dtype=torch.float64)
+    out = scaled.numpy()
+    np.copyto(out, values)
+    np.clip(out, depth.low, depth.high, out=out)
+    np.subtract(out, depth.low, out=out)
+    np.divide(out, depth.high - depth.low, out=out)
+    np.multiply(out, 2, out=out)
+    np.subtract(out, 1, out=out)
+    return scaled.to(dtype).to(device)
 
 
 class Loader:
@@ -63,6 +86,9 @@ class Loader:
         self._kept: tuple[tuple[str, int, int], np.ndarray | None] | None = None
         self._drawn: dict[str, tuple[int, int, Tensor]] = {}
 
+    def __len__(self) -> int:
+        return len(self.dataset)
+
     def real(self, purpose: str, first: int, count: int) -> Tensor:
         index = randomness.order(self.seed, purpose, first, count, len(self.dataset))
         values, labels = self.dataset.gather(index)
@@ -83,6 +109,10 @@ class Loader:
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:
         return self._numbers(randomness.normal, purpose, first, count, self.latent_size)
+
+    def given(self, player: str, purpose: str, first: int, count: int) -> tuple[Tensor | None, ...]:
+        """What a generator makes its images of: latents and labels."""
+        return self.latent(purpose, first, count), self.label(purpose, first, count)
 
     def uniform(self, purpose: str, first: int, count: int) -> Tensor:
         return self._numbers(randomness.uniform, purpose, first, count, 1)[:, 0]

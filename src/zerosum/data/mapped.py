@@ -29,6 +29,7 @@ class Mapping:
     file: mmap.mmap
     start: int  # bytes from the start of the mapping to row 0
     row_bytes: int
+    stride: int  # bytes from row to row
 
     def announce(self, index: np.ndarray) -> None:
         """These rows, and no others, are about to be read."""
@@ -36,7 +37,7 @@ class Mapping:
             return
         self.file.madvise(mmap.MADV_RANDOM)
         for i in index.tolist():
-            first = self.start + i * self.row_bytes
+            first = self.start + i * self.stride
             page = first - first % mmap.PAGESIZE
             self.file.madvise(mmap.MADV_WILLNEED, page, first + self.row_bytes - page)
 
@@ -47,14 +48,14 @@ class Mapping:
 
 
 def mapping_of(values: np.ndarray) -> Mapping | None:
-    """The mapping under an array, or None if it is in memory or its rows are not whole stretches of the file."""
+    """The mapping under an array, or None if it is in memory or a row of it is not one whole stretch of the file."""
     base: object = values
     while isinstance(base, np.ndarray):
         base = base.base
     row_bytes = values[:1].nbytes
     steps = zip(values.shape[1:], values.strides[1:], strict=True)
     extent = sum((length - 1) * stride for length, stride in steps) + values.itemsize
-    if not isinstance(base, mmap.mmap) or extent != row_bytes or values.strides[0] != row_bytes:
+    if not isinstance(base, mmap.mmap) or extent != row_bytes or values.strides[0] < row_bytes:
         return None
     begin = np.frombuffer(base, dtype=np.uint8, count=1).ctypes.data
-    return Mapping(base, values.ctypes.data - begin, row_bytes)
+    return Mapping(base, values.ctypes.data - begin, row_bytes, values.strides[0])

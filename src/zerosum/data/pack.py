@@ -1,7 +1,7 @@
 """From a stream of images to a set: in memory if it fits, else in a packed file that is made once and then
 mapped. What took long to decode is packed too, though it fits, so that it is decoded once and not at every command.
 
-A pack is three files: `KEY.u8`, the rows one after the other; `KEY.labels.npy` if there are labels; and
+A pack is three files: `KEY.u8`, the rows one after the other, as bytes; `KEY.labels.npy` if there are labels; and
 `KEY.json`, the header, which is written last and says what the others must be. Each is written under another
 name, forced to the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that
 could be mistaken for a whole pack; since the key says what the bytes must be, it does not matter whose copy
@@ -39,6 +39,8 @@ UNUSED_SECONDS = 30 * 86_400  # a pack that nobody opened for so long is removed
 STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one
 OURS = re.compile(r"(?P<begun>\.tmp-)?(?P<name>[0-9a-f]{32})\.(u8|labels\.npy|json)(?(begun)-[0-9a-f]{8})")
 
+BYTES = np.dtype(np.uint8)  # what the values are, unless a header says something else
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -46,7 +48,7 @@ Progress = Callable[[int, int, str], None]
 class Block:
     """Some consecutive images of a source: those that could be read, names and reasons of the others."""
 
-    values: np.ndarray  # uint8 (b, C, H, W), or (b', C, H, W) from b images of which b - b' are broken
+    values: np.ndarray  # (b, C, H, W), or (b', C, H, W) from b images of which b - b' are broken
     kept: np.ndarray  # (b',) int64: their positions in the source
     read: int  # b
     skipped: tuple[tuple[str, str], ...] = ()
@@ -63,10 +65,11 @@ class Plan:
     class_names: tuple[str, ...]
     notes: Callable[[], tuple[str, ...]]  # asked when all images have been read
     refused: tuple[tuple[str, str], ...] = ()  # names and reasons of images that are not even tried
+    dtype: np.dtype = BYTES  # a structured one keeps several arrays of an item beside each other: `shape` is () then
 
     @property
     def bytes(self) -> int:
-        return self.count * int(np.prod(self.shape, dtype=np.int64))
+        return self.count * int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
 
 def key(identity: object, data: Data) -> str:
@@ -99,7 +102,7 @@ def build(plan: Plan, blocks: Iterable[Block], data: Data, name: str, progress: 
             raise UserError(f"--cache {where}: a packed set was written but cannot be read back; try another disk")
         return found
     began = time.perf_counter()
-    values = np.empty((plan.count, *plan.shape), dtype=np.uint8)
+    values = np.empty((plan.count, *plan.shape), dtype=plan.dtype)
     kept: list[np.ndarray] = []
     skipped: list[tuple[str, str]] = []
     n = 0
@@ -153,8 +156,9 @@ def find(data: Data, name: str) -> ArrayDataset | None:
         if header["sha256"] != _digest(body):
             return None
         shape = tuple(body["shape"])
+        dtype = _dtype(body.get("dtype", BYTES.str))
         path = where / f"{name}.u8"
-        if path.stat().st_size != int(np.prod(shape, dtype=np.int64)):
+        if path.stat().st_size != int(np.prod(shape, dtype=np.int64)) * dtype.itemsize:
             return None
         labels = None
         if body["labels_sha256"] is not None:
@@ -164,11 +168,21 @@ def find(data: Data, name: str) -> ArrayDataset | None:
             labels = np.load(io.BytesIO(raw), allow_pickle=False)
         skipped = tuple((name, reason) for name, reason in body["skipped"])
         _used(where / f"{name}.json")
-        values = map_file(path, np.uint8, shape)
+        values = map_file(path, dtype, shape)
         values = np.array(values) if fits_in_memory(values.nbytes, data) else values
         return ArrayDataset(values, labels, tuple(body["class_names"]), skipped, tuple(body["notes"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or overwritten, in whatever way
         return None
+
+
+def _dtype(written: str | list) -> np.dtype:
+    """The inverse of `_written`."""
+    return np.dtype(written if isinstance(written, str) else [(name, kind, tuple(s)) for name, kind, s in written])
+
+
+def _written(dtype: np.dtype) -> str | list:
+    """A type for JSON; of a structured one the name, type and shape of every field."""
+    return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
 
 
 def _digest(body: dict[str, Any]) -> str:
@@ -208,6 +222,8 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> None:
         "skipped": [list(pair) for pair in skipped],
         "notes": list(plan.notes()),
     }
+    if plan.dtype != BYTES:
+        body["dtype"] = _written(plan.dtype)
     with _explained(where), _whole_file(where / f"{name}.json") as file:
         file.write(json.dumps({"sha256": _digest(body), "body": body}, indent=1).encode())
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from zerosum.data.spec import Fit
 
@@ -26,6 +28,8 @@ SUFFIXES = frozenset(
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM")  # only these decoders see the bytes
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 ORIENTATION = 0x0112  # EXIF tag; its values 2 .. 8 say how the camera was held
+SIDEWAYS = 5  # and from here on, that what was stored as rows are columns
+TIFF_WIDTH, TIFF_HEIGHT = 256, 257  # tags
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,6 +54,7 @@ class Picture:
     format: str
     mode: str  # PIL's name for how the pixels were stored: P, LA, I;16, CMYK ...
     bits: int  # per channel, as stored
+    orientation: int = 1  # EXIF's, 1 to 8, as stored; `image` has been turned already
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,14 +64,29 @@ class Picture:
 
 def read(raw: bytes) -> Picture:
     """Decode a file's bytes (the first frame, if there are several). Raises Broken with the reason."""
+    with _opened(raw) as opened:
+        format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
+        opened.load()
+        orientation = _orientation(opened)
+        return Picture(_upright(eight_bits(opened), orientation), format, mode, bits, orientation)
+
+
+def measure(raw: bytes) -> tuple[int, int]:
+    """Height and width, upright, as the file's header says: nothing is decoded. Raises Broken with the reason."""
+    with _opened(raw) as opened:
+        width, height = opened.size
+        if isinstance(opened, TiffImagePlugin.TiffImageFile):  # some Pillows give its size upright already
+            width, height = (int(opened.tag_v2[tag]) for tag in (TIFF_WIDTH, TIFF_HEIGHT))
+        return (width, height) if SIDEWAYS <= _orientation(opened) <= max(UPRIGHT) else (height, width)
+
+
+@contextmanager
+def _opened(raw: bytes) -> Iterator[Image.Image]:
+    """A file's header; whatever is wrong with it, or comes to light while it is used, is Broken with the reason."""
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as opened:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and opened.width * opened.height > limit:
-                raise Broken(f"{opened.width} x {opened.height} pixels are more than the limit of {limit}")
-            format, mode, bits = opened.format or "", opened.mode, _bits(opened, raw)
-            opened.load()
-            return Picture(_upright(eight_bits(opened), _orientation(opened)), format, mode, bits)
+            check_size(opened.width, opened.height)
+            yield opened
     except Broken:
         raise
     except UnidentifiedImageError as error:  # its own text holds a memory address
@@ -75,6 +95,17 @@ def read(raw: bytes) -> Picture:
         raise Broken("more pixels than the limit (a decompression bomb?)") from error
     except Exception as error:  # decoders raise all sorts of errors on damaged bytes: each means just "broken"
         raise Broken(str(error).strip() or type(error).__name__) from error
+
+
+def check_size(width: int, height: int, channels: int = 1) -> None:
+    """Refuse, by what a file's header claims and before room is made for it, what Pillow takes for a bomb (Broken)."""
+    if not (width > 0 and height > 0 and channels > 0):
+        raise Broken(f"{width} x {height} pixels in {channels} channels are no image")
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > limit:
+        raise Broken(f"{width} x {height} pixels are more than the limit of {limit}")
+    if limit is not None and width * height * channels > len(MODES[4]) * limit:
+        raise Broken(f"{width} x {height} pixels in {channels} channels are more than 4 channels of {limit}")
 
 
 def _bits(image: Image.Image, raw: bytes) -> int:
@@ -93,6 +124,16 @@ def _orientation(image: Image.Image) -> int:
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
+
+
+def upright(values: np.ndarray, orientation: int) -> np.ndarray:
+    """Values (C, H, W) of any type, turned as EXIF's `orientation` asks: what `read` does to an image of 8 bits."""
+    turn = UPRIGHT.get(orientation)
+    if turn is None:
+        return values
+    channels, height, width = values.shape
+    places = Image.fromarray(np.arange(height * width, dtype=np.int32).reshape(height, width))
+    return values.reshape(channels, -1)[:, np.asarray(places.transpose(turn))]
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -216,7 +257,7 @@ def _geometry(
 ) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
     """Which box (left, top, right, bottom) of an image to take, and the (width, height) to bring it to."""
     height, width = size
-    if fit == "crop":
+    if fit in ("crop", "bucket"):  # the size is that of its bucket already
         scale = min(w / width, h / height)
         left, top = max((w - width * scale) / 2, 0.0), max((h - height * scale) / 2, 0.0)
         return (left, top, w - left, h - top), (width, height)

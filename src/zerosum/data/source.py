@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 
 from zerosum.data import array_files, files, idx, listing, sets
@@ -12,6 +13,8 @@ from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
+TWO_SIDED = ("target", "pairing", "made", "direction", "jitter", "value_range", "bits")  # fields of `Data`
+
 
 def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     """Read the set that `data` describes. `progress(done, total, what)` is told how far it is.
@@ -19,6 +22,7 @@ def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     Raises UserError, with a remedy, whenever the source cannot be used as asked.
     """
     validate(data)
+    refuse_two_sided(data)
     if data.source in sets.named():
         return sets.open_named(data, progress)
     path = find(data.source)
@@ -59,16 +63,33 @@ def validate(data: Data) -> None:
         raise UserError(f"--longest {data.longest}: give at least 16 pixels")
     if data.channels not in (None, 1, 3, 4):
         raise UserError(f"--channels {data.channels}: give 1 (grey), 3 (colour) or 4 (colour with alpha)")
-    if data.fit not in ("crop", "pad", "stretch"):
-        raise UserError(f"--fit {data.fit}: give crop, pad or stretch")
+    if data.fit not in ("crop", "pad", "stretch", "bucket"):
+        raise UserError(f"--fit {data.fit}: give crop, pad, stretch or bucket")
     if data.split not in ("train", "test", "all"):
         raise UserError(f"--split {data.split}: give train, test or all")
     if data.limit is not None and data.limit < 2:
         raise UserError(f"--limit {data.limit}: a set needs at least 2 images")
     if data.held_out is not None and data.held_out < 0:
         raise UserError(f"--held-out {data.held_out}: give 0 (none) or more")
+    if data.jitter < 0:
+        raise UserError(f"--jitter {data.jitter}: give 0 (none) or more")
     if data.memory_megabytes < 0:
         raise UserError(f"--memory-megabytes {data.memory_megabytes}: give 0 or more")
+
+
+def one_sided(data: Data, name: str) -> Data:
+    """How to read the source `name` by itself: `data` without what only translation reads."""
+    return replace(data, source=name, **{field: getattr(Data, field) for field in TWO_SIDED}, fit="crop")
+
+
+def refuse_two_sided(data: Data) -> None:
+    """UserError for what only translation reads."""
+    if data.fit == "bucket":
+        raise UserError("--fit bucket: is for translation alone; give crop, pad or stretch")
+    for field in TWO_SIDED:
+        if (value := getattr(data, field)) != getattr(Data, field):
+            given = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise UserError(f"--{field.replace('_', '-')} {given}: is for translation alone; leave it out")
 
 
 def find(source: str) -> Path:
@@ -87,8 +108,8 @@ def find(source: str) -> Path:
     )
 
 
-def image_listing(path: Path) -> listing.Listing | None:
-    """The image files at `path` if it is a folder or a zip, else None."""
+def image_listing(path: Path, suffixes: frozenset[str] = SUFFIXES) -> listing.Listing | None:
+    """The image files at `path`, by suffix, if it is a folder or a zip, else None."""
     if path.is_dir():
-        return listing.folder(path)
-    return listing.zip_file(path) if path.suffix.lower() == ".zip" else None
+        return listing.folder(path, suffixes)
+    return listing.zip_file(path, suffixes) if path.suffix.lower() == ".zip" else None

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
-Fit = Literal["crop", "pad", "stretch"]
+from zerosum.data.depth import EIGHT_BITS, Depth
+
+Fit = Literal["crop", "pad", "stretch", "bucket"]
+Pairing = Literal["auto", "joined", "folders", "made", "unpaired"]
+Made = Literal["edges", "grey", "small", "mask", "scribble"]
+Side = Literal["a", "b"]
 
 
 @dataclass(frozen=True)
 class Spec:
-    """The shape that networks are built for."""
+    """The shape that networks are built for; of two-sided data that of the side they translate from."""
 
     shape: tuple[int, ...]  # (C, H, W) for images, (d,) for points of a toy mixture
     classes: int = 0  # 0: no labels, or labels not used
+    depth: Depth = EIGHT_BITS
+    target: Spec | None = None  # the side that is translated to
+    paired: bool = False  # item i of one side belongs to item i of the other
 
     @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
+
+    @property
+    def sides(self) -> tuple[Spec, Spec]:
+        """Both sides of two-sided data, each as networks see it."""
+        if self.target is None:
+            raise ValueError("these data have one side")
+        return replace(self, target=None, paired=False), self.target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +54,8 @@ class Data:
     channels: Literal[1, 3, 4] | None = None
     """1 grey, 3 colour, 4 colour with alpha; as found if not given."""
     fit: Fit = "crop"
-    """How to bring other aspect ratios to `size`: crop the centre, pad with the edge colour, or stretch."""
+    """How to bring other aspect ratios to `size`: crop the centre, pad with the edge colour, or stretch. Of two-sided
+    data also bucket: each image to the nearest of a few sizes of that area, and no batch of two sizes."""
     labels: str | None = None
     """A CSV file (columns: file, label) for folders and zips; sub-folders are the classes if not given."""
     flip: bool = False
@@ -55,6 +71,22 @@ class Data:
     """Folder of the packed cache; the user's cache folder if not given."""
     memory_megabytes: int = 1024
     """Sets up to this size live in memory as uint8; larger ones are memory-mapped from the packed cache."""
+    target: str | None = None
+    """Side B, to translate to: a second folder, zip or named set. Then the data given first are side A."""
+    pairing: Pairing | None = None
+    """For translation, how the two sides are found: joined (each file is A and B side by side), folders (A and B have
+    files of the same names), made (see --made), unpaired (nothing of A belongs to anything of B), or auto."""
+    made: Made | None = None
+    """Side A is made from the images, which are side B: edges, grey, small (four times coarser), mask (a rectangle is
+    blanked) or scribble (a few thick strokes)."""
+    direction: Literal["A2B", "B2A"] = "A2B"
+    """Translate from side A to side B, or from B to A."""
+    jitter: int = 0
+    """Keep two-sided images so many pixels higher and wider than `size`, and cut `size` out at random; pix2pix: 30."""
+    value_range: tuple[float, float] | None = None
+    """Of images of more than 8 bits: the values that networks see as black and as white, such as -1024 3071."""
+    bits: Literal["8", "own"] = "8"
+    """Bring every image to 8 bits a channel, or keep the depth of its own: 16 bits or real numbers."""
 
 
 @runtime_checkable

@@ -7,11 +7,14 @@ of images, so that runs with different seeds, and everything that is measured ab
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 
+from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.errors import UserError
 
@@ -30,16 +33,43 @@ def held_out_count(count: int, data: Data) -> int:
     return data.held_out
 
 
-def train_part(dataset: Dataset, data: Data) -> Dataset:
+@overload
+def train_part(dataset: Dataset, data: Data) -> Dataset: ...
+@overload
+def train_part(dataset: Sides, data: Data) -> Sides: ...
+def train_part(dataset: Dataset | Sides, data: Data) -> Dataset | Sides:
     """The images that a run trains on: the set itself, if none are held out."""
     held = held_out_count(len(dataset), data)
+    if isinstance(dataset, Sides):
+        return _part_of_sides(dataset, lambda order: order[held:], "train") if held else dataset
     return Part(dataset, np.sort(_shuffled(len(dataset))[held:]), "train") if held else dataset
 
 
-def held_out_part(dataset: Dataset, data: Data) -> Dataset | None:
-    """The images that a run does not train on; None if there are none."""
+@overload
+def held_out_part(dataset: Dataset, data: Data) -> Dataset | None: ...
+@overload
+def held_out_part(dataset: Sides, data: Data) -> Sides | None: ...
+def held_out_part(dataset: Dataset | Sides, data: Data) -> Dataset | Sides | None:
+    """The images that a run does not train on; None if there are none. As many of either side."""
     held = held_out_count(len(dataset), data)
+    if isinstance(dataset, Sides):
+        return _part_of_sides(dataset, lambda order: order[:held], "held out") if held else None
     return Part(dataset, np.sort(_shuffled(len(dataset))[:held]), "held out") if held else None
+
+
+def _part_of_sides(sides: Sides, part: Callable[[np.ndarray], np.ndarray], name: str) -> Sides:
+    """Of pairs the same items on both sides. The images of all sizes are numbered together, size after size."""
+    buckets: list[tuple[Dataset, Dataset]] = []
+    chosen = [np.sort(part(_shuffled(sides.count(side)))) for side in SIDES]
+    first = [0, 0]
+    for bucket in sides.buckets:
+        ends = [start + len(whole) for start, whole in zip(first, bucket, strict=True)]
+        inside = [c[(c >= start) & (c < end)] - start for c, start, end in zip(chosen, first, ends, strict=True)]
+        if all(map(len, inside)):
+            buckets.append((Part(bucket[0], inside[0], name), Part(bucket[1], inside[1], name)))
+        first = ends
+    (a, b), *others = buckets
+    return replace(sides, a=a, b=b, others=tuple(others))
 
 
 def _shuffled(count: int) -> np.ndarray:

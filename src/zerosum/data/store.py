@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.mapped import Mapping, mapping_of
 from zerosum.data.spec import Spec
 
@@ -20,7 +21,7 @@ BLOCK = 1 << 24  # bytes of values that are looked at in one go
 
 @dataclass(frozen=True, eq=False)
 class ArrayDataset:
-    """A `Dataset` over one array: uint8 (N, C, H, W) for images, float32 (N, d) for points.
+    """A `Dataset` over one array: (N, C, H, W) of `depth`, mostly uint8, for images, float32 (N, d) for points.
 
     `values` may be a mapped file or a view with other strides (colour last); `gather` always returns fresh,
     contiguous, writable arrays. `skipped` names every file that was left out, with the reason; `notes` are
@@ -32,16 +33,17 @@ class ArrayDataset:
     class_names: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    depth: Depth = EIGHT_BITS
 
     @property
     def spec(self) -> Spec:
-        return Spec(tuple(self.values.shape[1:]), len(self.class_names))
+        return Spec(tuple(self.values.shape[1:]), len(self.class_names), self.depth)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values (n, C, H, W) uint8 or (n, d) float32, and labels (n,) int64 or None, of `index` (n,)."""
+        """Values (n, C, H, W) or (n, d) float32, and labels (n,) int64 or None, of `index` (n,)."""
         if self._mapping is not None:
             self._mapping.announce(index % len(self))  # an index beyond the end is for numpy to refuse
         if self.values.flags.c_contiguous:
@@ -74,6 +76,8 @@ class ArrayDataset:
             "classes": list(self.class_names),
             "labelled": self.labels is not None,
         }
+        if self.depth != EIGHT_BITS:
+            header["range"] = [self.depth.low, self.depth.high]
         digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())

@@ -26,8 +26,10 @@ from torch import Tensor
 
 from zerosum import distributed, randomness
 from zerosum.data.loader import Loader
+from zerosum.data.sides import SIDES
+from zerosum.data.sides_loader import SidesLoader
 from zerosum.engine import Engine
-from zerosum.game import Batch, Minimise, Source, Turns
+from zerosum.game import Batch, Minimise, Players, Source, Turns
 from zerosum.metrics.intervals import Interval, over_parts
 from zerosum.run import Run
 from zerosum.scores import HUGE
@@ -78,11 +80,11 @@ class Regret:
 
 def regret(
     run: Run,
-    networks: Mapping[str, torch.nn.Module],
+    players: Players,
     optimisers: Mapping[str, torch.optim.Optimizer],
     engine: Engine,
-    play: Loader,
-    judge: Loader,
+    play: Loader | SidesLoader,
+    judge: Loader | SidesLoader,
     seen: int,
     *,
     turns: int = TURNS,
@@ -107,27 +109,27 @@ def regret(
     count = run.batch_size // distributed.world()
     algorithm = run.algorithm
 
-    def batch(loader: Loader, purpose: str, number: int) -> Batch:
+    def batch(loader: Loader | SidesLoader, purpose: str, number: int) -> Batch:
         source = Addressed(loader, f"{PURPOSE}/{seed}/{purpose}")
         return Batch(source, number * count * algorithm.rounds, count, count)
 
     def rehearse(side: str | None) -> list[dict[str, float]]:
         """The losses of all sides on every batch of `judge`, after the extra turns of one side (of none: None)."""
-        nets, optims = copy.deepcopy((dict(networks), dict(optimisers)))
-        players = seated(run, nets, engine)
-        referee = Turns(players, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
+        nets, carried, optims = copy.deepcopy((players.networks, players.carried, dict(optimisers)))
+        twins = seated(run, nets, engine, carried)
+        referee = Turns(twins, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
         rehearsal = Rehearsal(referee, side, turns, {name: _rate(run, name) for name in nets})
         number = 0
         while side is not None and rehearsal.left:
             engine.seed(randomness.torch_seed(seed, f"{PURPOSE}/{side}", number))
-            algorithm.step(rehearsal, players, batch(play, "play", number), seen)
+            algorithm.step(rehearsal, twins, batch(play, "play", number), seen)
             number += 1
             tick()
         losses = []
         for number in range(batches):
             engine.seed(randomness.torch_seed(seed, f"{PURPOSE}/judge", number))
             rehearsal.losses = {}
-            algorithm.step(rehearsal, players, batch(judge, "judge", number), seen)
+            algorithm.step(rehearsal, twins, batch(judge, "judge", number), seen)
             losses.append({name: sum(values) / len(values) for name, values in rehearsal.losses.items()})
             tick()
         return losses
@@ -145,7 +147,7 @@ def regret(
         sides = sorted(before[0])
         after = {side: rehearse(side) for side in sides}
     drawn = batches * count * algorithm.rounds
-    distinct = min(drawn, len(judge.dataset))
+    distinct = min(drawn, len(judge))
     # Real samples that come again add nothing: the interval is that of as many as are different.
     wider = math.sqrt(drawn / distinct)
     gained = {side: [b[side] - a[side] for b, a in zip(before, after[side], strict=True)] for side in sides}
@@ -223,6 +225,9 @@ class Rehearsal:
     def note(self, *, real: Tensor, fake: Tensor) -> None:
         """D's accuracy is for the log of a run; here there is none."""
 
+    def log(self, **losses: Tensor) -> None:
+        """As little are the parts of a loss."""
+
 
 @dataclass(frozen=True)
 class Addressed:
@@ -232,7 +237,9 @@ class Addressed:
     prefix: str
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
-        return self.source.real(f"{self.prefix}/{purpose}", first, count)
+        # Of two-sided data the purpose begins with the side.
+        name = f"{purpose}/{self.prefix}" if purpose in SIDES else f"{self.prefix}/{purpose}"
+        return self.source.real(name, first, count)
 
     def label(self, purpose: str, first: int, count: int) -> Tensor | None:
         return self.source.label(f"{self.prefix}/{purpose}", first, count)

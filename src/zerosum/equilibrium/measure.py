@@ -19,6 +19,7 @@ from zerosum import atomic, checkpoint, runlog, sample
 from zerosum import data as data_sets
 from zerosum import run as runs
 from zerosum.data.loader import Loader
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset
 from zerosum.data.split import held_out_part, train_part
 from zerosum.equilibrium import gap
@@ -26,6 +27,7 @@ from zerosum.equilibrium.gap import Regret, regret
 from zerosum.equilibrium.two_sample import LEAST, TwoSample, two_sample
 from zerosum.equilibrium.verdict import Evidence, Verdict, verdict
 from zerosum.errors import UserError
+from zerosum.feeds import loader_of
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
@@ -86,7 +88,7 @@ class Equilibrium:
 
 def measure(
     path: Path,
-    dataset: Dataset,
+    dataset: Dataset | Sides,
     *,
     samples: int | None = None,
     seed: int = 0,
@@ -101,6 +103,11 @@ def measure(
     """
     recipe = sample.read_recipe(path)
     run = runs.from_json(recipe["run"])
+    if isinstance(dataset, Sides):
+        raise UserError(
+            f"{path}: translates images, and equilibrium is measured of generators that make them of noise; zerosum "
+            f"evaluate {path} measures translations"
+        )
     notes = []
     if recipe["data"].get("fingerprint") != dataset.fingerprint:
         notes.append("the data are not what the run was trained on: what follows compares with what is there now")
@@ -176,6 +183,7 @@ def _draw(dataset: Dataset, run: runs.Run, first: int, count: int, seed: int, pu
 
 def _fake(training: Training, model: sample.Model, n: int, seed: int) -> np.ndarray:
     """Samples of the averaged generator, rounded as all images of the package are; classes as often as in the data."""
+    assert isinstance(training.loader, Loader)
     loader = Loader(training.loader.dataset, seed=seed, latent=model.latent, conditional=training.run.conditional)
     purpose = f"{PURPOSE}/fake"
     x = sample.generate(model.generator, loader.latent(purpose, 0, n), loader.label(purpose, 0, n))
@@ -189,10 +197,7 @@ def _regrets(
     run, held_out = training.run, held_out_part(training.dataset, training.run.data)
     judge = training.loader
     if held_out is not None:
-        judge = Loader(
-            held_out, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional,
-            flip=run.data.flip, dtype=training.engine.dtype,
-        )  # fmt: skip
+        judge = loader_of(run, held_out, training.engine)
     turns, batches = (QUICK_TURNS, QUICK_BATCHES) if quick else (gap.TURNS, gap.BATCHES)
     points = []
     for i, number in enumerate(numbers):
@@ -207,8 +212,8 @@ def _regrets(
 
         points.append(
             regret(
-                run, training.players.networks, training.optimisers, training.engine, training.loader, judge,
-                training.seen, turns=turns, batches=batches, seed=seed, progress=tick,
+                run, training.players, training.optimisers, training.engine, training.loader, judge, training.seen,
+                turns=turns, batches=batches, seed=seed, progress=tick,
             )
         )  # fmt: skip
     return tuple(points)

@@ -227,6 +227,21 @@ def two_sample(
     return TwoSample(judged("fake"), judged("control"), n, n, detectable(2 * n, alpha / tests), alpha, seed)
 
 
+def learned(first: np.ndarray, second: np.ndarray, *, seed: int = 0) -> Callable[[np.ndarray], Tensor]:
+    """The convolutional judge, trained to tell `first` (logits above 0) from `second`: uint8 (n, C, H, W) each.
+
+    Returns what it says of other values, (n,) logits. Torch's own generator is left as it was.
+    """
+    spec = Spec(first.shape[1:])
+    judge = judges(spec)[-1]
+    key = "two-sample/learned"
+    steps = max(LEAST_STEPS, min(STEPS, PASSES * (len(first) + len(second)) // BATCH))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(randomness.torch_seed(seed, key, 0))
+        network = judge.build(spec.shape)
+    return _train(network, judge, first, second, seed, key, steps, lambda: None)
+
+
 def detectable(n: int, alpha: float, power: float = POWER) -> float:
     """The smallest accuracy that n guesses show to be above one half in a share `power` of cases; 1 if none is.
 

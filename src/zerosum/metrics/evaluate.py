@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from operator import itemgetter
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from zerosum.metrics.features.classifier import Classifier, classifier, guesses_
 from zerosum.metrics.features.inception import NAME as INCEPTION
 from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.intervals import Interval, binomial, disjoint, fewer, over_parts, smaller
-from zerosum.metrics.measurement import Measurement, Protocol
+from zerosum.metrics.measurement import Better, Measurement, Protocol
 from zerosum.metrics.sources import Fakes, Reals
 from zerosum.metrics.statistics import Statistics, statistics
 from zerosum.metrics.verdict import Finding, Share, verdict
@@ -53,7 +53,6 @@ POSSIBLE = {
 }
 ANY = (-math.inf, math.inf)
 
-Better = Literal["lower", "higher"]
 Say = Callable[[str, int, int | None], None]
 """What is being done, how far it is, of how many."""
 
@@ -393,7 +392,7 @@ class _Work:
             metric=metric, settings=settings, extractor=extractor.name, weights=extractor.weights,
             preparation=extractor.preparation, real=self.real.what, real_sha256=self.real_sha256, n_real=n_real,
             n_fake=n_fake, real_lossy=self.real.lossy, fake_lossy=self.fakes.lossy, fake_flips=self.real.flips and
-            self.fakes.run is not None, seed=self.seed, versions=_versions(),
+            self.fakes.run is not None, seed=self.seed, versions=versions(),
         )  # fmt: skip
 
     def _per_class(self, real: Side, fake: Side, other: Side | None, names: tuple[str, ...]) -> tuple[ClassResult, ...]:
@@ -499,5 +498,5 @@ def _all(data: Dataset) -> np.ndarray:
     return data.gather(np.arange(len(data)))[0]
 
 
-def _versions() -> tuple[tuple[str, str], ...]:
+def versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, version(name)) for name in ("torch", "numpy", "pillow"))

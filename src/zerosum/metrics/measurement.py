@@ -13,6 +13,7 @@ from typing import Any, Literal
 from zerosum.errors import UserError
 from zerosum.metrics.intervals import Interval
 
+Better = Literal["lower", "higher"]
 NOTED = {"noted": True}  # recorded, and allowed to differ between measurements that are compared
 
 
@@ -87,7 +88,7 @@ class Measurement:
     """How the interval was made; see `zerosum.metrics.intervals.over_parts` for what it is an interval of."""
     floor: Interval | None
     """The same metric, real against real, at the same numbers of samples; None if there are too few real images."""
-    better: Literal["lower", "higher"]
+    better: Better
     protocol: Protocol
 
     def __post_init__(self) -> None:
@@ -114,9 +115,7 @@ class Measurement:
         return self.protocol.n_fake
 
 
-def measured(
-    found: Interval, floor: Interval | None, better: Literal["lower", "higher"], protocol: Protocol
-) -> Measurement:
+def measured(found: Interval, floor: Interval | None, better: Better, protocol: Protocol) -> Measurement:
     """The measurement whose value and interval are these."""
     return Measurement(
         value=found.value, low=found.low, high=found.high, level=found.level, how=found.how, floor=floor,

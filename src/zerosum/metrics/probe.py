@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +52,10 @@ class Reading:
     overfitting_error: float | None = None
     floor: float | None = None
     """The distance of real images in place of the fakes: the same all through the run."""
+    l1: float | None = None
+    """Of a translator of pairs: mean absolute difference from the held-out targets, from 0 to 1."""
+    cycle: float | None = None
+    """Of translators both ways: mean absolute difference after there and back again, from 0 to 1."""
 
     def row(self) -> dict[str, float]:
         """For the log: what was measured."""
@@ -71,8 +76,9 @@ class Probe:
         self.features = features.cheap(spec).to(loader.device)
 
     @torch.no_grad()
-    def __call__(self, generator: nn.Module, critic: nn.Module | None = None) -> Reading:
-        """A reading of the averaged generator (in eval mode) and of D."""
+    def __call__(self, generators: Mapping[str, nn.Module], critics: Mapping[str, nn.Module] | None = None) -> Reading:
+        """A reading of the averaged generator G (in eval mode) and of D, if it is among the critics."""
+        generator, critic = generators["G"], (critics or {}).get("D")
         real, label = self._real
         latents = self.loader.latent("probe", 0, self.samples)
         fake = sample.generate(generator, latents, label)
@@ -163,10 +169,10 @@ class Probe:
         n = columns * (GRID // columns)
         return self.loader.latent("grid", 0, n), self._grid_labels(n), columns
 
-    def draw(self, generator: nn.Module) -> Image.Image:
-        """The fixed latents through a generator in eval mode, as one picture."""
+    def draw(self, generators: Mapping[str, nn.Module]) -> Image.Image:
+        """The fixed latents through G in eval mode, as one picture."""
         z, label, columns = self.fixed
-        x = sample.generate(generator, z, label)
+        x = sample.generate(generators["G"], z, label)
         return sample.picture(x, self.spec, real=None if self.spec.is_image else self.real_values, columns=columns)
 
     def _grid_labels(self, n: int) -> Tensor | None:

@@ -3,9 +3,16 @@
 from zerosum.networks.blocks import Networks, coupled, stateful, track
 from zerosum.networks.dcgan import DCGAN
 from zerosum.networks.mlp import MLP
+from zerosum.networks.patch import Patch
 from zerosum.networks.r3 import R3
+from zerosum.networks.resblocks import ResBlocks
 from zerosum.networks.resnet import ResNet
 from zerosum.networks.sndcgan import SNDCGAN
 from zerosum.networks.subpixel import Subpixel
+from zerosum.networks.translators import Translators
+from zerosum.networks.unet import UNet
 
-__all__ = ["DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "ResNet", "Subpixel", "coupled", "stateful", "track"]
+__all__ = [
+    "DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "Patch", "ResBlocks", "ResNet", "Subpixel", "Translators", "UNet",
+    "coupled", "stateful", "track",
+]  # fmt: skip

@@ -26,13 +26,16 @@ INPUTS = 1024  # to one output, from which a matrix product is worth unfolding f
 
 
 class Halve(nn.Conv2d):
-    """Conv2d(channels, features, 4, stride=2, padding=1): (n, c, 2h, 2w) -> (n, f, h, w)."""
+    """Conv2d(channels, features, 4, stride=2, padding=1): (n, c, 2h, 2w) -> (n, f, h, w).
+
+    Odd sides are torch's own: from h and w alone `up` could not tell that there was a pixel more.
+    """
 
     def __init__(self, channels: int, features: int, *, bias: bool = True) -> None:
         super().__init__(channels, features, 4, 2, 1, bias=bias)
 
     def forward(self, input: Float[Tensor, "n c H W"]) -> Float[Tensor, "n f h w"]:
-        if not _ours(input, self.weight):
+        if input.shape[2] % 2 or input.shape[3] % 2 or not _ours(input, self.weight):
             return super().forward(input)
         x, w = _cast(input, self.weight)
         return _Down.apply(x, w, self.bias) if torch.is_grad_enabled() else down(x, w, _like(self.bias, w))

@@ -40,13 +40,25 @@ def quick(data: Data) -> Run:
     return cooled(run, 600_000)
 
 
+def translation(algorithm: str, data: Data) -> Run:
+    """A translator as its paper has it, for so long as the user says."""
+    return replace(from_settings(algorithm, data), images=None, minutes=20.0)
+
+
 def cooled(run: Run, images: int) -> Run:
     """Both learning rates fall to a tenth over so many images: at its full rate the game comes apart in the end.
 
-    `pick` says how many: a recipe whose length is a clock's cannot know.
+    Where the paper has them stay for half of the run first, they do, and fall to its end. `pick` says how many images:
+    a recipe whose length is a clock's cannot know.
     """
-    g, d = (replace(adam, lr=Cosine(adam.lr.start, adam.lr.start / 10, images)) for adam in (run.adam_g, run.adam_d))
-    return replace(run, adam_g=g, adam_d=d)
+    half = max(images // 2, 1)
+
+    def lowered(adam: Adam) -> Adam:
+        lr = adam.lr
+        falling = replace(lr, images=half, after=half) if lr.after else Cosine(lr.start, lr.start / 10, images)
+        return replace(adam, lr=falling)
+
+    return replace(run, adam_g=lowered(run.adam_g), adam_d=lowered(run.adam_d))
 
 
 def fashion_mnist_dcgan() -> Run:

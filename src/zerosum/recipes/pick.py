@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from zerosum import algorithms, memory
 from zerosum import data as sources
-from zerosum import memory
 from zerosum.data.augment import POLICIES
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import (
@@ -26,7 +27,7 @@ from zerosum.engine import (
     settled_format,
     settled_precision,
 )
-from zerosum.errors import SizeError
+from zerosum.errors import SizeError, UserError
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.run import Run, check
@@ -49,7 +50,7 @@ class Choice:
     """A run, the data it will read, and why it is what it is."""
 
     run: Run
-    dataset: Dataset
+    dataset: Dataset | Sides
     reasons: list[str]
 
 
@@ -61,7 +62,7 @@ def pick(
     minutes: float | None = None,
     device: str = "auto",
     progress: Callable[[int, int, str], None] | None = None,
-    dataset: Dataset | None = None,
+    dataset: Dataset | Sides | None = None,
     adjust: Callable[[Run], Run] = lambda run: run,
     memory_limit: int | None = None,
     out: Path = Path(),
@@ -72,10 +73,12 @@ def pick(
     not enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
     """
     given = dataset
+    if algorithm is not None and data.pairing is None and algorithms.translates(algorithm):
+        data = replace(data, pairing="auto")  # such an algorithm asks for two sides
     if dataset is None:
         if data.size is None and choose_device(device).type == "cpu":
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
-        dataset = sources.open(data, progress)
+        dataset = sources.read(data, progress)
     run, why = _recipe(data, dataset, algorithm)
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
@@ -84,11 +87,11 @@ def pick(
         if given is not None or data.size is not None:
             raise
         found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
-        dataset = sources.open(data, progress)
+        dataset = sources.read(data, progress)
         run, why = _recipe(data, dataset, algorithm)
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
-    read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset) else []
+    read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset | Sides) else []
     reasons = [*read, *why]
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
     run = adjust(run)
@@ -101,9 +104,11 @@ def pick(
     return Choice(run, dataset, reasons)
 
 
-def _recipe(data: Data, dataset: Dataset, algorithm: str | None) -> tuple[Run, list[str]]:
+def _recipe(data: Data, dataset: Dataset | Sides, algorithm: str | None) -> tuple[Run, list[str]]:
     """The recipe for these data, and why."""
     spec = dataset.spec
+    if spec.target is not None:
+        return _for_sides(data, spec, len(dataset), algorithm)
     if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
         run = replace(image_recipes.digits(), data=data)
         return run, ["the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick"]
@@ -115,7 +120,7 @@ def _recipe(data: Data, dataset: Dataset, algorithm: str | None) -> tuple[Run, l
 
 
 def _fitted(
-    run: Run, dataset: Dataset, device: str, limit: int | None, adjust: Callable[[Run], Run], reasons: list[str]
+    run: Run, dataset: Dataset | Sides, device: str, limit: int | None, adjust: Callable[[Run], Run], reasons: list[str]
 ) -> memory.Fit | None:
     """What the run will take, before a step of it is tried; None if that cannot be told."""
     run = replace(run, images=run.images or FRAMES * run.batch_size)  # the length is still to come: any will do
@@ -151,12 +156,26 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     return run, reasons
 
 
+def _for_sides(data: Data, spec: Spec, count: int, algorithm: str | None) -> tuple[Run, list[str]]:
+    a, b = spec.sides
+    pairs = "pairs" if spec.paired else "images of the smaller side"
+    sizes = f"{a.shape[0]} to {b.shape[0]} channels of {_by(a.shape[1:])}"
+    reasons = [f"{count:,} {pairs}, {sizes} (height x width)"]
+    if algorithm is None:
+        algorithm = "pix2pix" if spec.paired else "cyclegan"
+        why = "the sides are pairs" if spec.paired else "the sides are not pairs"
+        reasons.append(f"{algorithm}: {why}; --algorithm chooses another")
+    elif algorithm == "pix2pix" and not spec.paired:
+        raise UserError("--algorithm pix2pix: learns from pairs, and the sides are not paired; cyclegan and cut do not")
+    return image_recipes.translation(algorithm, data), reasons
+
+
 def _by(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
 
 
 def _with_length(
-    run: Run, dataset: Dataset, images: int | None, minutes: float | None, device: str, reasons: list[str]
+    run: Run, dataset: Dataset | Sides, images: int | None, minutes: float | None, device: str, reasons: list[str]
 ) -> Run:
     """Set the length as asked, or as the recipe says; fit to it the cadence, and the rates of a recipe by the clock."""
     by_clock_alone = run.images is None
@@ -178,7 +197,7 @@ def _with_length(
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
     if by_clock_alone:
         run = image_recipes.cooled(run, expected)
-        if expected >= BY_HEART * len(dataset):
+        if expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides):
             run = replace(run, augment=POLICIES)
             reasons.append(
                 f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
@@ -194,10 +213,10 @@ def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
     return [*named, f"skipped {rest:,} more; zerosum data check names them all"] if rest else named
 
 
-def probe_interval(run: Run, dataset: Dataset, images_per_second: float, device: str = "auto") -> int:
+def probe_interval(run: Run, dataset: Dataset | Sides, images_per_second: float, device: str = "auto") -> int:
     """Images between two probes at which they take PROBE_SHARE of the time, from one that is tried here."""
     with _trial(run, dataset, device) as training:
-        networks = training.averaged, training.players.networks.get("D")
+        networks = training.averaged, training.players.networks
         training.probe(*networks)  # the first one also reads the real side
         start = time.perf_counter()
         training.probe(*networks)
@@ -210,7 +229,9 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> tuple[float, Run]:
+def quickest(
+    run: Run, dataset: Dataset | Sides, device: str = "auto", seconds: float = ESTIMATE_SECONDS
+) -> tuple[float, Run]:
     """Real images a second, and the run with the machine's side settled so that it gets them.
 
     What the run leaves open is tried one after the other: precision and memory format by one thread, which other work
@@ -238,7 +259,7 @@ def quickest(run: Run, dataset: Dataset, device: str = "auto", seconds: float = 
     return _compiled(*best, dataset, device, seconds) if run.compile == "auto" else best
 
 
-def _compiled(rate: float, run: Run, dataset: Dataset, device: str, seconds: float) -> tuple[float, Run]:
+def _compiled(rate: float, run: Run, dataset: Dataset | Sides, device: str, seconds: float) -> tuple[float, Run]:
     """The same, compiled if the run is so long that what is gained pays for compiling, which is tried."""
     eager, rival = replace(run, compile="off"), replace(run, compile="on")
     lasts = min(math.inf if run.images is None else run.images / rate, 60 * (run.minutes or math.inf))
@@ -253,7 +274,7 @@ def _compiled(rate: float, run: Run, dataset: Dataset, device: str, seconds: flo
     return (quicker, rival) if quicker * left > GAIN * rate * lasts else (rate, eager)
 
 
-def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
+def estimate(run: Run, dataset: Dataset | Sides, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
     """Real images a second that this run trains at here, from a few steps on networks that are thrown away."""
     with _trial(run, dataset, device) as training:
         training.step()  # the first one also allocates and chooses kernels
@@ -266,7 +287,7 @@ def estimate(run: Run, dataset: Dataset, device: str = "auto", seconds: float = 
 
 
 @contextmanager
-def _trial(run: Run, dataset: Dataset, device: str) -> Iterator[Training]:
+def _trial(run: Run, dataset: Dataset | Sides, device: str) -> Iterator[Training]:
     """The run, ready to step, on networks that are thrown away."""
     run = replace(
         run, precision=settled_precision(run.precision), memory_format=settled_format(run.memory_format),

@@ -1,0 +1,88 @@
+"""One decoded image of either kind: with 8 bits as a picture, deeper as an array."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from zerosum.data import picture
+from zerosum.data.picture import Broken
+from zerosum.data.spec import Fit
+
+
+@dataclass(frozen=True)
+class Plate:
+    """An upright image: L, RGB or RGBA if it is to have 8 bits, else (C, H, W) uint8, uint16, int16 or float32."""
+
+    pixels: Image.Image | np.ndarray
+    bits: int  # per channel, as the file stored them
+    notes: tuple[str, ...] = ()  # what a user should know of the file
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels.shape[1], self.pixels.shape[2]
+        return self.pixels.height, self.pixels.width
+
+    @property
+    def channels(self) -> int:
+        """As many as it uses: a grey picture that is stored as colour has 1."""
+        return len(self.pixels) if isinstance(self.pixels, np.ndarray) else picture.channels_in_use(self.pixels)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.pixels.dtype if isinstance(self.pixels, np.ndarray) else np.dtype(np.uint8)
+
+    def halves(self) -> tuple[Plate, Plate]:
+        """What is left and what is right of the middle. Raises Broken if no column is in the middle."""
+        height, width = self.size
+        if width % 2:
+            raise Broken(f"its width of {width} pixels has no two halves: A and B must be equally wide")
+        middle = width // 2
+        if isinstance(self.pixels, np.ndarray):
+            return replace(self, pixels=self.pixels[..., :middle]), replace(self, pixels=self.pixels[..., middle:])
+        boxes = ((0, 0, middle, height), (middle, 0, width, height))
+        left, right = (replace(self, pixels=self.pixels.crop(box)) for box in boxes)
+        return left, right
+
+    def render(self, shape: tuple[int, int, int], dtype: np.dtype, fit: Fit) -> np.ndarray:
+        """The image at `shape` (C, H, W), contiguous. Raises Broken if it is not of that type or number of channels."""
+        if self.dtype != dtype:
+            raise Broken(f"it holds {self.dtype} values, the others {dtype}; convert it, or leave --bits own out")
+        if not isinstance(self.pixels, np.ndarray):
+            return picture.render(self.pixels, shape, fit)
+        if len(self.pixels) != shape[0]:
+            raise Broken(f"it has {len(self.pixels)} channels, the others {shape[0]}")
+        real = [Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in self.pixels]
+        fitted = np.stack([np.asarray(picture.resize(channel, shape[1:], fit)) for channel in real])
+        if dtype.kind == "f":
+            return fitted
+        limits = np.iinfo(dtype)  # which the bicubic filter may overshoot
+        return fitted.round().clip(limits.min, limits.max).astype(dtype)
+
+
+def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
+    """Of which files."""
+    if bits == "8":
+        return picture.SUFFIXES
+    from zerosum.data import deep
+
+    return picture.SUFFIXES | frozenset(deep.SUFFIXES)
+
+
+def read(raw: bytes, name: str, bits: Literal["8", "own"]) -> Plate:
+    """The bytes of the file `name`, decoded. Raises Broken with the reason."""
+    if bits == "8":
+        plain = picture.read(raw)
+        return Plate(plain.image, plain.bits)
+    from zerosum.data import deep
+
+    found = deep.read(raw, name)
+    values = found.values
+    shallow = values.dtype == np.uint8 and len(values) in picture.MODES
+    pixels = picture.from_pixels(values) if shallow else values
+    return Plate(pixels, 8 * values.dtype.itemsize, found.notes)

@@ -1,0 +1,1 @@
+"""Images of images: trained and imported translators, on stills, folders and films."""

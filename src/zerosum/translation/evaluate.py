@@ -1,0 +1,260 @@
+"""How good translations are: against the truth where it is known, against the other side's images, and against the
+baselines that need no training. The same measurements, intervals and record as `metrics.evaluate` makes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosum import randomness
+from zerosum.data.loader import scale
+from zerosum.data.sides import SIDES, Sides
+from zerosum.data.spec import Dataset, Side
+from zerosum.equilibrium.two_sample import learned
+from zerosum.errors import UserError
+from zerosum.metrics import measurement, pixels
+from zerosum.metrics.cache import Cache, hash_of_values
+from zerosum.metrics.distances import frechet, kernel_distance
+from zerosum.metrics.evaluate import LEVEL, PARTS, Evaluation, Say, Settings, versions
+from zerosum.metrics.features.base import Extractor
+from zerosum.metrics.features.choose import choose
+from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
+from zerosum.metrics.measurement import Better, Measurement, Protocol
+from zerosum.metrics.statistics import statistics
+from zerosum.metrics.verdict import Finding, Kind
+from zerosum.sample import to_uint8
+from zerosum.translation import baselines
+from zerosum.translation.model import CPU, Direction, Translator
+
+LEAST, MOST, QUICK = 16, 1_000, 200  # images of a side that are translated
+OF_PART = 4  # images of a part, at least
+KNOWN = 2_000  # training images of a side, at most, that baselines and the domain classifier learn from
+RUN = "the run"
+OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
+    "l1": ("L1 (range 1)", pixels.mean_absolute, "lower"),
+    "psnr": ("PSNR (dB)", pixels.psnr, "higher"),
+    "ssim": ("SSIM", pixels.ssim, "higher"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What is measured: the translator, the sides it was trained on, and those that it never saw."""
+
+    translator: Translator
+    train: Sides
+    unseen: Sides
+    what: str
+    against: str
+    images_seen: int | None = None
+    lossy: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:
+    """Measure a translator in every direction that it goes. UserError if there are too few images."""
+    began = time.perf_counter()
+    ways = [_Way(trial, direction, settings, cache, say) for direction in trial.translator.routes]
+    measurements: dict[str, Measurement] = {}
+    findings: list[Finding] = []
+    for way in ways:
+        found = way.measured()
+        measurements |= {f"{way.direction} {key}": value for key, value in found.items()}
+        findings += way.verdict(found)
+    notes = [*trial.notes, *(note for way in ways for note in way.notes), *cache.notes]
+    return Evaluation(
+        what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=ways[0].choice,
+        measurements=measurements, classes=(), classes_from="", p_values={}, verdict=tuple(findings),
+        notes=tuple(dict.fromkeys(notes)), samples=to_uint8(ways[0].arms[RUN][:64] * 2 - 1),
+        seconds=time.perf_counter() - began,
+    )  # fmt: skip
+
+
+class _Way:
+    """One direction: inputs that were not trained on, what is made of them by each arm, and the other side."""
+
+    def __init__(self, trial: Trial, direction: Direction, settings: Settings, cache: Cache, say: Say) -> None:
+        self.trial, self.direction, self.seed, self.say = trial, direction, settings.seed, say
+        self.notes: list[str] = []
+        self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
+        train, unseen = trial.train, trial.unseen
+        most = len(_whole(unseen, self.source))
+        n = settings.n or min(QUICK if settings.quick else MOST, most)
+        if not LEAST <= n <= most:
+            raise UserError(
+                f"-n {n}: give {LEAST} to {most:,}: so many images of side {direction[0]} were not trained on"
+            )
+        self.n = n
+        self.inputs = self._images(unseen, self.source, n, "inputs")
+        self.real = self._images(unseen, self.target, MOST, "inputs" if unseen.paired else "real")
+        self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
+        data = _whole(train, self.target)
+        self.choice = choose(data, cache, settings.features, partial(self._told, "features"))
+
+    def _told(self, what: str, done: int, of: int) -> None:
+        self.say(what, done, of)
+
+    def _images(self, sides: Sides, side: Side, most: int, purpose: str) -> Tensor:
+        """Up to `most` images of a side, keyed, as they are measured: float32 (n, C, H, W) in [0, 1]."""
+        dataset = _whole(sides, side)
+        key = "pair" if sides.paired else side
+        index = randomness.permutation(self.seed, f"translation/{purpose}/{key}", 0, len(dataset))[:most]
+        values = sides.gather(side, index)
+        return (scale(values, torch.float32, CPU, dataset.spec.depth) + 1) / 2
+
+    @cached_property
+    def arms(self) -> dict[str, Tensor]:
+        """What each makes of the inputs, (n, C, H, W) in [0, 1]: the run, and what needs no training."""
+        x, known, answers = self.inputs, self.known[self.source], self.known[self.target]
+        arms = {RUN: self._translated(self.direction, x), "identity": baselines.identity(x, answers.shape[1])}
+        if self.trial.train.paired:
+            arms["mean image"] = answers.mean(0, keepdim=True).expand(len(x), -1, -1, -1)
+            arms["nearest pair"] = baselines.nearest_pair(x, known, answers)
+        else:
+            given = baselines.identity(known, answers.shape[1])
+            arms["colour transfer"] = baselines.colour_transfer(arms["identity"], given, answers)
+        return arms
+
+    def _translated(self, direction: Direction, x: Tensor) -> Tensor:
+        network = self.trial.translator.network(direction, wide=True)  # fp32: numbers are the same on every machine
+        parts = []
+        for start in range(0, len(x), 16):
+            self.say(f"translating {direction}", start, len(x))
+            with torch.no_grad():
+                parts.append(network(x[start : start + 16] * 2 - 1))
+        return (torch.cat(parts).clamp(-1, 1) + 1) / 2
+
+    @cached_property
+    def truth(self) -> Tensor | None:
+        """What the inputs should become."""
+        return self.real[: self.n] if self.trial.unseen.paired else None
+
+    def measured(self) -> dict[str, Measurement]:
+        found: dict[str, Measurement] = {}
+        for arm, made in self.arms.items():
+            if self.truth is not None:
+                found |= self._of_pixels(arm, made, self.truth)
+        found |= self._distances()
+        found |= self._domain()
+        other = next((d for d in self.trial.translator.routes if d != self.direction), None)
+        if other is not None:
+            back = self._translated(other, self.arms[RUN])
+            found |= self._of_pixels("there and back", back, self.inputs, only="l1")
+        return found
+
+    # --- numbers ---------------------------------------------------------------------------------------------------
+
+    def _of_pixels(self, arm: str, made: Tensor, truth: Tensor, only: str | None = None) -> dict[str, Measurement]:
+        out = {}
+        for key, (name, function, better) in OF_PIXELS.items():
+            if only not in (None, key) or (key == "ssim" and min(made.shape[2:]) < pixels.WINDOW):
+                continue
+            each = torch.cat([function(a, b) for a, b in zip(made.split(64), truth.split(64), strict=True)]).numpy()
+            parts = [each[i] for i in disjoint(len(each), PARTS, self.seed, "translation/parts")]
+            interval = over_parts(lambda part: float(np.mean(part)), parts, float(each.mean()), LEVEL)
+            out[f"{arm}: {key}"] = measurement.measured(interval, None, better, self._protocol(name, arm))
+        return out
+
+    def _distances(self) -> dict[str, Measurement]:
+        """Of each arm from the real other side, with the floor of training images of that side."""
+        extractor = self.choice.extractor
+        real = self._features(extractor, self.real, "the other side")
+        floor = self._features(extractor, self.known[self.target][: self.n], "the other side, training")
+        out: dict[str, Measurement] = {}
+        kinds: list[tuple[str, str, Callable[[Tensor, Tensor], float]]] = [
+            ("kernel", "kernel distance", kernel_distance)
+        ]
+        if min(len(real), self.n, len(floor)) > extractor.dimensions:
+            kinds.append(("frechet", "Frechet distance", lambda a, b: frechet(statistics(a), statistics(b))))
+        for arm, made in self.arms.items():
+            fake = self._features(extractor, made, arm)
+            for key, name, distance in kinds:
+                if fake.unique(dim=0).shape[0] < 2:
+                    continue  # one image again and again has no spread to be compared
+                value = self._between(distance, fake, real)
+                known = self._between(distance, floor, real) if len(floor) > 1 else None
+                out[f"{arm}: {key}"] = measurement.measured(value, known, "lower", self._protocol(name, arm, extractor))
+        return out
+
+    def _between(self, distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> Interval:
+        """The distance with its interval by disjoint parts of both, fewer where either side has few."""
+        whole, parts = distance(a, b), min(PARTS, len(a) // OF_PART, len(b) // OF_PART)
+        alone = Interval(whole, whole, whole, LEVEL, "none: its parts would be too small for this distance")
+        if parts < 2:
+            return alone
+        mine, theirs = (
+            disjoint(len(x), parts, self.seed, f"translation/{name}") for x, name in ((a, "made"), (b, "real"))
+        )
+        pairs = [(torch.from_numpy(i), torch.from_numpy(j)) for i, j in zip(mine, theirs, strict=True)]
+        try:
+            return over_parts(lambda pair: distance(a[pair[0]], b[pair[1]]), pairs, whole, LEVEL)
+        except UserError:  # of Frechet, which needs more samples than dimensions
+            return alone
+
+    def _features(self, extractor: Extractor, images: Tensor, what: str) -> Tensor:
+        return extractor(to_uint8(images * 2 - 1), partial(self._told, f"features of {what}"))
+
+    def _domain(self) -> dict[str, Measurement]:
+        """How often a classifier of the two sides takes the translations for the other side."""
+        sides = {self.source: self.known[self.source], self.target: self.known[self.target]}
+        channels = sides[self.target].shape[1]
+        a, b = (to_uint8(baselines.identity(sides[s], channels) * 2 - 1) for s in (self.source, self.target))
+        self.say("a classifier of the sides", 0, None)
+        look = learned(b, a, seed=self.seed)
+        new_a, new_b = (to_uint8(baselines.identity(x, channels) * 2 - 1) for x in (self.inputs, self.real[: self.n]))
+        right = int((look(new_b) > 0).sum()) + int((look(new_a) <= 0).sum())
+        accuracy = binomial(right, len(new_a) + len(new_b), LEVEL)
+        out = {"domain classifier": measurement.measured(accuracy, None, "higher", self._protocol(
+            "classifier of the sides: right on unseen real images", "reference"))}  # fmt: skip
+        for arm, made in self.arms.items():
+            taken = int((look(to_uint8(made * 2 - 1)) > 0).sum())
+            share = binomial(taken, len(made), LEVEL)
+            protocol = self._protocol("taken for the other side", arm)
+            out[f"{arm}: domain"] = measurement.measured(share, None, "higher", protocol)
+        return out
+
+    def _protocol(self, metric: str, arm: str, extractor: Extractor | None = None) -> Protocol:
+        return Protocol(
+            metric=f"{self.direction}: {metric}", settings=arm,
+            extractor="pixels" if extractor is None else extractor.name,
+            weights="" if extractor is None else extractor.weights,
+            preparation="none" if extractor is None else extractor.preparation,
+            real=self.trial.against, real_sha256=self._sha256, n_real=len(self.real), n_fake=self.n,
+            real_lossy=self.trial.lossy, fake_lossy=False, seed=self.seed, versions=versions(),
+        )  # fmt: skip
+
+    @cached_property
+    def _sha256(self) -> str:
+        return hash_of_values(to_uint8(self.real * 2 - 1))
+
+    # --- words -----------------------------------------------------------------------------------------------------
+
+    def verdict(self, found: Mapping[str, Measurement]) -> list[Finding]:
+        """What the numbers of this direction say, a sentence each."""
+        rivals = [arm for arm in self.arms if arm != RUN]
+        out = []
+        for key, words in (("l1", "nearer to the truth"), ("kernel", "nearer to the other side's images")):
+            mine = found.get(f"{RUN}: {key}")
+            known = {arm: found[f"{arm}: {key}"] for arm in rivals if f"{arm}: {key}" in found}
+            if mine is None or not known:
+                continue
+            best = min(known, key=lambda arm: known[arm].value)
+            surely = (mine.high or mine.value) < (known[best].low or known[best].value)
+            better = mine.value < known[best].value
+            kind: Kind = "nothing found" if surely else "cannot say" if better else "differs"
+            how = "surely " if surely else "" if better else "not "
+            values = f"{mine.value:.3g} against {known[best].value:.3g}"
+            out.append(Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({values})."))
+        return out
+
+
+def _whole(sides: Sides, side: Side) -> Dataset:
+    """One side, of several sizes the commonest."""
+    return sides.buckets[0][SIDES.index(side)]

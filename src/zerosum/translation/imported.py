@@ -1,0 +1,88 @@
+"""Imported translators in a folder: what builds the networks, their weights, where they come from. No pickles."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+
+from zerosum import atomic, snapshot
+from zerosum import run as runs
+from zerosum.errors import UserError
+from zerosum.inference import Precision
+from zerosum.sample import record_of, spec_of
+from zerosum.translation.model import Direction, Route, Translator
+from zerosum.translation.published import Imported
+
+FORMAT = 1
+MODEL = "model.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One direction: the file it was read from, and what was found in it."""
+
+    file: Path
+    found: Imported
+
+
+def is_imported(path: Path) -> bool:
+    return (path / MODEL).is_file()
+
+
+def keep(parts: Mapping[Direction, Part], out: Path) -> None:
+    """Write the networks into the folder `out`. UserError if there is a model, or the disk refuses."""
+    if is_imported(out):
+        raise UserError(f"--out {out}: holds an imported model already; choose another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for direction, part in parts.items():
+            weights = {name: value.contiguous() for name, value in part.found.network.state_dict().items()}
+            atomic.write_file(_weights(out, direction), safetensors.torch.save(weights))
+        content = {"zerosum": "imported", "format": FORMAT, "ways": {d: _record(p) for d, p in parts.items()}}
+        atomic.write_file(out / MODEL, (json.dumps(content, indent=1) + "\n").encode())  # last: now it is whole
+    except OSError as error:
+        raise atomic.explain(error, out) from error
+
+
+def _weights(out: Path, direction: Direction) -> Path:
+    return out / f"{direction}.safetensors"
+
+
+def _record(part: Part) -> dict[str, Any]:
+    found = part.found
+    return {
+        "networks": runs.to_json(found.description), "source": record_of(found.source),
+        "target": record_of(found.target), "file": part.file.name,
+        "sha256": hashlib.sha256(part.file.read_bytes()).hexdigest(), "notes": list(found.notes),
+    }  # fmt: skip
+
+
+def load(path: Path, precision: Precision = "auto") -> Translator:
+    """The translator in a folder that `keep` wrote. UserError if it is damaged."""
+    try:
+        content = json.loads((path / MODEL).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise UserError(
+                f"{path / MODEL}: format {content['format']} is not the {FORMAT} known here: import it anew"
+            )
+        routes = {direction: _route(path, direction, record) for direction, record in content["ways"].items()}
+        files = ", ".join(record["file"] for record in content["ways"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: its model cannot be read ({error}); import it anew") from error
+    origin = {"zerosum": "generated", "model": path.resolve().name, "imported_from": files}
+    return Translator(routes, next(iter(routes)), origin, precision=precision)
+
+
+def _route(path: Path, direction: Direction, record: Mapping[str, Any]) -> Route:
+    networks = runs.translators_from_json(record["networks"])
+    source, target = spec_of(record["source"]), spec_of(record["target"])
+    generator = networks.generator(source, target)
+    file = _weights(path, direction)
+    snapshot.fit(generator, safetensors.torch.load_file(file), file)
+    return Route(generator.eval().requires_grad_(False), source, target)

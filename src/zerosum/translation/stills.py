@@ -1,0 +1,103 @@
+"""Image files through a translator: one, a folder or a zip, each written as it comes, in the depth that it had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from zerosum import atomic
+from zerosum.data import deep, listing, plates
+from zerosum.data.depth import Depth, Stored
+from zerosum.data.picture import Broken
+from zerosum.errors import UserError
+from zerosum.translation.model import Translator, Wish
+
+Tick = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was written, and which images could not be used, with the reason."""
+
+    written: tuple[Path, ...]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def one(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
+    """Translate one image file. UserError if it cannot be read or written."""
+    try:
+        raw = source.read_bytes()
+        made, notes = _translated(translator, raw, source.name, wish, lambda done, of: tick(done, of, source.name))
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
+    except Broken as broken:
+        raise UserError(f"{source}: {broken}") from broken
+    _write(made, target, translator)
+    return Done((target,), (), notes)
+
+
+def all_of(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
+    """Translate every image of a folder or a zip into the folder `target`, under the same names.
+
+    An image that cannot be used is left out and named. What is done stays, whatever comes after. UserError if there is
+    no image, or none could be used.
+    """
+    suffixes = plates.suffixes("own")
+    found = listing.zip_file(source, suffixes) if source.is_file() else listing.folder(source, suffixes)
+    if not found.items:
+        raise UserError(f"{source}: holds no images ({', '.join(sorted(suffixes))})")
+    written: list[Path] = []
+    skipped: list[tuple[str, str]] = list(found.refused)
+    notes: dict[str, None] = {}
+    for number, item in enumerate(found.items):
+        tick(number, len(found.items), listing.printable(item.name))
+        try:
+            made, said = _translated(translator, found.read(item), item.name, wish)
+        except Broken as broken:
+            skipped.append((listing.printable(item.name), str(broken)))
+            continue
+        written.append(_write(made, target / named(PurePosixPath(item.name), made), translator))
+        notes |= dict.fromkeys(said)
+    tick(len(found.items), len(found.items), "")
+    if not written:
+        name, reason = skipped[0]
+        raise UserError(f"{source}: none of {len(skipped):,} images could be used, such as {name}: {reason}")
+    return Done(tuple(written), tuple(skipped), tuple(notes))
+
+
+def named(path: PurePosixPath, made: np.ndarray) -> PurePosixPath:
+    """What the translation of a file is called: as the file, if its format can hold it, else with another suffix."""
+    stored: Stored = made.dtype.name  # type: ignore[assignment]
+    format = deep.SUFFIXES.get(path.suffix.lower())
+    if format is not None and deep.holds(format, stored, len(made)):
+        return path
+    return path.with_suffix(deep.suffix_for(stored, len(made)))
+
+
+def _translated(
+    translator: Translator,
+    raw: bytes,
+    name: str,
+    wish: Wish,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The translation of the bytes of a file, and what there is to say of the file. Raises Broken, UserError."""
+    given = deep.read(raw, name)
+    values = translator.make(given.values) if wish.make else given.values
+    stored: Stored = values.dtype.name  # type: ignore[assignment]
+    depth = None if wish.value_range is None else Depth(stored, *wish.value_range)
+    made = translator(values, wish.direction, depth=depth, tile=wish.tile, overlap=wish.overlap, progress=progress)
+    return made, given.notes
+
+
+def _write(made: np.ndarray, path: Path, translator: Translator) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.explain(error, path.parent) from error
+    deep.write(made, path, dict(translator.origin))
+    return path

@@ -1,0 +1,199 @@
+"""From a folder to a translator to files, by the commands, as a user would."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zerosum import checkpoint, cli
+from zerosum.data import deep
+
+SMALL = (
+    "--algorithm.networks.width", "4", "--algorithm.networks.patch.width", "4", "--size", "16", "16", "--images", "24",
+    "--batch-size", "4", "--memory-format", "contiguous", "--precision", "fp32", "--threads", "1", "--seed", "1",
+)  # fmt: skip
+
+
+picking = importlib.import_module("zerosum.recipes.pick")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _untimed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(picking, "estimate", lambda *_: 100.0)
+        yield
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def photo(seed: int, height: int = 20, width: int = 20, channels: int = 3) -> np.ndarray:
+    """A smooth random picture, uint8 (C, H, W)."""
+    random = np.random.default_rng(seed)
+    small = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+    values = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    return np.ascontiguousarray(values[:channels])
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of pix2pix from grey to colour."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for i in range(24):
+        values = photo(i)
+        deep.write(values.mean(0, keepdims=True).astype(np.uint8), made(folder / "data/A") / f"{i:02}.png")
+        deep.write(values, made(folder / "data/B") / f"{i:02}.png")
+    out = folder / "run"
+    assert run("train", folder / "data", "--algorithm", "pix2pix", "--out", out, "--held-out", "4", *SMALL) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def cycle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of CycleGAN, colour both ways."""
+    folder = tmp_path_factory.mktemp("cycle")
+    for i in range(24):
+        deep.write(photo(i), made(folder / "data/trainA") / f"a{i:02}.png")
+        deep.write(255 - photo(100 + i), made(folder / "data/trainB") / f"b{i:02}.png")
+    out = folder / "run"
+    more = ("--algorithm.networks.blocks", "1", "--held-out", "4")
+    assert run("train", folder / "data", "--algorithm", "cyclegan", "--out", out, *more, *SMALL) == 0
+    return out
+
+
+def made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def read(path: Path) -> np.ndarray:
+    return deep.read(path.read_bytes(), path.name).values
+
+
+def test_an_image_comes_out_as_large_as_it_went_in(pairs: Path, tmp_path: Path) -> None:
+    deep.write(photo(50, 33, 21, 1), tmp_path / "in.png")
+    assert run("translate", pairs, tmp_path / "in.png", tmp_path / "out.png") == 0
+    found = read(tmp_path / "out.png")
+    assert found.shape == (3, 33, 21)
+    assert found.dtype == np.uint8
+    assert Image.open(tmp_path / "out.png").text["zerosum"] == "generated"  # type: ignore[attr-defined]
+
+
+def test_sixteen_bits_stay_sixteen(pairs: Path, tmp_path: Path) -> None:
+    values = photo(50, 16, 16, 1).astype(np.uint16) * 257
+    deep.write(values, tmp_path / "in.png")
+    assert run("translate", pairs, tmp_path / "in.png", tmp_path / "out.png") == 0
+    found = read(tmp_path / "out.png")
+    assert found.dtype == np.uint16
+    assert len(np.unique(found)) > 256, "levels that 8 bits do not have"
+
+
+def test_a_folder_and_a_zip_give_the_same(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = made(tmp_path / "in" / "more")
+    deep.write(photo(50, 16, 16, 1), source.parent / "one.png")
+    deep.write(photo(51, 16, 24, 1), source / "two.png")
+    (source / "text.png").write_text("no picture")
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in sorted(source.parent.rglob("*.png")):
+            archive.write(path, path.relative_to(source.parent))
+    assert run("translate", pairs, source.parent, tmp_path / "a") == 0
+    assert "left out more/text.png: not a readable image" in capsys.readouterr().err
+    assert run("translate", pairs, tmp_path / "in.zip", tmp_path / "b") == 0
+    for name in ("one.png", "more/two.png"):
+        assert (read(tmp_path / "a" / name) == read(tmp_path / "b" / name)).all()
+
+
+def test_both_ways_of_a_cycle(cycle: Path, tmp_path: Path) -> None:
+    deep.write(photo(50), tmp_path / "in.png")
+    assert run("translate", cycle, tmp_path / "in.png", tmp_path / "there.png") == 0
+    assert run("translate", cycle, tmp_path / "in.png", tmp_path / "back.png", "--direction", "B2A") == 0
+    assert (read(tmp_path / "there.png") != read(tmp_path / "back.png")).any()
+
+
+def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:
+    deep.write(photo(50, 70, 90), tmp_path / "in.png")
+    assert run("translate", cycle, tmp_path / "in.png", tmp_path / "out.png", "--tile", "32", "--overlap", "16") == 0
+    assert read(tmp_path / "out.png").shape == (3, 70, 90)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nothing.png", "out.png"), "nothing.png: there is no such file or folder"),
+        (("in.png", "in.png"), "is the input as well"),
+        (("in.png", "out.png", "--direction", "B2A"), "--direction B2A: this translator goes from A2B only"),
+        (("in.png", "out.png", "--blend", "0.5"), "--blend 0.5: is for films"),
+        (("in.png", "out.png", "--make"), "--make: side A of this translator's data was not made of photos"),
+        (("in.png", "out.xyz"), "images are not written as .xyz"),
+        (("text.png", "out.png"), "not a readable image"),
+        (("empty", "out"), "holds no images"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    words: tuple[str, ...], said: str, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep.write(photo(50, 16, 16, 1), tmp_path / "in.png")
+    (tmp_path / "text.png").write_text("no picture")
+    made(tmp_path / "empty")
+    paths = [tmp_path / words[0], tmp_path / words[1], *words[2:]]
+    assert run("translate", pairs, *paths) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_commands_for_noise_send_on(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("sample", pairs) == 2
+    assert f"zerosum translate {pairs}" in capsys.readouterr().err
+    assert run("equilibrium", pairs) == 2
+    assert "translates images" in capsys.readouterr().err
+
+
+def test_what_a_run_leaves(pairs: Path, cycle: Path) -> None:
+    for out, shape in ((pairs, [1, 16, 16]), (cycle, [3, 16, 16])):
+        record = json.loads((out / "recipe.json").read_text())["data"]
+        assert record["shape"] == shape
+        assert record["target"]["shape"] == [3, 16, 16]
+        assert (out / "film.mp4").is_file()
+        assert (out / "report.html").is_file()
+        probes = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines() if '"probe"' in line]
+        assert probes
+        assert ("l1" if out == pairs else "cycle") in probes[-1]
+
+
+def test_a_run_goes_on_with_its_pool(cycle: Path, tmp_path: Path) -> None:
+    shutil.copytree(cycle, tmp_path / "run")
+    assert run("train", "--resume", tmp_path / "run", "--images", "48") == 0
+    before, after = (
+        checkpoint.load(checkpoint.path_of(out, checkpoint.numbers(out)[-1])) for out in (cycle, tmp_path / "run")
+    )
+    assert (before.images_seen, after.images_seen) == (24, 48)
+    pools = [saved.under("carried/pool_A/")["images"] for saved in (before, after)]
+    assert pools[0].shape == (50, 3, 16, 16)
+    filled = [(pool != 0).flatten(1).any(1).sum().item() for pool in pools]
+    assert filled == [24, 48]
+    assert (pools[0][:24] == pools[1][:24]).all(), "until it is full, what is in it stays"
+
+
+def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> None:
+    words = ("--features", "random", "-n", "16", "--no-cache")
+    source = pairs.parent / "data"
+    out = tmp_path / "run"
+    assert (
+        run("train", source, "--algorithm", "pix2pix", "--out", out, "--held-out", "16", *SMALL, "--images", "8") == 0
+    )
+    assert run("evaluate", out, *words, "--json", tmp_path / "found.json") == 0
+    found = json.loads((tmp_path / "found.json").read_text())["measurements"]
+    for arm in ("the run", "identity", "mean image", "nearest pair"):
+        assert f"A2B {arm}: l1" in found
+        assert f"A2B {arm}: ssim" in found
+    assert "A2B the run: kernel" in found
+    assert "A2B domain classifier" in found
