@@ -19,6 +19,7 @@ from zerosum import atomic, session
 from zerosum import run as runs
 from zerosum.bench import report
 from zerosum.calibrate import calibrate
+from zerosum.data.source import TWO_SIDED
 from zerosum.data.spec import Data, Dataset
 from zerosum.errors import UserError
 from zerosum.run import Run
@@ -161,8 +162,13 @@ def plain(value: Any) -> Any:
 
 
 def recipe(run: Run) -> dict[str, Any]:
-    """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are."""
+    """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are.
+
+    What only two-sided data have is left out of the others: what was measured before there were any stays known.
+    """
     value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
+    unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
+    value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
     return {name: v for name, v in value.items() if name not in CADENCE and v != "auto"}
 
 
