@@ -117,7 +117,8 @@ def measure(bench: Bench) -> Report:
         tables.append(Table(f"{field.course.title}: validation images", _columns(field), {**rows, **real}))
         targets += _targets(field, rows, floor)
         known += [k for k in field.known if k not in known]
-        shown += [(f"{bench.name}/{p.name}", words) for p, words in _pictures(bench, field, entries, rows)]
+        drawn = _pictures(bench, field, entries, rows, floor["frechet"])
+        shown += [(f"{bench.name}/{p.name}", words) for p, words in drawn]
         if options.final:
             found = {e.title: [_final(field, e, seed) for seed in e.seeds] for e in entries if e.chosen}
             tables.append(Table(f"{field.course.title}: test images, once", _final_columns(field), found))
@@ -181,6 +182,8 @@ def _rows(bench: Bench, field: Field, best: dict[str, Best]) -> tuple[Rows, list
     for name, at in rivals.items():
         chosen = best.get(name, Best(max(RATES), True))
         entries.append(replace(at[chosen.times], seeds=seeds if chosen.near else seeds[:1]))
+    order = [e.title for at in rivals.values() for e in at.values()]
+    entries.sort(key=lambda e: -1 if e.ours else order.index(e.title))
     return {e.title: [_run(field, e, seed) for seed in e.seeds] for e in entries}, entries
 
 
@@ -334,10 +337,12 @@ def _worst(results: Sequence[Result], key: str) -> float:
     return max(r[key] for r in results)
 
 
-def _pictures(bench: Bench, field: Field, entries: Sequence[Entry], rows: Rows) -> Iterator[tuple[Path, str]]:
+def _pictures(
+    bench: Bench, field: Field, entries: Sequence[Entry], rows: Rows, floor: float
+) -> Iterator[tuple[Path, str]]:
     """The curves, and samples of the first seed at the last mark."""
     curves = bench.folder / f"{field.name}-curves.png"
-    atomic.write_file(curves, _curves(field, rows))
+    atomic.write_file(curves, _curves(field, rows, floor))
     yield curves, f"{field.course.title}: Frechet distance over time; lines are means, marks are runs"
     if field.course.data == "fashion-mnist":
         for e in entries:
@@ -345,13 +350,13 @@ def _pictures(bench: Bench, field: Field, entries: Sequence[Entry], rows: Rows) 
             yield sheet, f"{field.course.title}, {e.title}: {field.marks[-1]:g} min"
 
 
-def _curves(field: Field, rows: Rows) -> bytes:
+def _curves(field: Field, rows: Rows, floor: float) -> bytes:
     import matplotlib  # slow to import
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), dpi=110)
+    figure, axes = pyplot.subplots(figsize=(9, 4.2), dpi=110)
     for title, results in rows.items():
         heights = [[r[f"frechet_{m:g}"] for m in field.marks] for r in results]
         (line,) = axes.plot(
@@ -359,11 +364,12 @@ def _curves(field: Field, rows: Rows) -> bytes:
         )
         for height in heights:
             axes.plot(field.marks, height, "o", color=line.get_color(), markersize=3)
+    axes.axhline(floor, color="black", linewidth=1, linestyle="--", label="real images")
     axes.set(xscale="log", yscale="log", xlabel="minutes", ylabel="Frechet distance")
     axes.set_xticks(field.marks, [f"{m:g}" for m in field.marks])
     axes.minorticks_off()
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
     figure.tight_layout()
     held = io.BytesIO()
     figure.savefig(held, format="png", metadata={"Software": "zerosum"})
