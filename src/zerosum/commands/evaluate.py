@@ -115,7 +115,8 @@ def show(found: Evaluation) -> None:
     print(f"features     {extractor.name}{weak}: {found.choice.reason}")
     table = _table(("measurement", "value", "95 % interval", "real against real", "n"))
     for key, m in found.measurements.items():
-        table.add_row(f"{m.protocol.metric}{weak if _in_features(key) else ''}", *cells(m), f"{m.n_fake:,}")
+        told = weak if _in_features(key) and m.protocol.extractor == extractor.name else ""
+        table.add_row(f"{m.protocol.metric}{told}", *cells(m), f"{m.n_fake:,}")
     write_table(table)
     if found.classes:
         print(f"classes from {found.classes_from}")

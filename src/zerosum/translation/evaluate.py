@@ -212,7 +212,7 @@ class _Way:
         right = int((look(new_b) > 0).sum()) + int((look(new_a) <= 0).sum())
         accuracy = binomial(right, len(new_a) + len(new_b), LEVEL)
         out = {"domain classifier": measurement.measured(accuracy, None, "higher", self._protocol(
-            "classifier of the sides: right on unseen real images", "reference"))}  # fmt: skip
+            "a classifier of the sides is right", "unseen real images"))}  # fmt: skip
         for arm, made in self.arms.items():
             taken = int((look(to_uint8(made * 2 - 1)) > 0).sum())
             share = binomial(taken, len(made), LEVEL)
@@ -222,7 +222,7 @@ class _Way:
 
     def _protocol(self, metric: str, arm: str, extractor: Extractor | None = None) -> Protocol:
         return Protocol(
-            metric=f"{self.direction}: {metric}", settings=arm,
+            metric=f"{self.direction}, {arm}: {metric}",
             extractor="pixels" if extractor is None else extractor.name,
             weights="" if extractor is None else extractor.weights,
             preparation="none" if extractor is None else extractor.preparation,
