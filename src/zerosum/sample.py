@@ -244,12 +244,16 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
     if isinstance(run.algorithm.networks, Translators):
         raise UserError(f"{path}: translates images; give it some with zerosum translate {path} INPUT OUTPUT")
     spec = spec_of(recipe["data"])
-    generator = run.algorithm.players(spec)["G"]
-    weights = saved.under("ema/G/")
+    generator = averaged(run.algorithm.players(spec)["G"], saved, "G")
+    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
+
+
+def averaged(generator: nn.Module, saved: checkpoint.Checkpoint, name: str) -> nn.Module:
+    """The generator with the averaged weights of the player `name`, ready to draw with: fp32, eval mode, frozen."""
+    weights = saved.under(f"ema/{name}/")
     generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
     snapshot.fit(generator, weights, saved.path)
-    generator.float().eval().requires_grad_(False)
-    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
+    return generator.float().eval().requires_grad_(False)
 
 
 def stored(path: Path, which: str) -> tuple[dict[str, Any], runs.Run, checkpoint.Checkpoint]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zerosum import inference, sample, snapshot
+from zerosum import inference, sample
 from zerosum.data import making, picture
 from zerosum.data.depth import WHOLE_RANGE, Depth
 from zerosum.data.loader import scale
@@ -190,11 +190,7 @@ def of_run(path: Path, which: str = "last", precision: inference.Precision = "au
     for name, generator in networks.items():
         if not name.startswith("G"):
             continue
-        weights = saved.under(f"ema/{name}/")
-        generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
-        snapshot.fit(generator, weights, saved.path)
-        generator.float().eval().requires_grad_(False)
         way, source, target = (backward, b, a) if name.endswith("BA") else (forward, a, b)
-        routes[way] = Route(generator, source, target)
+        routes[way] = Route(sample.averaged(generator, saved, name), source, target)
     origin = {"zerosum": "generated", "run": path.resolve().name, "images_seen": str(saved.images_seen)}
     return Translator(routes, forward, origin, run.data.made, precision)
