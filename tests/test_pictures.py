@@ -174,7 +174,7 @@ def test_a_film_decodes_with_every_frame_at_an_even_size(tmp_path: Path) -> None
 
 
 def test_films_are_the_same_again(tmp_path: Path) -> None:
-    """The GIF in bytes; the MP4 in what it shows: its encoder promises no equal bytes, and pixels strayed by up to 10."""
+    """The GIF in bytes; the MP4 in what it shows: its encoder promises no equal bytes; pixels strayed by 10."""
     shown = []
     for name in "ab":
         save_film(frames(6), tmp_path / f"{name}.mp4", tmp_path / f"{name}.gif")

@@ -15,6 +15,7 @@ from PIL import Image
 from zerosum import sample, session
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset
 from zerosum.recipes import probe_interval, quickest
 from zerosum.recipes.base import with_cadence
@@ -39,12 +40,18 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
     the run takes one thread or all, whichever is quicker here; if it lasts so many minutes, its cadence of grids and
     checkpoints comes from that trial too. The trial is not in the times.
     """
-    folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
-    if folder.exists():
-        shutil.rmtree(folder)
     rate, run = quickest(run, dataset, "cpu", 0.1 if bench.quick else 2.0)
     if run.images is None and run.minutes is not None:
         run = with_cadence(run, max(1, int(rate * 60 * run.minutes)), probe_interval(run, dataset, rate, "cpu"))
+    folder, times = played(bench, arm, run, dataset)
+    return sample.load(folder), times
+
+
+def played(bench: Bench, arm: str, run: Run, dataset: Dataset | Sides) -> tuple[Path, Result]:
+    """Play a complete run from the beginning, whatever was there, and return its folder and the times."""
+    folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
+    if folder.exists():
+        shutil.rmtree(folder)
     began = time.perf_counter()
     session.start(run, dataset, folder, device="cpu")
     wall = time.perf_counter() - began
@@ -54,7 +61,7 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
         raise KeyboardInterrupt
     seconds, images = status["seconds"], status["images_seen"]
     times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images, "threads": run.threads}
-    return sample.load(folder), {**times, "images_per_second": images / seconds}
+    return folder, {**times, "images_per_second": images / seconds}
 
 
 def settled(bench: Bench, run: Run, seed: int) -> Run:

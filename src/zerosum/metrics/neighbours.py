@@ -158,6 +158,24 @@ def _nearest(x: _Points, among: _Points) -> tuple[Tensor, Tensor]:
     return distance, index
 
 
+def ranks(made: Tensor, answers: Tensor) -> Tensor:
+    """Where each one's own answer stands among all answers by nearness, features (n, d) both: (n,) float64 from 1 to n.
+
+    Answers as near as the own one count half, so that chance is (n + 1) / 2 and one answer for all is not the first.
+    """
+    a, b = _points(made=(made, 2), answers=(answers, 2))
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} features and {len(b)} answers do not go together")
+    nearer = torch.zeros(len(a), dtype=torch.float64)
+    own = (a.x - b.x).square().sum(1)
+    slack = TIE * (a.norms + b.norms)
+    for rows, _, squares in _squares(a, b):
+        difference = squares - own[rows, None]
+        margin = slack[rows, None]
+        nearer[rows] += (difference < -margin).double().sum(1) + (difference.abs() <= margin).double().sum(1) / 2
+    return nearer + 0.5  # the own one stood as near as itself
+
+
 def authenticity(train: Tensor, fake: Tensor) -> float:
     """The share of fakes that are no copies in the sense of Alaa et al. 2022, section 3.3. Features (n, d), (m, d).
 

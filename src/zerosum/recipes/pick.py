@@ -162,10 +162,13 @@ def _for_sides(data: Data, spec: Spec, count: int, algorithm: str | None) -> tup
     sizes = f"{a.shape[0]} to {b.shape[0]} channels of {_by(a.shape[1:])}"
     reasons = [f"{count:,} {pairs}, {sizes} (height x width)"]
     if algorithm is None:
-        algorithm = "pix2pix" if spec.paired else "cyclegan"
-        why = "the sides are pairs" if spec.paired else "the sides are not pairs"
-        reasons.append(f"{algorithm}: {why}; --algorithm chooses another")
-    elif algorithm == "pix2pix" and not spec.paired:
+        name, why = ("pix2pix", "pairs") if spec.paired else ("cyclegan", "not pairs")
+        reasons.append(
+            f"{name}'s game with thinner networks and bolder steps: the sides are {why}; --algorithm {name} plays it "
+            "as its paper has it"
+        )
+        return image_recipes.quick_translation(data, paired=spec.paired), reasons
+    if algorithm == "pix2pix" and not spec.paired:
         raise UserError("--algorithm pix2pix: learns from pairs, and the sides are not paired; cyclegan and cut do not")
     return image_recipes.translation(algorithm, data), reasons
 

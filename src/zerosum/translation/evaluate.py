@@ -27,6 +27,7 @@ from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.choose import choose
 from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
 from zerosum.metrics.measurement import Better, Measurement, Protocol
+from zerosum.metrics.neighbours import ranks
 from zerosum.metrics.statistics import statistics
 from zerosum.metrics.verdict import Finding, Kind
 from zerosum.sample import to_uint8
@@ -36,6 +37,8 @@ from zerosum.translation.model import CPU, Direction, Translator
 LEAST, MOST, QUICK = 16, 1_000, 200  # images of a side that are translated
 OF_PART = 4  # images of a part, at least
 KNOWN = 2_000  # training images of a side, at most, that baselines and the domain classifier learn from
+RANKED = 200  # images among which the true counterpart is looked for
+COMPONENTS, FOR_EACH = 32, 3  # of features, for Frechet's distance of few images: at most, and images for each
 RUN = "the run"
 OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
     "l1": ("L1 (range 1)", pixels.mean_absolute, "lower"),
@@ -166,21 +169,37 @@ class _Way:
         """Of each arm from the real other side, with the floor of training images of that side."""
         extractor = self.choice.extractor
         real = self._features(extractor, self.real, "the other side")
-        floor = self._features(extractor, self.known[self.target][: self.n], "the other side, training")
+        known = self._features(extractor, self.known[self.target], "the other side, training")
+        floor = known[: self.n]
         out: dict[str, Measurement] = {}
         kinds: list[tuple[str, str, Callable[[Tensor, Tensor], float]]] = [
             ("kernel", "kernel distance", kernel_distance)
         ]
-        if min(len(real), self.n, len(floor)) > extractor.dimensions:
+        fewest = min(len(real), self.n, len(floor))
+        if fewest > extractor.dimensions:
             kinds.append(("frechet", "Frechet distance", lambda a, b: frechet(statistics(a), statistics(b))))
+        elif (count := min(COMPONENTS, fewest // FOR_EACH)) > 1:
+            axes = torch.linalg.svd(known - known.mean(0), full_matrices=False).Vh[:count].T
+            name = f"Frechet distance in the {count} leading components of training images"
+            kinds.append(("frechet", name, lambda a, b: frechet(statistics(a @ axes), statistics(b @ axes))))
         for arm, made in self.arms.items():
             fake = self._features(extractor, made, arm)
+            varied = fake.unique(dim=0).shape[0] > 1
             for key, name, distance in kinds:
-                if fake.unique(dim=0).shape[0] < 2:
+                if key == "kernel" and not varied:
                     continue  # one image again and again has no spread to be compared
                 value = self._between(distance, fake, real)
-                known = self._between(distance, floor, real) if len(floor) > 1 else None
-                out[f"{arm}: {key}"] = measurement.measured(value, known, "lower", self._protocol(name, arm, extractor))
+                least = self._between(distance, floor, real) if len(floor) > 1 else None
+                out[f"{arm}: {key}"] = measurement.measured(value, least, "lower", self._protocol(name, arm, extractor))
+            if self.truth is not None and varied:
+                pool = min(self.n, RANKED)
+                places = ranks(fake[:pool], real[:pool]).numpy()
+                parts = [places[i] for i in disjoint(pool, PARTS, self.seed, "translation/parts")]
+                interval = over_parts(lambda part: float(np.mean(part)), parts, float(places.mean()), LEVEL)
+                name = f"mean rank of the true counterpart among {pool}"
+                out[f"{arm}: rank"] = measurement.measured(
+                    interval, None, "lower", self._protocol(name, arm, extractor)
+                )
         return out
 
     def _between(self, distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> Interval:
