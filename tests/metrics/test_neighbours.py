@@ -11,7 +11,7 @@ from torch import Tensor
 
 from zerosum.errors import UserError
 from zerosum.metrics import neighbours
-from zerosum.metrics.neighbours import authenticity, copying, density_coverage, nearest, precision_recall
+from zerosum.metrics.neighbours import authenticity, copying, density_coverage, nearest, precision_recall, ranks
 
 
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
@@ -228,3 +228,29 @@ def test_bad_input_is_refused() -> None:
         authenticity(x / 0, x)
     with pytest.raises(ValueError, match=r"fake: features \(n, 2\)"):
         precision_recall(x, draw(5, 3))
+
+
+# --- ranks ---------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_by_hand_and_by_brute_force() -> None:
+    answers = torch.arange(5.0)[:, None]
+    assert ranks(answers, answers).tolist() == [1, 1, 1, 1, 1]
+    assert ranks(answers.flip(0), answers).tolist() == [
+        5,
+        3.5,
+        1,
+        3.5,
+        5,
+    ]  # 3 is as far from 1 as nothing else, 0 and 2
+    made, answers = torch.randn(300, 6), torch.randn(300, 6)
+    squares = torch.cdist(made.double(), answers.double())
+    wanted = (squares < squares.diagonal()[:, None]).sum(1) + 1
+    assert torch.equal(ranks(made, answers), wanted.double())
+
+
+def test_one_answer_for_all_ranks_by_chance() -> None:
+    answers = torch.ones(9, 3)
+    assert ranks(torch.randn(9, 3), answers).tolist() == [5.0] * 9
+    with pytest.raises(ValueError, match="do not go together"):
+        ranks(torch.randn(9, 3), torch.randn(8, 3))

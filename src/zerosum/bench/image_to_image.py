@@ -16,7 +16,7 @@ from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least, below
 from zerosum.bench.scenes import SCENES, Scene
-from zerosum.bench.training import played
+from zerosum.bench.training import played, shortened
 from zerosum.data import open_sides
 from zerosum.errors import UserError
 from zerosum.metrics.cache import Cache
@@ -110,9 +110,9 @@ ABOUT = (
     "Frechet and kernel distance are between translations and real images of the other side, in features of "
     "EfficientNet-Lite0. Of so few images Frechet's is taken in the leading components of the training images' "
     "features, so it compares within a table only. `real images` are training images in place of translations.",
-    "The rank is where the true counterpart stands among 200, or all if there are fewer, by nearness to the translation "
-    "in the same features. A classifier of both sides, trained on real images alone, says which side it takes a "
-    "translation for.",
+    "The rank is where the true counterpart stands among 200, or all if there are fewer, by nearness to the "
+    "translation in the same features. A classifier of both sides, trained on real images alone, says which side "
+    "it takes a translation for.",
 )
 
 
@@ -122,7 +122,7 @@ class Stage:
     def __init__(self, bench: Bench, name: str, scene: Scene) -> None:
         assert isinstance(bench.options, Options)
         self.bench, self.name, self.scene, self.options = bench, name, scene, bench.options
-        self.minutes = 0.01 if bench.quick else bench.options.minutes or scene.minutes
+        self.minutes = bench.options.minutes or scene.minutes
         self.train = open_sides(scene.data)
 
     @property
@@ -156,7 +156,8 @@ class Stage:
         """The protocol of a run, and what makes it out of what is picked."""
 
         def adjust(found: Run) -> Run:
-            return replace(arm.adjust(found), seed=seed, minutes=self.minutes, images=None)
+            asked = replace(arm.adjust(found), seed=seed, minutes=self.minutes, images=None)
+            return shortened(asked) if self.bench.quick else asked
 
         data = self.scene.data
         run = translation(arm.algorithm, data) if arm.algorithm else quick_translation(data, paired=self.train.paired)
