@@ -140,6 +140,24 @@ def test_compiled_and_eager_play_the_same_game(tmp_path: Path, counter: Counter)
             torch.testing.assert_close(value, second[key], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", tiny.TRANSLATORS)
+def test_translators_are_seated_too(name: str, tmp_path: Path, counter: Counter) -> None:
+    """Compiled and behind an augmentation, which is D's alone: they take other things than latents and labels."""
+    sides = tiny.sides(paired=name == "pix2pix")
+    played = tiny.run(name, compile="on", augment=("translation",))
+    game = Training(played, sides, CPU, tmp_path, SilentView())
+    game.step()
+    assert counter.graphs > 0
+    quick = Training(replace(played, compile="off", augment=()), sides, CPU, tmp_path, SilentView())
+    compiled = Training(replace(played, augment=()), sides, CPU, tmp_path, SilentView())
+    for one in (quick, compiled):
+        one.step()
+    for network, values in quick.players.networks.items():
+        for key, value in values.state_dict().items():
+            other = compiled.players.networks[network].state_dict()[key]
+            torch.testing.assert_close(value, other, rtol=1e-3, atol=1e-5)
+
+
 def test_where_a_penalty_differentiates_the_network_itself_plays(counter: Counter) -> None:
     network = Subpixel(latent=4, width=4).critic(noise().spec)
     players = seats.seated(run(), {"D": network}, Engine(CPU, compile=True))

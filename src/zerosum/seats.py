@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -28,9 +28,11 @@ class Seat:
     quick: nn.Module
     policies: Sequence[Policy] = ()
 
-    def __call__(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        player = self.network if x.is_leaf and x.requires_grad else self.quick
-        return player(augment(x, self.policies) if self.policies else x, label)
+    def __call__(self, x: Any, *more: Any) -> Any:
+        """`x` is a batch or, for a player of features, several; `more` is what else this player takes, such as labels."""
+        penalised = isinstance(x, Tensor) and x.is_leaf and x.requires_grad
+        player = self.network if penalised else self.quick
+        return player(augment(x, self.policies) if self.policies else x, *more)
 
 
 def seated(
@@ -40,7 +42,7 @@ def seated(
     if not (engine.compile or run.augment):
         return Players(networks, carried=carried)
     seats = {
-        name: Seat(network, engine.compiled(network), () if name.startswith("G") else run.augment)
+        name: Seat(network, engine.compiled(network), run.augment if name.startswith("D") else ())
         for name, network in networks.items()
     }
     return Players(networks, seats, carried)
