@@ -79,6 +79,7 @@ class _Down(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(x, w)
+        ctx.bias = None if bias is None else bias.dtype
         return down(x, w, _like(bias, w))
 
     @staticmethod
@@ -88,7 +89,7 @@ class _Down(Function):
         return (
             _Up.apply(y, w) if by_x else None,
             _Kernel.apply(x, y) if by_w else None,
-            y.sum((0, 2, 3), dtype=y.dtype if y.dtype == torch.float64 else torch.float32) if by_bias else None,
+            y.sum((0, 2, 3)).to(ctx.bias) if by_bias else None,  # summed in fp32; a sum asked for in fp32 copies all
         )
 
 
