@@ -29,7 +29,7 @@ class Seat:
     policies: Sequence[Policy] = ()
 
     def __call__(self, x: Any, *more: Any) -> Any:
-        """`x` is a batch or, for a player of features, several; `more` is what else this player takes, such as labels."""
+        """`x`: a batch or, for a player of features, several; `more`: what else this player takes, such as labels."""
         penalised = isinstance(x, Tensor) and x.is_leaf and x.requires_grad
         player = self.network if penalised else self.quick
         return player(augment(x, self.policies) if self.policies else x, *more)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from zerosum import bench as benchmarks
 from zerosum.bench import scenes
+from zerosum.equilibrium import two_sample
 from zerosum.errors import UserError
 
 
@@ -36,6 +37,7 @@ def test_quick_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     names = [f"{i}.png" for i in range(90)]
     parts = {"train_a": names[:30], "train_b": names[30:60], "validation": names[60:76], "test": names[70:]}
     monkeypatch.setattr(scenes, "_split", lambda name: parts)
+    monkeypatch.setattr(two_sample, "LEAST_STEPS", 5)
     for side in ("google", "twitter"):
         drawings(tmp_path / "emoji" / side / "64", names)
     out, words = tmp_path / "out", ["--data", str(tmp_path), "--scenes", "emoji", "--arms", "default", "cut"]

@@ -122,7 +122,7 @@ class Stage:
     def __init__(self, bench: Bench, name: str, scene: Scene) -> None:
         assert isinstance(bench.options, Options)
         self.bench, self.name, self.scene, self.options = bench, name, scene, bench.options
-        self.minutes = bench.options.minutes or scene.minutes
+        self.minutes = 0.01 if bench.quick else bench.options.minutes or scene.minutes
         self.train = open_sides(scene.data)
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from zerosum.data.spec import Spec
 from zerosum.networks.blocks import Networks, Projection, at_least_one, base_size, required, stages_for
 from zerosum.networks.init import radford_
-from zerosum.networks.strided import Double, Halve
+from zerosum.networks.strided import FEW, Double, Halve
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -67,9 +67,9 @@ class _Generator(nn.Module):
             self.embedding = nn.Embedding(spec.classes, net.latent)
             inputs += net.latent
         self.project = nn.Linear(inputs, widths[0] * height * width, bias=False)
-        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
         for a, b in pairwise(widths):
-            layers += [Double(a, b, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            layers += [Double(a, b, bias=False), nn.BatchNorm2d(b), nn.ReLU(inplace=True)]
         layers += [Double(widths[-1], spec.shape[0]), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         radford_(self)
@@ -89,11 +89,12 @@ class _Critic(nn.Module):
         widths = _widths(net, stages)
         height, width = base_size(spec.shape, stages)
         norm = net.norm_critic
-        layers: list[nn.Module] = [Halve(spec.shape[0], widths[0]), nn.LeakyReLU(0.2)]
+        # In place, but not on what a wide strided convolution gives, which may be a view.
+        layers: list[nn.Module] = [Halve(spec.shape[0], widths[0]), nn.LeakyReLU(0.2, inplace=spec.shape[0] <= FEW)]
         for a, b in pairwise(widths):
             layers.append(Halve(a, b, bias=not norm))
             layers += [nn.BatchNorm2d(b)] if norm else []
-            layers.append(nn.LeakyReLU(0.2))
+            layers.append(nn.LeakyReLU(0.2, inplace=norm))
         self.layers = nn.Sequential(*layers)
         self.head = Projection(widths[-1] * height * width, spec.classes)
         radford_(self)

@@ -53,8 +53,7 @@ class Double(nn.ConvTranspose2d):
         if not _ours(input, self.weight):
             return super().forward(input, output_size)
         y, w = _cast(input, self.weight)
-        x = _Up.apply(y, w) if torch.is_grad_enabled() else up(y, w)
-        return x if self.bias is None else x + self.bias.to(x.dtype)[:, None, None]
+        return _Up.apply(y, w, self.bias) if torch.is_grad_enabled() else up(y, w, _like(self.bias, w))
 
 
 def _ours(x: Tensor, w: Tensor) -> bool:
@@ -95,15 +94,20 @@ class _Down(Function):
 
 class _Up(Function):
     @staticmethod
-    def forward(ctx: Any, y: Tensor, w: Tensor) -> Tensor:
+    def forward(ctx: Any, y: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         ctx.save_for_backward(y, w)
-        return up(y, w)
+        ctx.bias = None if bias is None else bias.dtype
+        return up(y, w, _like(bias, w))
 
     @staticmethod
-    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         y, w = ctx.saved_tensors
-        by_y, by_w = ctx.needs_input_grad
-        return _Down.apply(x, w) if by_y else None, _Kernel.apply(x, y) if by_w else None
+        by_y, by_w, by_bias = (*ctx.needs_input_grad, False)[:3]
+        return (
+            _Down.apply(x, w) if by_y else None,
+            _Kernel.apply(x, y) if by_w else None,
+            x.sum((0, 2, 3)).to(ctx.bias) if by_bias else None,
+        )
 
 
 class _Kernel(Function):
@@ -130,13 +134,16 @@ def down(
     return y.view(len(x), x.shape[2] // 2, x.shape[3] // 2, -1).permute(0, 3, 1, 2)
 
 
-def up(y: Float[Tensor, "n f h w"], w: Float[Tensor, "f c 4 4"]) -> Float[Tensor, "n c H W"]:
-    """x[p] = sum over k, q with 2q - 1 + k = p of y[q] w[k]."""
+def up(
+    y: Float[Tensor, "n f h w"], w: Float[Tensor, "f c 4 4"], bias: Float[Tensor, " c"] | None = None
+) -> Float[Tensor, "n c H W"]:
+    """x[p] = bias + sum over k, q with 2q - 1 + k = p of y[q] w[k]."""
     if w.shape[1] > FEW:
-        return F.conv_transpose2d(y, w, stride=2, padding=1)
+        return F.conv_transpose2d(y, w, bias, stride=2, padding=1)
     # Blocks of 2x2 pixels that begin at odd ones: each meets the four y around it, through a tap of each of its pixels.
     taps = F.pixel_unshuffle(w, 2).transpose(0, 1).flip(2, 3)
-    blocks = F.conv2d(y, taps.contiguous(memory_format=_format(y)), padding=1)
+    each = None if bias is None else bias.repeat_interleave(4)
+    blocks = F.conv2d(y, taps.contiguous(memory_format=_format(y)), each, padding=1)
     return F.pixel_shuffle(blocks, 2)[:, :, 1:-1, 1:-1]
 
 
