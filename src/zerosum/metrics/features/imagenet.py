@@ -24,6 +24,8 @@ WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77
 INSTALL = "pip install 'zerosum[imagenet]'"
 SMALL, SIDE_OF_SMALL, SIDE = 64, 128, 224  # pixels: images up to SMALL are enlarged to less, which is a third the work
 
+AT_ONCE = 16  # images: what the network makes of more leaves the processor's caches and takes twice as long
+
 
 def installed() -> bool:
     """Whether both packages are here."""
@@ -47,7 +49,7 @@ class ImageNet(Extractor):
         with torch.random.fork_rng(devices=[]):  # building it draws weights that are then replaced
             self.network = EfficientNet.from_name("efficientnet-lite0")
         self.network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        self.network.eval().requires_grad_(False)
+        self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.side = SIDE_OF_SMALL if max(shape[1:]) <= SMALL else SIDE
         super().__init__(
             "EfficientNet-Lite0 (ImageNet)", weights, weak=False, dimensions=1280,
@@ -55,4 +57,5 @@ class ImageNet(Extractor):
         )  # fmt: skip
 
     def extract(self, values: np.ndarray) -> Tensor:
-        return self.network.extract_features(unit(resized(values, 3, self.side))).mean((2, 3))
+        x = unit(resized(values, 3, self.side)).contiguous(memory_format=torch.channels_last)
+        return torch.cat([self.network.extract_features(piece).mean((2, 3)) for piece in x.split(AT_ONCE)])
