@@ -90,8 +90,8 @@ def test_a_damaged_direction_is_left_out_alone(translator: Path, tmp_path: Path)
     assert found is not None
     assert [(one.direction, one.picture) for one in found.directions] == [("B2A", None)]
     assert len(folder.notes) == 2
-    assert folder.notes[0].startswith("evaluation-B2A.png cannot be read")
-    assert "direction 1 cannot be read: directions[0].direction is" in folder.notes[1]
+    assert "direction 1 cannot be read: directions[0].direction is '../../elsewhere'" in folder.notes[0]
+    assert folder.notes[1].startswith("evaluation-B2A.png cannot be read")
 
 
 def test_an_equilibrium_is_read_as_it_was_written(run: Path) -> None:

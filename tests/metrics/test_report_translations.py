@@ -55,8 +55,8 @@ def test_numbers_stand_beside_those_of_baselines(made: tuple[Path, Page]) -> Non
     _, page = made
     for part in (
         "measurement the run identity colour transfer real against real",
-        "L1 (range 1) lower is better 0.100 0.093 to 0.107 0.200 0.187 to 0.213 0.300 0.281 to 0.319 none",
-        "kernel distance lower is better 0.100 0.093 to 0.107 0.200 0.187 to 0.213 0.300 0.281 to 0.319 0.0100",
+        "L1 (range 1) lower is better 0.1000 0.0930 to 0.1070 0.200 0.187 to 0.213 0.300 0.281 to 0.319 none",
+        "kernel distance lower is better 0.1000 0.0930 to 0.1070 0.200 0.187 to 0.213 0.300 0.281 to 0.319 0.010",
         "taken for the other side higher is better",
     ):
         assert part in page.text, part

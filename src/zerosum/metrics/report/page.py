@@ -108,7 +108,8 @@ def _beside(evaluation: Evaluation, found: Direction, metric: str) -> dict[str, 
     if not known:
         return None
     arm, first = known[0]
-    best = (min if first.better == "lower" else max)(m.value for _, m in known)
+    values = [m.value for _, m in known]
+    best = min(values) if first.better == "lower" else max(values)
     return {
         "name": first.protocol.metric.removeprefix(directions.named(found.direction, arm, "")),
         "better": first.better,
