@@ -52,7 +52,7 @@ def test_a_report_on_pairs(tmp_path: Path) -> None:
     files = {f"trainA/{i:02}.png": encoded(shape(i)) for i in range(20)}
     files |= {f"trainB/{i:02}.png": encoded(drawn(shape(i))) for i in range(20)}
     files |= {f"testA/{i:02}.png": encoded(shape(i)) for i in (3, 40)}
-    files |= {f"testB/{i:02}.png": encoded(drawn(shape(i))) for i in (41, 40)}
+    files |= {f"testB/{i:02}.png": encoded(drawn(shape(50 + i))) for i in (3, 40)}
     files["trainA/04.png"] = files["trainA/05.png"]
     files["trainB/06.png"] = encoded(drawn(shape(6)).resize((48, 48)))
     files["trainA/07.png"] = files["trainB/07.png"]
