@@ -451,6 +451,8 @@ def _of_the_same_data(runs: list[Path]) -> None:
 
 def keep(evaluation: Evaluation, run: Path) -> Path:
     """Write an evaluation into its run's folder, where `compare` finds it, and the report anew; returns its path."""
+    for found in evaluation.directions:
+        evidence.write_rows(found, evaluation.what, run / runlog.ROWS[found.direction])
     evidence.write(evaluation, run / runlog.EVALUATION)
     if evaluation.pairs is not None:
         evidence.write_pairs(evaluation.pairs, run / runlog.NEAREST)

@@ -208,6 +208,17 @@ def png_text(text: dict[str, str]) -> PngImagePlugin.PngInfo:
     return info
 
 
+def in_colour(images: np.ndarray) -> np.ndarray:
+    """Images (n, C, H, W) uint8 as (n, 3, H, W), to stand side by side: alpha on white, of more the first three."""
+    channels = images.shape[1]
+    if channels in (1, 2):
+        return images[:, :1].repeat(3, 1)
+    if channels == 4:
+        alpha = images[:, 3:].astype(np.float32) / 255
+        return (images[:, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
+    return images[:, :3]
+
+
 def on_white(image: Image.Image) -> Image.Image:
     """The image as RGB, or L if it is grey, with what is transparent lying on white."""
     if image.mode in ("L", "RGB"):

@@ -17,6 +17,7 @@ RECIPE, EVENTS, STATUS, ENVIRONMENT, LOCK = "recipe.json", "events.jsonl", "stat
 REAL, FILM, LOOP = "real.png", "film.mp4", "film.gif"
 REPORT, REPORT_DATA = "report.html", "report.json"
 EVALUATION, NEAREST, EQUILIBRIUM = "evaluation.json", "evaluation-nearest.png", "equilibrium.json"
+ROWS = {"A2B": "evaluation-A2B.png", "B2A": "evaluation-B2A.png"}  # of a translator: examples, by direction
 State = Literal["running", "stopped", "finished", "failed"]
 
 if os.name == "nt":

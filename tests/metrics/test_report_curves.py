@@ -10,7 +10,7 @@ from zerosum.equilibrium.advisor import Score
 from zerosum.metrics.intervals import Interval
 from zerosum.metrics.report import curves, strips
 from zerosum.metrics.report.curves import Point
-from zerosum.metrics.report.read import Advice, Regret
+from zerosum.metrics.report.records import Advice, Regret
 
 ADVICE = Advice(
     stop=False, text="Go on.", best=Score(2, 3.0, 2.9, 3.1), chance=0.2, forecast=Score(6, 2.5, 2.0, 3.0), images_seen=3

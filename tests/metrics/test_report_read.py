@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from zerosum.equilibrium import advisor
 from zerosum.metrics import measurement
 from zerosum.metrics.report import write_report
 from zerosum.metrics.report.content import gather
-from zerosum.metrics.report.read import Folder, finite
+from zerosum.metrics.report.fields import finite
+from zerosum.metrics.report.read import Folder
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 KINDS: dict[str, tuple[type, ...]] = {
@@ -36,6 +38,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report_files.add(run)
     write_report(run)
     return run
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return report_files.make_translation(tmp_path_factory.mktemp("read") / "horses-cyclegan-1")
 
 
 def damaged(tmp_path: Path, name: str, found: Any) -> Folder:
@@ -58,6 +65,33 @@ def test_an_evaluation_is_read_as_it_was_written(run: Path) -> None:
     assert found.images_seen == 10_000
     assert found.nearest_distances == (0.51, 0.62, 0.93)
     assert folder.notes == []
+
+
+def test_the_directions_of_a_translator_are_read_as_they_were_written(translator: Path) -> None:
+    folder = Folder(translator)
+    found = folder.evaluation()
+    assert found is not None
+    for read, written in zip(found.directions, report_files.translated().directions, strict=True):
+        assert (read.direction, read.arms, read.metrics) == (written.direction, written.arms, written.metrics)
+        assert read.columns == written.columns
+        assert read.picture is not None
+        assert read.picture.data == (translator / f"evaluation-{read.direction}.png").read_bytes()
+    assert folder.notes == []
+
+
+def test_a_damaged_direction_is_left_out_alone(translator: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(translator, tmp_path / "run"))
+    written = json.loads((run / "evaluation.json").read_text())
+    written["directions"][0]["direction"] = "../../elsewhere"
+    (run / "evaluation.json").write_text(json.dumps(written))
+    (run / "evaluation-B2A.png").write_bytes(b"no picture")
+    folder = Folder(run)
+    found = folder.evaluation()
+    assert found is not None
+    assert [(one.direction, one.picture) for one in found.directions] == [("B2A", None)]
+    assert len(folder.notes) == 2
+    assert "direction 1 cannot be read: directions[0].direction is '../../elsewhere'" in folder.notes[0]
+    assert folder.notes[1].startswith("evaluation-B2A.png cannot be read")
 
 
 def test_an_equilibrium_is_read_as_it_was_written(run: Path) -> None:
@@ -230,16 +264,18 @@ def check(value: Any, path: str, known: dict[str, str], met: set[str]) -> None:
         for key, inner in value.items():
             below = f"{path}.{key}" if path else key
             starred = f"{path}.*"
-            below = re.sub(r"^pictures\.(real|nearest|stages\[\])\.", "pictures.samples.", below)
+            pictures = r"^(pictures\.(real|nearest|stages\[\])|evaluation\.directions\[\]\.picture)\."
+            below = re.sub(pictures, "pictures.samples.", below)
             check(inner, starred if starred in known else below, known, met)
     elif isinstance(value, list) and "list" not in known.get(path, ""):
         for inner in value:
             check(inner, f"{path}[]", known, met)
 
 
-def test_report_json_is_as_documented(run: Path) -> None:
+def test_report_json_is_as_documented(run: Path, translator: Path) -> None:
     known, met = documented(), set[str]()
-    check(json.loads((run / "report.json").read_text("utf-8")), "", known, met)
+    for folder in (run, translator):
+        check(json.loads((folder / "report.json").read_text("utf-8")), "", known, met)
     missing = set(known) - met
     assert missing == {"notes[]", "equilibrium.notes[]"}  # nothing was missing, and nothing had to be said
 

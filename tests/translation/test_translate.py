@@ -183,17 +183,45 @@ def test_a_run_goes_on_with_its_pool(cycle: Path, tmp_path: Path) -> None:
     assert (pools[0][:24] == pools[1][:24]).all(), "until it is full, what is in it stays"
 
 
+WORDS = ("--features", "random", "-n", "16", "--no-cache")
+
+
+def shown(run: Path, way: str) -> tuple[str, tuple[int, int]]:
+    """What the picture of a direction says of its columns, and its size."""
+    with Image.open(run / f"evaluation-{way}.png") as image:
+        return image.text["columns"], image.size  # type: ignore[attr-defined]
+
+
 def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> None:
-    words = ("--features", "random", "-n", "16", "--no-cache")
     source = pairs.parent / "data"
     out = tmp_path / "run"
     assert (
         run("train", source, "--algorithm", "pix2pix", "--out", out, "--held-out", "16", *SMALL, "--images", "8") == 0
     )
-    assert run("evaluate", out, *words, "--json", tmp_path / "found.json") == 0
+    assert run("evaluate", out, *WORDS, "--json", tmp_path / "found.json") == 0
     found = json.loads((tmp_path / "found.json").read_text())["measurements"]
     for arm in ("the run", "identity", "mean image", "nearest pair"):
         assert f"A2B {arm}: l1" in found
         assert f"A2B {arm}: ssim" in found
     assert "A2B the run: kernel" in found
     assert "A2B domain classifier" in found
+    assert shown(out, "A2B") == ("Input, Output, Target", (2 + 3 * 162, 2 + 8 * 162))
+    assert not (out / "evaluation-B2A.png").exists()
+    page, report = (out / "report.html").read_text(), json.loads((out / "report.json").read_text())
+    assert "A to B, an example a row: Input, Output, Target" in page
+    (way,) = report["evaluation"]["directions"]
+    assert way["arms"] == ["the run", "identity", "mean image", "nearest pair"]
+    for arm in way["arms"]:
+        assert f"A2B {arm}: {way['metrics'][0]}" in report["evaluation"]["measurements"]
+
+
+def test_an_evaluation_shows_both_ways_of_a_cycle(cycle: Path, tmp_path: Path) -> None:
+    out, more = tmp_path / "run", ("--algorithm.networks.blocks", "1", "--held-out", "16", *SMALL, "--images", "8")
+    assert run("train", cycle.parent / "data", "--algorithm", "cyclegan", "--out", out, *more) == 0
+    assert run("evaluate", out, *WORDS) == 0
+    for way in ("A2B", "B2A"):
+        assert shown(out, way)[0] == "Input, Output, Back again"
+    found = json.loads((out / "report.json").read_text())["evaluation"]
+    assert [way["direction"] for way in found["directions"]] == ["A2B", "B2A"]
+    for name in ("A2B there and back: l1", "B2A colour transfer: kernel", "B2A the run: domain"):
+        assert name in found["measurements"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
@@ -22,6 +22,7 @@ class Import(Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum import horse2zebra/latest_net_G.pth --out models/zebras",
+        "zerosum import facades/latest_net_G.pth --statistics stored --out models/facades",
         "zerosum import latest_net_G_A.pth --back latest_net_G_B.pth --out models/monet",
     )
 
@@ -31,6 +32,9 @@ class Import(Command):
     """The folder to write."""
     back: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """The generator of the way back, for --direction B2A."""
+    statistics: Literal["image", "stored"] = "image"
+    """Batch norm goes by each image's own mean and variance, as the published test script does, or by those that
+    training has stored, as it does with --eval."""
     part: str | None = None
     """Of a file with several generators: which, by name."""
 
@@ -39,9 +43,11 @@ class Import(Command):
         from zerosum.translation.model import Direction
 
         parts: dict[Direction, imported.Part] = {}
-        parts["A2B"] = imported.Part(self.file, checkpoints.read(self.file, part=self.part))
-        if self.back is not None:
-            parts["B2A"] = imported.Part(self.back, checkpoints.read(self.back, part=self.part))
+        files: dict[Direction, Path | None] = {"A2B": self.file, "B2A": self.back}
+        for direction, file in files.items():
+            if file is not None:
+                found = checkpoints.read(file, part=self.part, statistics=self.statistics)
+                parts[direction] = imported.Part(file, found)
         for direction, part in parts.items():
             kind, found = type(part.found.description).__name__, part.found
             weights = sum(p.numel() for p in found.network.parameters())

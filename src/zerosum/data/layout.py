@@ -82,6 +82,11 @@ def two_sides(listing: Listing, split: str) -> tuple[Half, Half, tuple[str, ...]
     return a, b, (*notes, f"side A is {a.name} ({len(a.keys):,} images), side B is {b.name} ({len(b.keys):,})")
 
 
+def names_sides(listing: Listing) -> bool:
+    """Whether the folders of all images say which side they are on."""
+    return all(_read(item, sided=True).side for item in _unwrapped(listing, sided=True))
+
+
 def _unwrapped(listing: Listing, *, sided: bool) -> list[tuple[Item, tuple[str, ...]]]:
     """Each image with its path, without the folders that all share and that say neither side nor split."""
     paths = [PurePosixPath(item.name).parts for item in listing.items]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from zerosum.data import duplicates, files, picture, sets, source
+from zerosum.data import duplicates, files, layout, picture, sets, source
 from zerosum.data.listing import printable
 from zerosum.data.pack import Progress, fits_in_memory
 from zerosum.data.picture import Broken, Picture
@@ -20,6 +20,8 @@ from zerosum.errors import UserError
 
 EXAMPLES = 20  # of groups of duplicates, and of the members of each, that are named
 DARK = 64  # a set whose brightest value is below this was probably not meant for 0 .. 255
+SIDED = ("the folders say which side images are on; --pairing auto checks them as two sides",)
+JOINED = ("all images are twice as wide as high; if each is A and B side by side, --pairing joined checks both",)
 RARE = 0.1  # a class with less than this share of the largest is worth a note
 
 
@@ -92,6 +94,7 @@ def check(data: Data, progress: Progress | None = None) -> Report:
     listing = None if data.source in sets.named() else source.image_listing(source.find(data.source))
     if listing is None:
         return _check_arrays(data, progress)
+    two = layout.names_sides(listing) if listing.items else False
     labelled = files.label(listing, data)
     items = list(labelled.listing.items)
     looked: list[_Looked] = []
@@ -126,8 +129,13 @@ def check(data: Data, progress: Progress | None = None) -> Report:
         labelled.class_names,
         (channels, *size),
         (*listing.refused, *broken),
-        labelled.notes + notes,
+        labelled.notes + notes + (SIDED if two else JOINED if _twice_as_wide(looked) else ()),
     )
+
+
+def _twice_as_wide(looked: list[_Looked]) -> bool:
+    """Whether all are: what joined files of square images are."""
+    return all(width == 2 * height for height, width in (one.size for one in looked))
 
 
 def _check_arrays(data: Data, progress: Progress | None) -> Report:
@@ -194,11 +202,11 @@ def _report(
         count=len(looked),
         held_out=held_out_count(len(looked), data),
         unreadable=unreadable,
-        sizes=_commonest(Counter(f"{h} x {w}" for h, w in (one.size for one in looked))),
-        formats=_commonest(Counter(one.format for one in looked if one.format)),
-        modes=_commonest(Counter(one.mode for one in looked)),
-        bits=_commonest(Counter(str(one.bits) for one in looked)),
-        channels_used=_commonest(uses),
+        sizes=commonest(Counter(f"{h} x {w}" for h, w in (one.size for one in looked))),
+        formats=commonest(Counter(one.format for one in looked if one.format)),
+        modes=commonest(Counter(one.mode for one in looked)),
+        bits=commonest(Counter(str(one.bits) for one in looked)),
+        channels_used=commonest(uses),
         lowest=min(one.low for one in looked),
         highest=highest,
         classes=classes,
@@ -229,5 +237,5 @@ def _warnings(highest: int, classes: dict[str, int], formats: int) -> tuple[str,
     return tuple(notes)
 
 
-def _commonest(counts: Counter[str]) -> dict[str, int]:
+def commonest(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))

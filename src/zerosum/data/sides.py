@@ -99,9 +99,7 @@ def open_sides(data: Data, progress: Progress | None = None, threads: int | None
     `direction` B2A makes side B of the data `Sides.a`: networks always translate from a to b. Raises UserError, with a
     remedy, whenever the data cannot be used as asked.
     """
-    source.validate(data)
-    _refuse(data)
-    found = _find(data)
+    found = find(data)
     with files.quiet(), ThreadPoolExecutor(threads or files.THREADS) as pool:
         reader = Reader(found.shelves, data, pool, progress)
         pairs = reader.read()
@@ -120,13 +118,20 @@ def open_sides(data: Data, progress: Progress | None = None, threads: int | None
 
 
 @dataclass(frozen=True)
-class _Found:
+class Found:
     """One shelf of pairs (or of photos, of which the other side is made), or a shelf for each side."""
 
     shelves: tuple[Shelf, ...]
     paired: bool
     notes: tuple[str, ...] = ()
-    skipped: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()  # images without a partner, by name and reason
+
+
+def find(data: Data) -> Found:
+    """The images of both sides that `data` describes, before any is read. UserError as of `open_sides`."""
+    source.validate(data)
+    _refuse(data)
+    return _find(data)
 
 
 def _refuse(data: Data) -> None:
@@ -148,12 +153,12 @@ def _refuse(data: Data) -> None:
         raise UserError(f"--target {data.target}: with {other} side B comes from {data.source}; leave one out")
 
 
-def _find(data: Data) -> _Found:
+def _find(data: Data) -> Found:
     pairing = data.pairing or "auto"
     opened = _opened(data.source, data)
     if data.made is not None:
         note = f"side A is made from the images of {data.source} ({data.made}), which are side B"
-        return _Found((replace(_whole(opened, data.source, data), sides=("b",)),), True, (note,))
+        return Found((replace(_whole(opened, data.source, data), sides=("b",)),), True, (note,))
     if data.target is not None:
         target = _whole(_opened(data.target, data), data.target, data)
         return _together(_whole(opened, data.source, data), target, data)
@@ -167,7 +172,7 @@ def _find(data: Data) -> _Found:
     whole = _whole(opened, data.source, data)
     if pairing == "auto" and not _twice_as_wide(whole):
         raise UserError(f"{_no_sides(data)}; say --pairing joined if A and B are side by side in each file, or --made")
-    return _Found((shelf.joined(whole),), True, ("side A is the left half of each image, side B the right",))
+    return Found((shelf.joined(whole),), True, ("side A is the left half of each image, side B the right",))
 
 
 def _no_sides(data: Data) -> str:
@@ -212,7 +217,7 @@ def _twice_as_wide(whole: Shelf) -> bool:
     return True
 
 
-def _together(a: Shelf, b: Shelf, data: Data, notes: tuple[str, ...] = ()) -> _Found:
+def _together(a: Shelf, b: Shelf, data: Data, notes: tuple[str, ...] = ()) -> Found:
     """Pairs, if that is asked for or if nearly all names of the smaller side are found on the other."""
     rows, alone = shelf.matched(a, b)
     pairing = data.pairing or "auto"
@@ -222,7 +227,7 @@ def _together(a: Shelf, b: Shelf, data: Data, notes: tuple[str, ...] = ()) -> _F
         taken = "pairs: their names agree" if agree else "unpaired: no names of files agree"
         notes += (f"the sides are taken for {taken}; if that is wrong, say --pairing {other}",)
     if pairing == "unpaired":
-        return _Found((a, replace(b, sides=("b",))), False, notes)
+        return Found((a, replace(b, sides=("b",))), False, notes)
     if not rows:
         raise UserError(
             f"--pairing folders: none of {len(a):,} images of side A (such as {a.names[0]}) has a partner of the same "
@@ -231,4 +236,4 @@ def _together(a: Shelf, b: Shelf, data: Data, notes: tuple[str, ...] = ()) -> _F
     if alone:
         listed = ", ".join(name for name, _ in alone[:5]) + (", ..." if len(alone) > 5 else "")
         notes += (f"left out {len(alone):,} images without a partner: {listed}",)
-    return _Found((shelf.paired(a, b, rows),), True, notes, tuple(alone))
+    return Found((shelf.paired(a, b, rows),), True, notes, tuple(alone))

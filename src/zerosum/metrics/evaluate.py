@@ -26,6 +26,7 @@ from zerosum.metrics import measurement, neighbours
 from zerosum.metrics.balance import class_balance
 from zerosum.metrics.cache import Cache, address, hash_of_values
 from zerosum.metrics.detail import detail, fine_power, grain, grain_ratio
+from zerosum.metrics.directions import DirectionResult
 from zerosum.metrics.distances import frechet, kernel_distance
 from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.choose import Choice, choose
@@ -139,6 +140,8 @@ class Evaluation:
     verdict: tuple[Finding, ...]
     notes: tuple[str, ...]
     pairs: Pairs | None = None
+    directions: tuple[DirectionResult, ...] = ()
+    """Of a translator."""
     samples: np.ndarray = field(repr=False)
     """The first fakes, for a picture."""
     seconds: float
@@ -175,6 +178,7 @@ class Evaluation:
             ],
             "p_values": dict(self.p_values),
             "nearest_distances": list(self.pairs.distance) if self.pairs else [],
+            "directions": [one.to_json() for one in self.directions],
             "verdict": [{"kind": f.kind, "text": f.text} for f in self.verdict],
             "notes": list(self.notes),
             "seconds": round(self.seconds, 1),

@@ -13,8 +13,11 @@ from PIL import Image
 
 from zerosum import atomic, pictures
 from zerosum.errors import UserError
+from zerosum.metrics.directions import DirectionResult
 from zerosum.metrics.evaluate import FORMAT, Evaluation, Pairs
 from zerosum.metrics.measurement import Measurement, comparable, from_json
+
+ROW_PIXELS = 160  # of a side: smaller images are enlarged by whole numbers until they are about so large
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ def nearest_pairs(pairs: Pairs) -> Image.Image:
     for start in range(0, len(pairs.fake), 8):
         rows += [pairs.fake[start : start + 8], pairs.train[start : start + 8]]
     return pictures.grid(np.concatenate(rows), columns=min(8, len(pairs.fake)))
+
+
+def write_rows(found: DirectionResult, what: str, path: Path) -> None:
+    """Examples of one direction, a row each, as a PNG; `what` was measured."""
+    rows, columns, _, height, width = found.rows.shape
+    scale = max(1, round(ROW_PIXELS / max(height, width)))
+    picture = pictures.grid(found.rows.reshape(rows * columns, *found.rows.shape[2:]), columns=columns, scale=scale)
+    about = {"zerosum": "generated", "what": what, "direction": found.direction, "columns": ", ".join(found.columns)}
+    pictures.save_png(picture, path, about)
 
 
 def read(path: Path) -> Record | None:

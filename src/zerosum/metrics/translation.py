@@ -119,7 +119,7 @@ class TranslationProbe:
     def draw(self, generators: Mapping[str, nn.Module]) -> Image.Image:
         """Rows of input and output, with the way back and the true target where there are any; both ways beside."""
         columns = [column for way in self.ways for column in self._columns(way, generators)]
-        rows = np.stack([_colour(column) for column in columns], 1)  # (rows, columns, 3, H, W)
+        rows = np.stack([pictures.in_colour(column) for column in columns], 1)  # (rows, columns, 3, H, W)
         return pictures.grid(rows.reshape(-1, *rows.shape[2:]), columns=len(columns))
 
     def _columns(self, way: Way, generators: Mapping[str, nn.Module]) -> Iterator[np.ndarray]:
@@ -151,14 +151,3 @@ def _l1(x: Tensor, y: Tensor | None) -> float | None:
 def _mean(values: tuple[float | None, ...]) -> float | None:
     known = [v for v in values if v is not None]
     return statistics.fmean(known) if known else None
-
-
-def _colour(images: np.ndarray) -> np.ndarray:
-    """Grey, colour or alpha (n, C, H, W) as three channels, to stand side by side; of more, the first three."""
-    channels = images.shape[1]
-    if channels in (1, 2):
-        return images[:, :1].repeat(3, 1)
-    if channels == 4:
-        alpha = images[:, 3:].astype(np.float32) / 255
-        return (images[:, :3] * alpha + 255 * (1 - alpha)).round().astype(np.uint8)
-    return images[:, :3]

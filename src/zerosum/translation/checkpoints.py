@@ -25,7 +25,7 @@ AGAIN = "download or copy it again"
 WANTED = "give a generator of pytorch-CycleGAN-and-pix2pix, such as latest_net_G.pth (docs/import.md)"
 
 
-def read(path: Path, *, part: str | None = None, statistics: Statistics = "stored") -> Imported:
+def read(path: Path, *, part: str | None = None, statistics: Statistics = "image") -> Imported:
     """The generator in a file of torch.save.
 
     `part` names one where the file holds several (G_AB, for instance); `statistics`: see `published.recognise`.

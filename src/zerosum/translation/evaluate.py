@@ -13,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosum import randomness
+from zerosum import pictures, randomness
 from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Dataset, Side
 from zerosum.equilibrium.two_sample import learned
 from zerosum.errors import UserError
-from zerosum.metrics import measurement, pixels
+from zerosum.metrics import directions, measurement, pixels
 from zerosum.metrics.cache import Cache, hash_of_values
+from zerosum.metrics.directions import CYCLE, RUN, DirectionResult
 from zerosum.metrics.distances import frechet, kernel_distance
 from zerosum.metrics.evaluate import LEVEL, PARTS, Evaluation, Say, Settings, versions
 from zerosum.metrics.features.base import Extractor
@@ -36,15 +37,16 @@ from zerosum.translation.model import CPU, Direction, Translator
 
 LEAST, MOST, QUICK = 16, 1_000, 200  # images of a side that are translated
 OF_PART = 4  # images of a part, at least
+ROWS = 8  # examples that are shown of a direction
 KNOWN = 2_000  # training images of a side, at most, that baselines and the domain classifier learn from
 RANKED = 200  # images among which the true counterpart is looked for
 COMPONENTS, FOR_EACH = 32, 3  # of features, for Frechet's distance of few images: at most, and images for each
-RUN = "the run"
 OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
     "l1": ("L1 (range 1)", pixels.mean_absolute, "lower"),
     "psnr": ("PSNR (dB)", pixels.psnr, "higher"),
     "ssim": ("SSIM", pixels.ssim, "higher"),
 }
+COMPARED = (*OF_PIXELS, "kernel", "frechet", "domain")  # of all arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,14 +71,14 @@ def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *
     findings: list[Finding] = []
     for way in ways:
         found = way.measured()
-        measurements |= {f"{way.direction} {key}": value for key, value in found.items()}
+        measurements |= {f"{way.direction} {name}": value for name, value in found.items()}
         findings += way.verdict(found)
     notes = [*trial.notes, *(note for way in ways for note in way.notes), *cache.notes]
     return Evaluation(
         what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=ways[0].choice,
         measurements=measurements, classes=(), classes_from="", p_values={}, verdict=tuple(findings),
-        notes=tuple(dict.fromkeys(notes)), samples=to_uint8(ways[0].arms[RUN][:64] * 2 - 1),
-        seconds=time.perf_counter() - began,
+        notes=tuple(dict.fromkeys(notes)), directions=tuple(way.shown(measurements) for way in ways),
+        samples=to_uint8(ways[0].arms[RUN][:64] * 2 - 1), seconds=time.perf_counter() - began,
     )  # fmt: skip
 
 
@@ -135,6 +137,12 @@ class _Way:
         return (torch.cat(parts).clamp(-1, 1) + 1) / 2
 
     @cached_property
+    def back(self) -> Tensor | None:
+        """What the other direction, if there is one, makes of what this one made."""
+        other = next((d for d in self.trial.translator.routes if d != self.direction), None)
+        return None if other is None else self._translated(other, self.arms[RUN])
+
+    @cached_property
     def truth(self) -> Tensor | None:
         """What the inputs should become."""
         return self.real[: self.n] if self.trial.unseen.paired else None
@@ -146,11 +154,20 @@ class _Way:
                 found |= self._of_pixels(arm, made, self.truth)
         found |= self._distances()
         found |= self._domain()
-        other = next((d for d in self.trial.translator.routes if d != self.direction), None)
-        if other is not None:
-            back = self._translated(other, self.arms[RUN])
-            found |= self._of_pixels("there and back", back, self.inputs, only="l1")
+        if self.back is not None:
+            found |= self._of_pixels(CYCLE, self.back, self.inputs, only="l1")
         return found
+
+    def shown(self, measurements: Mapping[str, Measurement]) -> DirectionResult:
+        """The first examples, and by which metrics the arms stand beside each other."""
+        metrics = [m for m in COMPARED if directions.key(self.direction, RUN, m) in measurements]
+        columns = {"Input": self.inputs, "Output": self.arms[RUN], "Back again": self.back, "Target": self.truth}
+        known = {name: images for name, images in columns.items() if images is not None}
+        rows = [pictures.in_colour(to_uint8(images[:ROWS] * 2 - 1)) for images in known.values()]
+        return DirectionResult(
+            direction=self.direction, arms=tuple(self.arms), metrics=tuple(metrics), columns=tuple(known),
+            rows=np.stack(rows, 1),
+        )  # fmt: skip
 
     # --- numbers ---------------------------------------------------------------------------------------------------
 
@@ -241,7 +258,7 @@ class _Way:
 
     def _protocol(self, metric: str, arm: str, extractor: Extractor | None = None) -> Protocol:
         return Protocol(
-            metric=f"{self.direction}, {arm}: {metric}",
+            metric=directions.named(self.direction, arm, metric),
             extractor="pixels" if extractor is None else extractor.name,
             weights="" if extractor is None else extractor.weights,
             preparation="none" if extractor is None else extractor.preparation,

@@ -42,6 +42,12 @@ Statistics = Literal["stored", "image"]
 FIRST_BLOCK = 10
 SIDE = 256  # pixels that a ResNet generator is described for; it takes any multiple of 4
 SHALLOWEST = 3  # halvings of a U-Net, from which on its normalisation shows; the published have 5 and more
+BATCH_NORM: dict[Statistics, str] = {
+    "image": "batch norm by each image's own statistics, as the published test script has it; --statistics stored "
+    "takes those of training, as it does with --eval",
+    "stored": "batch norm by the stored statistics, as the published test script has it with --eval; --statistics "
+    "image takes each image's own, as it does without",
+}
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 BEFORE_BLOCKS = {
     "encoder.0.conv": 1, "encoder.1.norm": 2, "encoder.1.conv": 4, "encoder.2.norm": 5, "encoder.2.conv": 7,
@@ -85,12 +91,12 @@ def generators(tensors: Tensors) -> dict[str, dict[str, Tensor]]:
     return found
 
 
-def recognise(tensors: Tensors, statistics: Statistics = "stored") -> Imported:
+def recognise(tensors: Tensors, statistics: Statistics = "image") -> Imported:
     """The network that tensors of these names and shapes make. Raises NotAGenerator.
 
-    `statistics` is for batch norm: "stored" normalises by what training has gathered, as the published network does in
-    evaluation mode; "image" by each image's own mean and variance, as the published test script does (one image at a
-    time in training mode) unless it is told --eval.
+    `statistics` is for batch norm: "image" normalises by each image's own mean and variance, as the published test
+    script does (one image at a time in training mode) unless it is told --eval; "stored" by what training has
+    gathered, as it does then.
     """
     form = _form(tensors)
     description, notes = form.description, _notes(form, tensors, statistics)
@@ -221,8 +227,7 @@ def _notes(form: _Form, tensors: Tensors, statistics: Statistics) -> tuple[str, 
     if form.description.norm == "instance" and any(name.rpartition(".")[2] in STATISTICS for name in tensors):
         notes.append("running statistics of its instance norm are left out, as the published code does")
     if form.description.norm == "batch":
-        used = "each image's own statistics" if statistics == "image" else "the stored statistics"
-        notes.append(f"batch norm by {used}; the published test script takes each image's own, with --eval the stored")
+        notes.append(BATCH_NORM[statistics])
     if isinstance(form.description, UNet):
         notes.append("whether a U-Net was trained with dropout does not show: 0.5 is assumed, in training alone")
     return tuple(notes)

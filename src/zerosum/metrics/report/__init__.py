@@ -1,7 +1,7 @@
 """The report: one page about a run that stands alone, and the same as data, from the files of its folder and no others.
 
-`read` is the only place that parses, and turns what is missing or damaged into notes; `content` decides what is said;
-`page`, `curves` and `strips` show it.
+`read`, with `fields`, is the only place that parses: it makes `records`, and notes of what is missing or damaged.
+`content` decides what is said; `page`, `curves` and `strips` show it.
 """
 
 from __future__ import annotations

@@ -11,17 +11,9 @@ from typing import Any, Literal
 from zerosum.metrics import measurement
 from zerosum.metrics.measurement import Measurement
 from zerosum.metrics.report.curves import Curves, curves
-from zerosum.metrics.report.read import (
-    Advice,
-    Equilibrium,
-    Evaluation,
-    Film,
-    Folder,
-    Picture,
-    Sentence,
-    finite,
-    sentence,
-)
+from zerosum.metrics.report.fields import finite, sentence
+from zerosum.metrics.report.read import Folder
+from zerosum.metrics.report.records import Advice, Equilibrium, Evaluation, Film, Picture, Sentence
 from zerosum.runlog import ENVIRONMENT, NEAREST, REAL, RECIPE, grids
 from zerosum.view import words
 
@@ -33,7 +25,7 @@ About = Literal["images", "game", "stopping", "health"]
 Standing = Literal["good", "bad", "open", "unknown"]
 
 GOOD = ("nothing found", "at equilibrium")
-OPEN = ("converging", "not enough data", "test broken")
+OPEN = ("converging", "not enough data", "test broken", "cannot say")
 
 
 @dataclass(frozen=True)
@@ -82,6 +74,8 @@ class Pictures:
     """The pictures of a report; None or none where the folder has no whole one."""
 
     samples: Picture | None
+    columns: tuple[str, ...]
+    """Of a translator's sample grid: what stands in each row."""
     real: Picture | None
     nearest: Picture | None
     stages: tuple[Picture, ...]
@@ -119,12 +113,17 @@ def gather(folder: Folder) -> Content:
     evaluation, equilibrium = folder.evaluation(), folder.equilibrium()
     messages = tuple(_message(e) for e in events if e.get("event") in ("warning", "error", "note"))
     facts = _facts(folder, events, recipe, messages)
+    translates = "target" in _object(recipe, "data")
     advised = folder.advice(events, facts.seconds or 0.0)
     advice = advised if isinstance(advised, Advice) else None
-    pictures = _pictures(folder)
+    pictures = _pictures(folder, _columns(events) if translates else ())
     return Content(
         title=_title(recipe, folder.name), folder=folder.name,
-        verdict=tuple(_verdict(shlex.quote(str(folder.run)), facts, evaluation, equilibrium, advised, messages)),
+        verdict=tuple(
+            line
+            for line in _verdict(shlex.quote(str(folder.run)), facts, evaluation, equilibrium, advised, messages)
+            if not (translates and line.about == "game")  # of which zerosum equilibrium says nothing yet
+        ),
         facts=facts, pictures=pictures,
         curves=tuple(curves(events, equilibrium.regrets if equilibrium else (), advice)),
         evaluation=evaluation, equilibrium=equilibrium, advice=advice, messages=messages,
@@ -145,7 +144,7 @@ def _verdict(
 ) -> list[Line]:
     """The images, the game, and when to stop; what was not measured comes with the command that would."""
     images = _measured("images", "evaluate", run, facts, evaluation)
-    if evaluation is not None and [line.standing for line in images] == ["good"]:
+    if evaluation is not None and not evaluation.directions and [line.standing for line in images] == ["good"]:
         images = [_qualified(images[0], evaluation, equilibrium)]
     lines = [*images, *_measured("game", "equilibrium", run, facts, equilibrium)]
     if warnings := [m for m in messages if m.kind in ("warning", "error")]:
@@ -222,7 +221,14 @@ def _whole(value: Any) -> int | None:
     return None if (number := finite(value)) is None else int(number)
 
 
-def _pictures(folder: Folder) -> Pictures:
+def _columns(events: list[dict[str, Any]]) -> tuple[str, ...]:
+    """What stands in each row of a translator's sample grids, as its probes tell (see `metrics.translation`)."""
+    known = {key for event in events if event.get("event") == "probe" for key in event}
+    more = [name for key, name in (("cycle", "back again"), ("l1", "target")) if key in known]
+    return ("input", "output", *more) * (2 if "cycle" in known else 1)
+
+
+def _pictures(folder: Folder, columns: tuple[str, ...]) -> Pictures:
     paths = grids(folder.run)
     newest = None
     for path in reversed(paths):  # a damaged one gives way to the one before
@@ -235,7 +241,7 @@ def _pictures(folder: Folder) -> Pictures:
     real, nearest = (folder.picture(folder.run / n, IMAGE_SIDE) if folder.has(n) else None for n in (REAL, NEAREST))
     stages = tuple(picture for path in _spread(paths) if (picture := folder.picture(path, STAGE_SIDE)))
     return Pictures(
-        samples=newest, real=real, nearest=nearest, stages=stages if len(stages) > 1 else (),
+        samples=newest, columns=columns, real=real, nearest=nearest, stages=stages if len(stages) > 1 else (),
         film=folder.film(EMBED_FILM_BYTES),
     )  # fmt: skip
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from zerosum.equilibrium.advisor import CHANCE
-from zerosum.metrics.report.read import Advice, Regret, finite
+from zerosum.metrics.report.fields import finite
+from zerosum.metrics.report.records import Advice, Regret
 from zerosum.view import words
 
 POINTS = 400  # of a curve: more cannot be seen
@@ -174,6 +175,14 @@ CHARTS = (
         "near 1 it knows its images by heart, and what it teaches G is to copy them.",
         {"overfitting": "surer of training images"},
         (0.0, "fair"),
+    ),
+    Chart(
+        "Error of translations",
+        ("l1", "cycle"),
+        "The mean difference of pixels, of a range of 1: of translations from what they should be, where that is "
+        "known, and of images that went there and back from what they were.",
+        {"l1": "from the target", "cycle": "there and back"},
+        span=(0.0, None),
     ),
     Chart(
         "Chance of a better score",

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from zerosum.metrics import directions
 from zerosum.metrics.intervals import Interval
 from zerosum.metrics.measurement import Measurement
 from zerosum.metrics.report.content import Content, Facts
-from zerosum.metrics.report.read import Equilibrium, Evaluation, Judgement, Regret, TwoSample
+from zerosum.metrics.report.records import Direction, Equilibrium, Evaluation, Judgement, Regret, TwoSample
 from zerosum.metrics.report.strips import Scale, around, axis, strip
 from zerosum.view import clock, words
 
@@ -24,16 +25,19 @@ TICKS = (0.5, 0.75, 1.0)
 
 
 def render(content: Content) -> str:
-    template = files("zerosum.metrics.report").joinpath("page.html").read_text("utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
     environment.filters["data"] = _data
     evaluation, equilibrium = content.evaluation, content.equilibrium
     test = equilibrium.two_sample if equilibrium else None
-    return environment.from_string(template).render(
+    return environment.get_template("page.html").render(
         content=content,
         facts=list(_facts(content.facts)),
         evaluation=evaluation,
         measurements=list(_measurements(evaluation.measurements)) if evaluation else [],
+        translations=list(_translations(evaluation)) if evaluation else [],
         classes=list(_classes(evaluation)) if evaluation else [],
         nearest=_nearest(evaluation),
         test=test,
@@ -45,6 +49,10 @@ def render(content: Content) -> str:
         recipe=list(_flat(content.recipe)),
         machine=list(_flat(content.environment)),
     )
+
+
+def _template(name: str) -> str:
+    return files("zerosum.metrics.report").joinpath(name).read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,38 @@ def _floor(floor: Interval | None) -> str:
 def _strip(m: Measurement) -> Markup:
     band = (m.floor.low, m.floor.high) if m.floor else ()
     return strip(around((m.value, m.low, m.high, *band)), m.value, (m.low, m.high), band=band)
+
+
+def _translations(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+    """Each direction of a translator: what its pictures show, and its numbers beside those of the baselines."""
+    for found in evaluation.directions:
+        rows = [row for metric in found.metrics if (row := _beside(evaluation, found, metric))]
+        back = evaluation.measurements.get(directions.key(found.direction, directions.CYCLE, "l1"))
+        yield {
+            "direction": found, "title": " to ".join(found.direction.split("2")), "rows": rows,
+            "back": _cell(back) if back else None, "floors": any(row["floor"] != "none" for row in rows),
+        }  # fmt: skip
+
+
+def _beside(evaluation: Evaluation, found: Direction, metric: str) -> dict[str, Any] | None:
+    """One metric of all arms; None if no arm was measured by it."""
+    of = {arm: evaluation.measurements.get(directions.key(found.direction, arm, metric)) for arm in found.arms}
+    known = [(arm, m) for arm, m in of.items() if m is not None]
+    if not known:
+        return None
+    arm, first = known[0]
+    values = [m.value for _, m in known]
+    best = min(values) if first.better == "lower" else max(values)
+    return {
+        "name": first.protocol.metric.removeprefix(directions.named(found.direction, arm, "")),
+        "better": first.better,
+        "cells": [(arm, *_cell(m), m is not None and m.value == best) for arm, m in of.items()],
+        "floor": _floor(first.floor),
+    }
+
+
+def _cell(m: Measurement | None) -> tuple[str, str]:
+    return ("", "") if m is None else words.measured(m.value, m.low, m.high)
 
 
 def _classes(evaluation: Evaluation) -> Iterator[dict[str, Any]]:

@@ -1,16 +1,13 @@
 """What a run's folder holds, as typed records. Whatever is missing or damaged becomes a note, and the rest is used.
 
-The only place of the report that parses. A run that was killed has a right to its report, and so has one whose files an
-older or a newer version wrote.
+The only place of the report that parses, with `fields`. A run that was killed has a right to its report, and so has one
+whose files an older or a newer version wrote.
 """
 
 from __future__ import annotations
 
 import io
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,136 +15,38 @@ from PIL import Image
 
 from zerosum import checkpoint
 from zerosum.equilibrium import advisor
-from zerosum.equilibrium.advisor import Score
 from zerosum.errors import UserError
 from zerosum.metrics import measurement
-from zerosum.metrics.intervals import Interval
 from zerosum.metrics.measurement import Measurement
-from zerosum.runlog import EQUILIBRIUM, EVALUATION, EVENTS, FILM, LOOP, STATUS, read_events, read_status
+from zerosum.metrics.report.fields import Damaged, Fields, finite, load, sentence
+from zerosum.metrics.report.records import (
+    Advice,
+    ClassRow,
+    Direction,
+    Equilibrium,
+    Evaluation,
+    Film,
+    Judgement,
+    Picture,
+    Regret,
+    Sentence,
+    TwoSample,
+)
+from zerosum.runlog import (
+    EQUILIBRIUM,
+    EVALUATION,
+    EVENTS,
+    FILM,
+    LOOP,
+    ROWS,
+    STATUS,
+    read_events,
+    read_status,
+)
 
 T = TypeVar("T")
 
-
-class Damaged(Exception):
-    """A file, or a part of one, is not what it ought to be; the message names the part."""
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """One finding of a verdict: what it is about, and the words."""
-
-    kind: str
-    text: str
-
-
-@dataclass(frozen=True)
-class ClassRow:
-    """One class: its share among real and generated images, and what was measured within it."""
-
-    name: str
-    real_share: float
-    fake_share: float
-    fake_low: float
-    fake_high: float
-    measurements: Mapping[str, Measurement]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """`evaluation.json`, as `zerosum evaluate RUN` wrote it."""
-
-    what: str
-    against: str
-    images_seen: int | None
-    features: Mapping[str, Any]
-    measurements: Mapping[str, Measurement]
-    classes_from: str
-    classes: tuple[ClassRow, ...]
-    nearest_distances: tuple[float, ...]
-    verdict: tuple[Sentence, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """How often one fresh discriminator was right on samples that it had not seen."""
-
-    judge: str
-    n: int
-    accuracy: Interval
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwoSample:
-    """The classifier two-sample test: real against generated, and real against other real images as control."""
-
-    fake: tuple[Judgement, ...]
-    control: tuple[Judgement, ...]
-    trained_on: int | None
-    judged: int | None
-    detectable: float | None
-    alpha: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Regret:
-    """What each side could still gain by extra turns, at one point of the run."""
-
-    images_seen: int
-    turns: int | None
-    gains: Mapping[str, Interval]
-    gap: Interval | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Equilibrium:
-    """`equilibrium.json`, as `zerosum equilibrium RUN` wrote it."""
-
-    images_seen: int | None
-    real: str
-    """Which real images the discriminators saw, in words."""
-    verdict: tuple[Sentence, ...]
-    notes: tuple[str, ...]
-    two_sample: TwoSample | None
-    regrets: tuple[Regret, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Advice:
-    """What the stop advisor says of the log as it is."""
-
-    stop: bool
-    text: str
-    best: Score
-    """The best moment so far."""
-    chance: float
-    """Of a better score, if it trains on as long again."""
-    forecast: Score
-    """What the score will be then."""
-    images_seen: int
-    """The last reading."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A PNG of the folder, small enough for a page."""
-
-    name: str
-    """Its path within the folder."""
-    images_seen: int | None
-    width: int
-    height: int
-    data: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Film:
-    """The film of the sample grids."""
-
-    name: str
-    kind: str
-    """Its media type."""
-    data: bytes = field(repr=False)
+ROWS_SIDE = 2400  # pixels: of the pictures of rows, which are long
 
 
 class Folder:
@@ -175,7 +74,7 @@ class Folder:
                 self.note(f"{name} is not there")
             return {}
         try:
-            value = _load((self.run / name).read_text("utf-8"))
+            value = load((self.run / name).read_text("utf-8"))
         except (ValueError, OSError, RecursionError) as error:
             self.note(f"{name} cannot be read: {error}")
             return {}
@@ -285,14 +184,26 @@ class Folder:
             )  # fmt: skip
 
         classes = ((f"class {i + 1}", lambda c=c: class_row(c)) for i, c in enumerate(f.objects("classes")))
+        ways = enumerate(f.objects("directions"), 1)
+        directions = ((f"direction {i}", lambda d=d: self._direction(d)) for i, d in ways)
         return Evaluation(
             what=f.text("what"), against=f.text("against"), images_seen=f.optional("images_seen", f.integer),
             features=f.mapping("features"), measurements=self._measurements(f, "measurements"),
             classes_from=f.text("classes_from"),
             classes=tuple(row for _, row in self._parts(EVALUATION, iter(classes))),
+            directions=tuple(way for _, way in self._parts(EVALUATION, iter(directions))),
             nearest_distances=tuple(f.numbers("nearest_distances")),
             verdict=tuple(Sentence(v.text("kind"), v.text("text")) for v in f.objects("verdict")),
             notes=tuple(f.texts("notes")),
+        )  # fmt: skip
+
+    def _direction(self, f: Fields) -> Direction:
+        name = f.text("direction")
+        if name not in ROWS:
+            raise Damaged(f"{f.path}direction is {name!r}, not one of {', '.join(ROWS)}")
+        return Direction(
+            direction=name, arms=tuple(f.texts("arms")), metrics=tuple(f.texts("metrics")),
+            columns=tuple(f.texts("columns")), picture=self.picture(self.run / ROWS[name], ROWS_SIDE),
         )  # fmt: skip
 
     def _measurements(self, f: Fields, where: str) -> dict[str, Measurement]:
@@ -376,90 +287,3 @@ def _regret(f: Fields) -> Regret:
         images_seen=f.integer("images_seen"), turns=f.optional("turns", f.integer), gains=gains,
         gap=None if gap is None else gap.interval(),
     )  # fmt: skip
-
-
-class Fields:
-    """A JSON object, asked for its fields: `Damaged` names the one that is missing or of another kind."""
-
-    def __init__(self, values: Mapping[str, Any], path: str = "") -> None:
-        self.values, self.path = values, path
-
-    def _get(self, name: str, kinds: tuple[type, ...], wanted: str) -> Any:
-        value = self.values.get(name)
-        if type(value) not in kinds:
-            shown = "missing" if name not in self.values else f"{_short(value)}, not {wanted}"
-            raise Damaged(f"{self.path}{name} is {shown}")
-        return value
-
-    def number(self, name: str) -> float:
-        value = self._get(name, (int, float), "a number")
-        if (known := finite(value)) is None:
-            raise Damaged(f"{self.path}{name} is {_short(value)}, not a finite number")
-        return known
-
-    def integer(self, name: str) -> int:
-        return int(self._get(name, (int,), "a whole number"))
-
-    def text(self, name: str) -> str:
-        return str(self._get(name, (str,), "text"))
-
-    def mapping(self, name: str) -> dict[str, Any]:
-        return dict(self._get(name, (dict,), "an object"))
-
-    def object(self, name: str) -> Fields:
-        return Fields(self.mapping(name), f"{self.path}{name}.")
-
-    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
-        return None if self.values.get(name) is None else read(name)
-
-    def objects(self, name: str) -> list[Fields]:
-        """A list of objects; empty if the field is not there."""
-        items = self.values.get(name)
-        if items is None:
-            return []
-        for i, item in enumerate(self._get(name, (list,), "a list")):
-            if not isinstance(item, dict):
-                raise Damaged(f"{self.path}{name}[{i}] is {_short(item)}, not an object")
-        return [Fields(item, f"{self.path}{name}[{i}].") for i, item in enumerate(items)]
-
-    def numbers(self, name: str) -> list[float]:
-        return [Fields({str(i): v}, f"{self.path}{name}.").number(str(i)) for i, v in enumerate(self._list(name))]
-
-    def texts(self, name: str) -> list[str]:
-        return [Fields({str(i): v}, f"{self.path}{name}.").text(str(i)) for i, v in enumerate(self._list(name))]
-
-    def _list(self, name: str) -> list[Any]:
-        return [] if self.values.get(name) is None else list(self._get(name, (list,), "a list"))
-
-    def interval(self) -> Interval:
-        """This object as an `Interval`."""
-        how = self.optional("how", self.text) or ""
-        level = self.optional("level", self.number) or 0.0
-        return Interval(self.number("value"), self.number("low"), self.number("high"), level, how)
-
-
-def finite(value: Any) -> float | None:
-    """The number, if it is one."""
-    try:
-        return float(value) if type(value) in (int, float) and math.isfinite(value) else None
-    except OverflowError:  # a whole number that no float holds
-        return None
-
-
-def _load(text: str) -> Any:
-    """JSON, in which what is not finite becomes null: it could not be written again."""
-
-    def number(digits: str) -> float | None:
-        return finite(float(digits))
-
-    return json.loads(text, parse_constant=lambda _: None, parse_float=number)
-
-
-def sentence(text: str) -> str:
-    """With a capital and a full stop: some messages are written to stand in a line of a terminal."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "?")) else ".")
-
-
-def _short(value: Any) -> str:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    return shown if len(shown) <= 40 else shown[:37] + "..."
