@@ -33,9 +33,10 @@ def trained(out: Path, case: str = "batch norm, classes", steps: int = 3, **chan
     name, data, conditional = CASES[case]
     run = tiny.run(name, toy=not data.spec.is_image, conditional=conditional, **changes)
     t = tiny.training(run, data, out)
+    tiny.write_recipe(t, out)
     for _ in range(steps):
         t.step()
-        tiny.keep(t, out)
+        checkpoint.save(out, t.seen, *t.state())
     return t
 
 

@@ -115,11 +115,16 @@ def training(run: Run, dataset: Dataset | Sides, out: Path | str = "unused") -> 
     return Training(run, dataset, torch.device("cpu"), Path(out), SilentView())
 
 
-def keep(training: Training, out: Path) -> Path:
-    """Its run folder as a session would leave it now: the recipe, and a checkpoint more."""
+def write_recipe(training: Training, out: Path) -> None:
+    """Its run folder as a session begins it."""
     out.mkdir(parents=True, exist_ok=True)
     data = data_record(training.spec, training.dataset)
     (out / "recipe.json").write_text(json.dumps({"format": 1, "run": to_json(training.run), "data": data}))
+
+
+def keep(training: Training, out: Path) -> Path:
+    """Its run folder as a session would leave it now, with one checkpoint more."""
+    write_recipe(training, out)
     checkpoint.save(out, training.seen, *training.state())
     return out
 
