@@ -199,11 +199,14 @@ class Deciding(nn.Module):
 
 
 @needs_onnx
-def test_what_onnx_cannot_express_is_an_error(classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_onnx_cannot_express_is_an_error(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sample, "averaged", lambda *_: Deciding())
     with pytest.raises(UserError, match="its network does what ONNX cannot express"):
         zerosum.export(classes, tmp_path / "it.onnx")
     assert not any(tmp_path.iterdir())
+    assert capfd.readouterr() == ("", ""), "one error, and not a page of the exporter's"
 
 
 def test_what_cannot_be_is_said(classes: Path, cycle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,12 +171,11 @@ def _onnx(plan: _Plan, facts: Mapping[str, str], path: Path) -> bytes:
             f"{path}: its generator has {size / 1e9:.1f} GB of weights, and an ONNX file holds "
             f"{LARGEST_BYTES / 1e9:.1f}; train a narrower one"
         )
-    log = logging.getLogger("torch.onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
+    muted = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # the exporter speaks, at length, of its own workings
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # of the exporter's own workings
+            warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 plan.network, plan.trials[-1], input_names=plan.inputs, output_names=[plan.output],
                 dynamic_shapes=plan.axes, opset_version=OPSET, dynamo=True, verbose=False,
@@ -187,7 +186,7 @@ def _onnx(plan: _Plan, facts: Mapping[str, str], path: Path) -> bytes:
             f"{path}: its network does what ONNX cannot express ({reason}); write that part with torch's own layers"
         ) from error
     finally:
-        log.setLevel(level)
+        logging.disable(muted)
     assert program is not None
     model = program.model
     for graph in (model.graph, *model.functions.values()):
