@@ -23,7 +23,7 @@ TESTS = Path(__file__).resolve().parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__", "bench", "cli", "commands", "serve"),
     ("api", "doctor", "sweeps", "verify"),
-    ("applications", "export", "latent", "provenance", "recipes", "session", "translation"),
+    ("applications", "exports", "latent", "provenance", "recipes", "session", "translation"),
     ("equilibrium", "feeds", "memory", "metrics", "progress", "run", "sample", "seats", "snapshot", "trainer", "view"),
     ("algorithms",),
     (

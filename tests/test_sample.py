@@ -17,9 +17,7 @@ from zerosum import checkpoint, pictures
 from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
-from zerosum.run import to_json
 from zerosum.sample import CHUNK, Model, Samples, chunks, generate, load, slerp
-from zerosum.session import data_record
 from zerosum.trainer import Training
 
 CASES: dict[str, tuple[str, ArrayDataset, bool]] = {  # algorithm, data, conditional
@@ -35,9 +33,7 @@ def trained(out: Path, case: str = "batch norm, classes", steps: int = 3, **chan
     name, data, conditional = CASES[case]
     run = tiny.run(name, toy=not data.spec.is_image, conditional=conditional, **changes)
     t = tiny.training(run, data, out)
-    out.mkdir(parents=True, exist_ok=True)
-    content = {"format": 1, "run": to_json(run), "data": data_record(t.spec, data)}
-    (out / "recipe.json").write_text(json.dumps(content))
+    tiny.write_recipe(t, out)
     for _ in range(steps):
         t.step()
         checkpoint.save(out, t.seen, *t.state())

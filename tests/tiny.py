@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +14,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from zerosum import algorithms
+from zerosum import algorithms, checkpoint
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Settings
 from zerosum.networks import DCGAN, Networks, Translators, coupled
-from zerosum.run import Run
+from zerosum.run import Run, to_json
 from zerosum.schedule import Constant
+from zerosum.session import data_record
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
@@ -111,6 +113,34 @@ def run(name: str, *, toy: bool = False, **changes: Any) -> Run:
 def training(run: Run, dataset: Dataset | Sides, out: Path | str = "unused") -> Training:
     """A run ready to step, outside any session: nothing is written."""
     return Training(run, dataset, torch.device("cpu"), Path(out), SilentView())
+
+
+def write_recipe(training: Training, out: Path) -> None:
+    """Its run folder as a session begins it."""
+    out.mkdir(parents=True, exist_ok=True)
+    data = data_record(training.spec, training.dataset)
+    (out / "recipe.json").write_text(json.dumps({"format": 1, "run": to_json(training.run), "data": data}))
+
+
+def keep(training: Training, out: Path) -> Path:
+    """Its run folder as a session would leave it now, with one checkpoint more."""
+    write_recipe(training, out)
+    checkpoint.save(out, training.seen, *training.state())
+    return out
+
+
+@torch.no_grad()
+def lively(network: nn.Module) -> nn.Module:
+    """With weights and statistics far from what they start as, so that an output depends on each of them."""
+    for p in network.parameters():
+        if p.dim() > 1:
+            p.normal_(0, p[0].numel() ** -0.5)
+        else:
+            p.uniform_(0.5, 1.5)
+    for name, value in network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            value.uniform_(0.5, 1.5)
+    return network
 
 
 def tensors(training: Training) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zerosum.data import from_arrays, from_torch
     from zerosum.data.spec import Data, Dataset, Spec
     from zerosum.errors import UserError
+    from zerosum.exports import export
     from zerosum.game import Adam, Algorithm, Batch, Players, Turn, leaf
     from zerosum.networks import Networks
     from zerosum.run import Run
@@ -32,6 +33,7 @@ _HOMES = {
     "data": ("from_arrays", "from_torch"),
     "data.spec": ("Data", "Dataset", "Spec"),
     "errors": ("UserError",),
+    "exports": ("export",),
     "game": ("Adam", "Algorithm", "Batch", "Players", "Turn", "leaf"),
     "networks": ("Networks",),
     "run": ("Run",),
@@ -45,8 +47,8 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Adam", "Algorithm", "Batch", "Constant", "Cosine", "Data", "Dataset", "Linear", "Model", "Networks",
     "Players", "Run", "Samples", "Schedule", "SilentView", "Spec", "Sweep", "Turn", "UserError", "View",
-    "__version__", "compare", "equilibrium_of", "evaluate", "from_arrays", "from_torch", "leaf", "load", "resume",
-    "sweep", "train",
+    "__version__", "compare", "equilibrium_of", "evaluate", "export", "from_arrays", "from_torch", "leaf", "load",
+    "resume", "sweep", "train",
 ]  # fmt: skip
 
 

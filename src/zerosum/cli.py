@@ -27,6 +27,7 @@ from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
+from zerosum.commands.export import Export
 from zerosum.commands.importing import Import
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
@@ -42,6 +43,7 @@ COMMANDS: dict[str, type[Command]] = {
     "sample": Sample,
     "translate": Translate,
     "import": Import,
+    "export": Export,
     "list": List,
     "equilibrium": EquilibriumCommand,
     "report": Report,

@@ -26,6 +26,7 @@ from zerosum import algorithms, checkpoint, losses, penalties
 from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
+from zerosum.exports import NEEDED, export
 from zerosum.game import Algorithm, Batch, Minimise, Settings, Turns
 from zerosum.metrics.probe import WORST
 from zerosum.networks import coupled
@@ -434,6 +435,26 @@ def test_both_ranks_refuse_what_they_cannot_share(two_ranks: Path) -> None:
             "--batch-size 7: must be a multiple of processes x micro-batches = 2 x 1"
             in (two_ranks / f"refused-{rank}.txt").read_text()
         )
+
+
+# ---- export ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [(n, sides_of(n)[0] if n in TRANSLATORS else "grey") for n in algorithms.names()]
+)
+def test_what_it_trained_exports(name: str, data: str, tmp_path: Path) -> None:
+    """The export itself compares with torch, on two batches (and sizes); here it is seen that it did."""
+    for module in (*NEEDED, "onnxruntime"):
+        pytest.importorskip(module)
+    t = training(name, data, conditional=name not in TRANSLATORS)
+    for average in t.ema.values():
+        tiny.lively(average.network)
+    made = export(tiny.keep(t, tmp_path), tmp_path / "it.onnx")
+    assert made.path.stat().st_size > 1000
+    assert made.inputs == (("image",) if name in TRANSLATORS else ("z", "label"))
+    assert made.difference is not None
+    assert made.difference < 1e-4
 
 
 # ---- mixed precision -----------------------------------------------------------------------------------

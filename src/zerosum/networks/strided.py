@@ -5,7 +5,7 @@ One trilinear form in an image x, a kernel w and a smaller image y, sum x[2q - 1
 gradients of gradients come out by themselves. torch is slow at two of them (docs/log.md of 2026-11-24 has the times).
 `up` to a few channels, which leaves a processor's vectors empty, is a 2x2 convolution that makes 2x2 pixels at once. In
 bf16, the kernel's gradient on maps of few pixels, where torch does not use its threads, is a matrix product of unfolded
-patches. Elsewhere (other layers, another device) these are torch's own layers and nothing else.
+patches. Elsewhere (other layers, another device, an export) these are torch's own layers and nothing else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Halve(nn.Conv2d):
         super().__init__(channels, features, 4, 2, 1, bias=bias)
 
     def forward(self, input: Float[Tensor, "n c H W"]) -> Float[Tensor, "n f h w"]:
-        if input.shape[2] % 2 or input.shape[3] % 2 or not _ours(input, self.weight):
+        if not _ours(input, self.weight) or input.shape[2] % 2 or input.shape[3] % 2:
             return super().forward(input)
         x, w = _cast(input, self.weight)
         return _Down.apply(x, w, self.bias) if torch.is_grad_enabled() else down(x, w, _like(self.bias, w))
@@ -58,7 +58,7 @@ class Double(nn.ConvTranspose2d):
 
 def _ours(x: Tensor, w: Tensor) -> bool:
     """On the processor, a layer that torch is slow at: from or to few channels, or a wide one in bf16."""
-    if x.device.type != "cpu":
+    if x.device.type != "cpu" or torch.onnx.is_in_onnx_export():
         return False
     wide = w[0].numel() >= INPUTS and w.is_contiguous(memory_format=torch.channels_last)
     return w.shape[1] <= FEW or (wide and torch.is_autocast_enabled("cpu"))
