@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,20 @@ def test_the_courses_are_the_papers_networks() -> None:
             assert [round(count / 1e6, 1) for count in counts] == [millions]
 
 
-def test_translate_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def here(order: dict[str, Any]) -> float:
-        """In this process: starting one takes longer than the work."""
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Peaks are of this process: starting another takes longer than the work."""
+
+    def work(order: dict[str, Any]) -> float:
         capsys.readouterr()
         translate.work(json.dumps(order))
         return float(capsys.readouterr().out)
 
-    monkeypatch.setattr(translate, "_apart", here)
+    monkeypatch.setattr(translate, "_apart", work)
+
+
+@pytest.mark.usefixtures("here")
+def test_translate_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["translate", "--quick", "--threads", "1", "--out", str(tmp_path)]
     assert benchmarks.main(words) == 0
     written = json.loads((tmp_path / "translate.json").read_text())
@@ -110,8 +116,8 @@ def test_translate_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert (tmp_path / "translate.md").read_bytes() == before
 
 
+@pytest.mark.usefixtures("here")
 def test_a_part_of_the_table(tmp_path: Path) -> None:
-    """One course, in a process of its own for its peak."""
     words = ["--algorithms", "cyclegan", "--sizes", "32", "--batches", "2", "--parts", "memory"]
     assert benchmarks.main(["translate", "--quick", "--threads", "1", "--out", str(tmp_path), *words]) == 0
     written = json.loads((tmp_path / "translate.json").read_text())
@@ -119,3 +125,10 @@ def test_a_part_of_the_table(tmp_path: Path) -> None:
     (row,) = table["arms"]["cyclegan, 32x32, batch 2"]["runs"]
     assert row["ratio"] == pytest.approx(list(row.values())[-2] / row["textbook"])
     assert [t["what"] for t in written["targets"]] == ["cyclegan, 32x32, batch 2: ours / textbook, peak memory"]
+
+
+def test_a_peak_is_that_of_a_process_of_its_own() -> None:
+    course = asdict(translate.Course("pix2pix", 32, 1, 4))
+    assert 50 < translate._apart({"course": course, "arm": translate.TEXTBOOK, "threads": 1}) < 1000
+    with pytest.raises(RuntimeError, match="no such arm"):
+        translate._apart({"course": course, "arm": "no such arm", "threads": 1})
