@@ -19,6 +19,7 @@ BENCHMARKS = {
     "speedrun": "the default beside the textbook DCGAN, SNGAN and R3GAN at 1, 2 and 5 minutes",
     "throughput": "images a second of the 64x64 DCGAN beside the textbook's loop and the machine's bf16 bound",
     "image-to-image": "translators trained for minutes beside what needs no training",
+    "translate": "pix2pix and CycleGAN beside the textbook's loops: rates, memory, an image of 1,024x768",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "faults": "planted faults, and whether the verdict names them",
     "stopping": "the stop advisor against hindsight, and what probes cost",

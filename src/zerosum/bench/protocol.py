@@ -19,6 +19,7 @@ from zerosum import atomic, session
 from zerosum import run as runs
 from zerosum.bench import report
 from zerosum.calibrate import calibrate
+from zerosum.data.sides import Sides
 from zerosum.data.source import TWO_SIDED
 from zerosum.data.spec import Data, Dataset
 from zerosum.errors import UserError
@@ -172,7 +173,7 @@ def recipe(run: Run) -> dict[str, Any]:
     return {name: v for name, v in value.items() if name not in CADENCE and v != "auto"}
 
 
-def data_record(data: Data, dataset: Dataset, source: str) -> dict[str, Any]:
+def data_record(data: Data, dataset: Dataset | Sides, source: str) -> dict[str, Any]:
     """What was read: where the public can have it, and the SHA-256 of what it was."""
     return {"source": source, "split": data.split, "count": len(dataset), "sha256": dataset.fingerprint}
 

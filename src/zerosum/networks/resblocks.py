@@ -22,6 +22,7 @@ from zerosum.errors import UserError
 from zerosum.networks.blocks import at_least_one
 from zerosum.networks.init import radford_
 from zerosum.networks.patch import Patch
+from zerosum.networks.reflecting import Reflecting
 from zerosum.networks.translators import Norm, Translators, check_sides, named, norm_layer, share_dropped
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class _Generator(nn.Module):
 
         # Cut so that each part ends where `features` looks: at a convolution or a block.
         self.encoder = nn.Sequential(
-            named(conv=_reflecting(inputs, w, 7, bias)),
+            named(conv=Reflecting(inputs, w, 7, bias=bias)),
             normalised(w, conv=nn.Conv2d(w, 2 * w, 3, 2, 1, bias=bias)),
             normalised(2 * w, conv=nn.Conv2d(2 * w, 4 * w, 3, 2, 1, bias=bias)),
             normalised(4 * w, block=_Block(net, 4 * w, bias)),
@@ -85,7 +86,7 @@ class _Generator(nn.Module):
         self.decoder = nn.Sequential(
             named(conv=nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, output_padding=1, bias=bias)),
             normalised(2 * w, conv=nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=bias)),
-            normalised(w, conv=_reflecting(w, outputs, 7, True)),
+            normalised(w, conv=Reflecting(w, outputs, 7)),
         )
         radford_(self)
 
@@ -116,16 +117,12 @@ class _Block(nn.Module):
 
     def __init__(self, net: ResBlocks, features: int, bias: bool) -> None:
         super().__init__()
-        self.conv1 = _reflecting(features, features, 3, bias)
+        self.conv1 = Reflecting(features, features, 3, bias=bias)
         self.norm1 = norm_layer(net.norm, features)
         self.dropout = nn.Dropout(net.dropout)
-        self.conv2 = _reflecting(features, features, 3, bias)
+        self.conv2 = Reflecting(features, features, 3, bias=bias)
         self.norm2 = norm_layer(net.norm, features)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         y = self.dropout(F.relu(self.norm1(self.conv1(x)), inplace=True))
         return x + self.norm2(self.conv2(y))
-
-
-def _reflecting(inputs: int, outputs: int, side: int, bias: bool) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, side, padding=side // 2, padding_mode="reflect", bias=bias)
