@@ -19,13 +19,15 @@ from zerosum.bench.scenes import SCENES, Scene
 from zerosum.bench.training import played, shortened
 from zerosum.data import open_sides
 from zerosum.errors import UserError
+from zerosum.metrics import directions
 from zerosum.metrics.cache import Cache
+from zerosum.metrics.directions import CYCLE, RUN
 from zerosum.metrics.evaluate import Settings
 from zerosum.recipes import pick
 from zerosum.recipes.images import quick_translation, translation
 from zerosum.run import Run
 from zerosum.translation import evaluate as evaluation
-from zerosum.translation.evaluate import RUN, Trial
+from zerosum.translation.evaluate import Trial
 from zerosum.translation.model import Direction, Translator, of_run
 
 SEEDS = (0,)
@@ -215,21 +217,20 @@ class Stage:
 
     def directions(self, rows: Mapping[str, Sequence[Result]]) -> list[Direction]:
         keys = {key for results in rows.values() for result in results for key in result}
-        return [d for d in ("A2B", "B2A") if any(key.startswith(d) for key in keys)]  # type: ignore[misc]
+        return [d for d in ("A2B", "B2A") if any(key.startswith(d) for key in keys)]
 
     def rows(self, rows: Mapping[str, Sequence[Result]], direction: Direction) -> dict[str, list[Result]]:
         """The trained arms, then the baselines and real images, which are the same in every run."""
+        back = directions.key(direction, CYCLE, "l1")
         found = {
-            title: [
-                {**r, **part(r, direction, RUN), "cycle": r.get(f"{direction} there and back: l1")} for r in results
-            ]
+            title: [{**r, **part(r, direction, RUN), "cycle": r.get(back)} for r in results]
             for title, results in rows.items()
-            if any(key.startswith(direction) for key in results[0])
+            if any(name.startswith(direction) for name in results[0])
         }
         first = next(results[0] for title, results in rows.items() if title in found)
         names = dict.fromkeys(key[4:].split(":")[0] for key in first if key.startswith(direction) and ":" in key)
         for name in names:
-            if name not in (RUN, "there and back"):
+            if name not in (RUN, CYCLE):
                 found[name] = [part(first, direction, name)]
         found[REAL] = [
             {key.removesuffix(", floor"): v for key, v in part(first, direction, RUN).items() if "floor" in key}
@@ -254,7 +255,7 @@ class Stage:
 
 def part(result: Result, direction: Direction, name: str) -> Result:
     """The numbers of one direction and one arm by their own names."""
-    start = f"{direction} {name}: "
+    start = directions.key(direction, name, "")
     return {key.removeprefix(start): value for key, value in result.items() if key.startswith(start)}
 
 

@@ -46,7 +46,7 @@ OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
     "psnr": ("PSNR (dB)", pixels.psnr, "higher"),
     "ssim": ("SSIM", pixels.ssim, "higher"),
 }
-COMPARED = (*OF_PIXELS, "kernel", "frechet", "domain")  # of all arms
+COMPARED = (*OF_PIXELS, "kernel", "frechet", "rank", "domain")  # of all arms
 
 
 @dataclass(frozen=True, eq=False)
