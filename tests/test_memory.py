@@ -134,6 +134,8 @@ def test_too_large_networks_and_too_small_a_machine_are_told_apart() -> None:
         memory.fit(huge, SPEC, CPU)
     with pytest.raises(UserError, match=r"the smallest run takes about .* raise --memory"):
         memory.fit(wide(), SPEC, CPU, 100 * MB)
+    with pytest.raises(UserError, match="--memory -3: must be more than 0 GB"):
+        memory.fit(wide(), SPEC, CPU, int(-3e9))
 
 
 def test_a_container_s_limit_counts(tmp_path: Path) -> None:

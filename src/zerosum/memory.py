@@ -204,6 +204,8 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
 
     `limit`: bytes that it may take; what is free if not given. `may_split` is False if the user chose micro-batches.
     """
+    if limit is not None and limit <= 0:
+        raise UserError(f"--memory {limit / 1e9:g}: must be more than 0 GB")
     room = free(device) if limit is None else limit
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if device.type == "cpu" else 1
     world = int(os.environ.get("WORLD_SIZE", "1"))

@@ -32,6 +32,7 @@ from zerosum.bench import (
     stopping,
     verdicts,
 )
+from zerosum.bench.field import Field
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
 from zerosum.bench.textbook import Textbook
 from zerosum.data.spec import Data
@@ -141,13 +142,14 @@ def test_a_finished_arm_is_not_measured_again(tmp_path: Path) -> None:
     assert a_bench(tmp_path).arm("a", 0, {"n": (1, 2)}, work) == {"value": 1.0, "lost": None}
     assert a_bench(tmp_path).arm("a", 0, {"n": (1, 2)}, work)["value"] == 1.0
     assert a_bench(tmp_path).arm("a", 1, {"n": (1, 2)}, work)["value"] == 2.0  # another seed
-    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 3.0  # another protocol
-    assert a_bench(tmp_path, again=True).arm("a", 0, {"n": (1, 3)}, work)["value"] == 4.0
-    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work, (tmp_path / "gone.png",))["value"] == 5.0
+    with pytest.raises(UserError, match=r"other settings \(n\)"):
+        a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)
+    assert a_bench(tmp_path, again=True).arm("a", 0, {"n": (1, 3)}, work)["value"] == 3.0
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work, (tmp_path / "gone.png",))["value"] == 4.0
     path = tmp_path / "trial" / "a-seed0.json"
     assert json.loads(path.read_text())["environment"]["calibration"]["matrix_gflops"] > 0
     path.write_text(path.read_text()[:40])  # cut off
-    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 6.0
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 5.0
 
 
 def test_an_arm_that_fails_leaves_nothing(tmp_path: Path) -> None:
@@ -537,3 +539,36 @@ def test_stopping_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert len(written["targets"]) == 7
     (saved,) = (tmp_path / "stopping").glob("ring-r3gan-seed0.json")
     assert len(json.loads(saved.read_text())["result"]["probes"]) >= 15
+
+
+def test_controls_are_drawn_from_all_classes(tmp_path: Path) -> None:
+    """Folders come class by class, so the first images would be of some classes alone."""
+    noise_as_fashion(tmp_path)
+    options = speedrun.Options(out=tmp_path / "out", quick=True, threads=1, data=tmp_path)
+    field = Field(Bench("speedrun", options, (0,)), speedrun.COURSES["fashion-mnist"])
+    seen: list[np.ndarray] = []
+    field.__dict__["samples"] = 20
+    field.score = lambda images, real: seen.append(images) or {}  # type: ignore[method-assign, func-returns-value]
+    field.controls()
+    first, _ = field.all_train.gather(np.arange(20))
+    assert seen[0].shape == first.shape
+    assert not np.array_equal(seen[0], first)
+
+
+def test_a_damaged_judge_is_trained_again(tmp_path: Path) -> None:
+    noise_as_fashion(tmp_path)
+    options = speedrun.Options(out=tmp_path / "out", quick=True, threads=1, data=tmp_path)
+
+    def trained() -> torch.Tensor:
+        field = Field(Bench("speedrun", options, (0,)), speedrun.COURSES["fashion-mnist"])
+        return next(field.judge.parameters())
+
+    first = trained()
+    (path,) = (tmp_path / "out" / "runs" / "speedrun").glob("judge-*.safetensors")
+    path.write_bytes(b"\xff" * 40)
+    assert torch.equal(trained(), first)
+
+
+def test_minutes_of_the_speedrun_are_more_than_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--minutes -1"):
+        benchmarks.main(["speedrun", "--quick", "--out", str(tmp_path), "--minutes", "-1"])

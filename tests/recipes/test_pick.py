@@ -123,7 +123,16 @@ def test_images_that_come_again_and_again_are_augmented(photos: Callable[..., Da
     assert seldom.run.augment == ()
     own = recipes.pick(few, minutes=1.0, device="cpu", adjust=lambda run: replace(run, augment=("cutout",)))
     assert own.run.augment == ("cutout",), "the caller's own word is the last"
+    off = recipes.pick(few, minutes=1.0, device="cpu", adjust=lambda run: replace(run, augment=()))
+    assert off.run.augment == ()
+    assert "augmented" not in " ".join(off.reasons)
     assert recipes.pick(few, algorithm="dcgan", images=10**6, device="cpu").run.augment == (), "as its paper has it"
+
+
+def test_threads_that_were_asked_for_are_what_is_said(photos: Callable[..., Data]) -> None:
+    choice = recipes.pick(photos(16, 16), images=64, device="cpu", adjust=lambda run: replace(run, threads=3))
+    assert choice.run.threads == 3
+    assert any("3 threads: as you asked" in reason for reason in choice.reasons)
 
 
 # ---- the machine's side --------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from zerosum import atomic
@@ -41,7 +42,7 @@ SOURCES = {
 
 @dataclass(frozen=True)
 class Judge:
-    """A classifier's penultimate layer as features; trained on the images that the GANs train on, with a fixed seed."""
+    """A classifier's penultimate layer as features; trained on all training images of the set, with a fixed seed."""
 
     width: int = 32
     hidden: int = 128
@@ -139,11 +140,12 @@ class Field:
         told = (dataclasses.asdict(self.settings), self.all_train.fingerprint)
         name = f"judge-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.safetensors"
         path = self.bench.runs / self.bench.name / name
-        if path.is_file():
+        try:
             net = self.settings.network(images.shape[1], len(self.whole.class_names))
             net.load_state_dict(safetensors.torch.load_file(path))
             return net.eval().requires_grad_(False)
-        self.bench.say(f"training the judge of {self.name}")
+        except (FileNotFoundError, SafetensorError, RuntimeError):  # none yet, or a damaged one: it is trained again
+            self.bench.say(f"training the judge of {self.name}")
         net = self.settings.trained(images, labels, len(self.whole.class_names))
         weights = {name: value.contiguous() for name, value in net.state_dict().items()}
         atomic.write_file(path, safetensors.torch.save(weights))
@@ -174,11 +176,14 @@ class Field:
 
     def controls(self) -> Result:
         """Training images in place of samples: the floor. And how good the judge is."""
-        images, _ = everything(self.all_train)
+        chosen = permutation(0, "speedrun/controls", 0, len(self.all_train))[
+            : self.samples
+        ]  # folders come class by class
+        images, _ = self.all_train.gather(np.sort(chosen))
         test, labels = everything(self.test)
         with torch.no_grad():
             right = self.judge[-1](self.features(test).float()).argmax(1).numpy() == labels
-        return {"accuracy": float(right.mean()), **self.score(images[: self.samples], self.real)}
+        return {"accuracy": float(right.mean()), **self.score(images, self.real)}
 
     # --- the test side, once ------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ class Options:
     seeds: tuple[int, ...] = ()
     """Repeat with each of these; the benchmark's own seeds if not given."""
     out: Path | None = None
-    """Where results go: benchmarks/results, or with --quick a temporary folder, if not given."""
+    """Where results go: runs/bench/results, or with --quick a temporary folder, if not given."""
     runs: Path | None = None
     """Where the trained runs stay, with films and checkpoints: runs/bench, or with --quick beside the results."""
     data: Path | None = None
@@ -65,7 +65,9 @@ class Bench:
             raise UserError(f"--seeds {min(options.seeds)}: must be 0 or more")
         self.name, self.options, self.quick = name, options, options.quick
         self.seeds = tuple(dict.fromkeys(options.seeds)) or (seeds[:1] if options.quick else seeds)
-        default = Path("benchmarks") / "results"
+        default = (
+            Path("runs") / "bench" / "results"
+        )  # not where the project keeps its own, for they are another machine's
         self.out = options.out or (Path(tempfile.mkdtemp(prefix="zerosum-bench-")) if self.quick else default)
         self.runs = options.runs or (self.out / "runs" if self.quick else Path("runs") / "bench")
         self.folder = self.out / name
@@ -82,6 +84,8 @@ class Bench:
     ) -> Result:
         """The result of `work`, or what it was when it was measured by the same protocol before.
 
+        UserError if there is one by another protocol: hours of work are not replaced unasked.
+
         `pictures` are the files that `work` leaves beside it: where one is missing, the work is done again.
 
         Written to `<out>/<name>/<arm>-seed<seed>.json` when it ends. The commit is recorded but is no part of the
@@ -91,7 +95,14 @@ class Bench:
         shared = {"seed": seed, "threads": self.options.threads, "quick": self.quick}
         wanted = plain({**protocol, **shared})
         record = None if self.options.again else _read(path)
-        if record is None or record["protocol"] != wanted or not all(p.is_file() for p in pictures):
+        if record is not None and record["protocol"] != wanted:
+            known = record["protocol"]
+            other = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
+            raise UserError(
+                f"{path}: was measured with other settings ({', '.join(other)}); --out another folder keeps both, "
+                "--again replaces it"
+            )
+        if record is None or not all(p.is_file() for p in pictures):
             self.say(f"{arm}, seed {seed}")
             torch.set_num_threads(self.options.threads)
             circumstances = environment(self.quick)

@@ -49,8 +49,8 @@ class Options(protocol.Options):
 
     courses: tuple[Name, ...] = ()
     """Only these; all whose data are here if not given."""
-    arms: tuple[str, ...] = ()
-    """Only these: default, textbook, sngan, r3gan; all if not given."""
+    arms: tuple[Literal["default", "textbook", "sngan", "r3gan"], ...] = ()
+    """Only these; all if not given."""
     minutes: float | None = None
     """Run so long in place of the course's own length."""
     final: bool = False
@@ -88,6 +88,8 @@ class Entry:
 def measure(bench: Bench) -> Report:
     options = bench.options
     assert isinstance(options, Options)
+    if options.minutes is not None and options.minutes <= 0:
+        raise UserError(f"--minutes {options.minutes:g}: must be more than 0")
     tables, targets, known, shown = list[Table](), list[Target](), list[Result](), list[tuple[str, str]]()
     best: dict[str, Best] = {}
     about = [
@@ -97,7 +99,9 @@ def measure(bench: Bench) -> Report:
         "trained for this. Fresh judges (the best of three) tell samples from validation images: a half is a guess.",
         "The default is what a bare `zerosum train --minutes` picks. The textbook DCGAN is a plain loop of its own: "
         "Radford's networks at width 64 and 32 x 32 pixels, BatchNorm in both, Adam at 2e-4 and beta1 0.5, batch 64, "
-        "fp32. SNGAN and R3GAN have their published losses and settings, widths of 16 and 32 and our engine. On "
+        "fp32. SNGAN and R3GAN have their published losses and networks in our engine, thinner (widths of 16 and 32), "
+        "at constant rates: R3GAN without the augmentation of its authors' recipe and with gamma 1 throughout. The "
+        "default's rates fall over the run. Probes, grids and checkpoints are in nobody's time. On "
         f"Fashion-MNIST each opponent ran at {', '.join(f'{t:g}' for t in RATES)} times its published rate on the "
         f"first seed, and at the best of these, and any within {CLOSE - 1:.0%} of it, on all; on the other courses at "
         f"the best on average. One that was more than {FAR:g} times as far as the best opponent ran on the first seed "

@@ -97,7 +97,7 @@ def pick(
     run = adjust(run)
     fit = _fitted(run, dataset, device, memory_limit, adjust, reasons)
     run = run if fit is None else replace(run, micro_batches=fit.run.micro_batches)
-    run = adjust(_with_length(run, dataset, images, minutes, device, reasons))
+    run = adjust(_with_length(run, dataset, images, minutes, device, adjust, reasons))
     if fit is not None:
         expected = replace(run, images=run.images or FRAMES * run.grid_every)  # by the clock: see `with_cadence`
         reasons.append(memory.sentence(fit, expected, dataset.spec, out))
@@ -178,7 +178,13 @@ def _by(size: tuple[int, ...]) -> str:
 
 
 def _with_length(
-    run: Run, dataset: Dataset | Sides, images: int | None, minutes: float | None, device: str, reasons: list[str]
+    run: Run,
+    dataset: Dataset | Sides,
+    images: int | None,
+    minutes: float | None,
+    device: str,
+    adjust: Callable[[Run], Run],
+    reasons: list[str],
 ) -> Run:
     """Set the length as asked, or as the recipe says; fit to it the cadence, and the rates of a recipe by the clock."""
     by_clock_alone = run.images is None
@@ -188,10 +194,13 @@ def _with_length(
         minutes = DEFAULT_MINUTES
     run = replace(run, images=images, minutes=minutes)
     check(run)
-    rate, run = quickest(run, dataset, device)
+    rate, found = quickest(run, dataset, device)
+    run = adjust(found)
+    if run != found:  # the user's own threads, say, which the trial took for the most it may use
+        rate = estimate(run, dataset, device)
     how = f"{run.precision}, {run.memory_format.replace('_', ' ')}, {run.threads} thread{'s' * (run.threads != 1)}"
     how += ", compiled" * (run.compile == "on")
-    reasons.append(f"{how}: what a trial found quickest here")
+    reasons.append(f"{how}: " + ("what a trial found quickest here" if run == found else "as you asked"))
     expected = images
     if minutes is not None:
         by_clock = max(int(rate * 60 * minutes), 1)
@@ -202,10 +211,11 @@ def _with_length(
         run = image_recipes.cooled(run, expected)
         if expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides):
             run = replace(run, augment=POLICIES)
-            reasons.append(
-                f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
-                "augmented, or it would learn them by heart; --augment alone switches that off"
-            )
+            if adjust(run).augment == POLICIES:  # the user may have said otherwise
+                reasons.append(
+                    f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
+                    "augmented, or it would learn them by heart; --augment alone switches that off"
+                )
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
