@@ -36,7 +36,7 @@ class Reflecting(nn.Conv2d):
 def reflected(x: Float[Tensor, "n c h w"], margin: int) -> Float[Tensor, "n c H W"]:
     """The image with `margin` pixels more on every side, mirrored at its border."""
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind):
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):  # shapes alone have none
         return F.pad(x, (margin,) * 4, mode="reflect")
     x = x.to(torch.get_autocast_dtype(kind))
     with torch.autocast(kind, enabled=False):
