@@ -9,10 +9,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,9 +174,9 @@ def _onnx(plan: _Plan, facts: Mapping[str, str], path: Path) -> bytes:
             f"{LARGEST_BYTES / 1e9:.1f}; train a narrower one"
         )
     muted = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # the exporter speaks, at length, of its own workings
+    logging.disable(logging.CRITICAL)  # the exporter speaks of its own workings; where it fails it prints whole graphs
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with redirect_stderr(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 plan.network, plan.trials[-1], input_names=plan.inputs, output_names=[plan.output],
