@@ -45,7 +45,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "scores",
         "snapshot",
     ),
-    ("atomic", "distributed", "errors", "randomness", "schedule"),
+    ("adam", "atomic", "distributed", "errors", "randomness", "schedule"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 

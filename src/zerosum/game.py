@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from zerosum import distributed
+from zerosum.adam import FusedAdam
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.networks import Networks, Translators, coupled, stateful, track
@@ -211,7 +212,7 @@ class Adam:
     def optimiser(self, network: nn.Module) -> torch.optim.Optimizer:
         """For all parameters of a player. The learning rate of each step is set by the trainer."""
         betas = (float(self.beta1), float(self.beta2))
-        return torch.optim.Adam(network.parameters(), lr=self.lr(0), betas=betas, eps=self.eps, fused=True)
+        return FusedAdam(network.parameters(), self.lr(0), betas, self.eps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,8 +54,14 @@ def put(
     for name, average in ema.items():
         fit(average.network, saved.under(f"ema/{name}/"), saved.path)
     for name, optimiser in optimisers.items():
+        parameters = [p for group in optimiser.param_groups for p in group["params"]]
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in saved.under(f"adam/{name}/").items():
             index, moment = key.split("/")
-            moments.setdefault(int(index), {})[moment] = value
+            moments.setdefault(int(index), {})[moment] = _laid(value, parameters[int(index)])
         optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _laid(moment: Tensor, parameter: Tensor) -> Tensor:
+    """In memory as its parameter is: a checkpoint holds rows, and torch's fused Adam goes through both as they lie."""
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment

@@ -302,11 +302,12 @@ def test_the_seed_decides_every_bit(name: str, data: str, precision: str) -> Non
 
 
 @again
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("precision", "memory_format"), [("fp32", "contiguous"), ("bf16", "channels_last")])
 def test_a_restored_run_goes_on_bit_for_bit(
-    name: str, data: str, precision: str, tmp_path: Path
+    name: str, data: str, precision: str, memory_format: str, tmp_path: Path
 ) -> None:  # trap 22, trap 23
-    run = tiny.run(name, precision=precision, conditional=name not in TRANSLATORS, seed=3)
+    machine = {"precision": precision, "memory_format": memory_format}
+    run = tiny.run(name, **machine, conditional=name not in TRANSLATORS, seed=3)
     dataset = DATA[data] if data in DATA else SIDES[data]
     whole = tiny.training(run, dataset, tmp_path)
     for step in range(4):
