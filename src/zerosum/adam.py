@@ -18,7 +18,7 @@ class FusedAdam(torch.optim.Adam):
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, fused=True)
 
     def _init_group(self, group: Any, params: Any, grads: Any, *moments: Any) -> Any:
-        found = super()._init_group(group, params, grads, *moments)  # type: ignore[no-untyped-call]
+        found = super()._init_group(group, params, grads, *moments)
         for i, p in enumerate(params):
             if p.device.type == "cpu" and not p.is_contiguous() and p.is_contiguous(memory_format=torch.channels_last):
                 for tensors in (params, grads, *moments[:2]):
