@@ -4,9 +4,8 @@ One trilinear form in an image x, a kernel w and a smaller image y, sum x[2q - 1
 `down` (x, w to y), `up` (y, w to x) and `kernel` (x, y to w). Each one's derivatives are the other two, so that
 gradients of gradients come out by themselves. torch is slow at two of them (docs/log.md of 2026-11-24 has the times).
 `up` to a few channels, which leaves a processor's vectors empty, is a 2x2 convolution that makes 2x2 pixels at once. In
-bf16, all three on maps of few pixels, where torch does not use its threads or rearranges weights first, are matrix
-products of unfolded patches. Elsewhere (other layers, another device, an export) these are torch's own layers and
-nothing else.
+bf16, the kernel's gradient on maps of few pixels, where torch does not use its threads, is a matrix product of unfolded
+patches. Elsewhere (other layers, another device, an export) these are torch's own layers and nothing else.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 FEW = 4  # channels up to which a convolution leaves the vectors empty
-PIXELS = 64  # of the smaller image, up to which torch's own kernel gradient and `up` are slow
+PIXELS = 64  # of the smaller image, up to which torch's own kernel gradient is slow
 INPUTS = 1024  # to one output, from which a matrix product is worth unfolding for
 
 
@@ -172,17 +171,6 @@ def _patches(x: Float[Tensor, "n c H W"]) -> Float[Tensor, "patches pixels"]:
     across, down = width * c, 2 * width * c
     size = (n, height // 2 - 1, width // 2 - 1, 4, 4 * c)
     return padded.as_strided(size, (height * across, down, 2 * c, across, 1)).reshape(-1, 16 * c)
-
-
-def _spread(patches: Float[Tensor, "places pixels"], shape: tuple[int, ...]) -> Float[Tensor, "n c H W"]:
-    """Add up what each y, of this shape, gives to the 4x4 pixels it meets: four blocks of 2x2, each met by four."""
-    n, _, h, w = shape
-    given = patches.view(n, h, w, 2, 2, 2, 2, -1)  # block and pixel of the block, down and across
-    x = patches.new_zeros(n, h + 1, 2, w + 1, 2, given.shape[-1])
-    for down in (0, 1):
-        for across in (0, 1):
-            x[:, down : down + h, :, across : across + w] += given[:, :, :, down, :, across].transpose(2, 3)
-    return x.flatten(3, 4).flatten(1, 2)[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
 def _columns(y: Float[Tensor, "n f h w"]) -> Float[Tensor, "places f"]:
