@@ -176,10 +176,8 @@ class Field:
 
     def controls(self) -> Result:
         """Training images in place of samples: the floor. And how good the judge is."""
-        chosen = permutation(0, "speedrun/controls", 0, len(self.all_train))[
-            : self.samples
-        ]  # folders come class by class
-        images, _ = self.all_train.gather(np.sort(chosen))
+        order = permutation(0, "speedrun/controls", 0, len(self.all_train))  # folders come class by class
+        images, _ = self.all_train.gather(np.sort(order[: self.samples]))
         test, labels = everything(self.test)
         with torch.no_grad():
             right = self.judge[-1](self.features(test).float()).argmax(1).numpy() == labels

@@ -13,7 +13,7 @@ from PIL import Image
 from zerosum import pictures
 from zerosum.algorithms.cut import CUT
 from zerosum.bench import protocol
-from zerosum.bench.protocol import Bench, Result, recipe
+from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least, below
 from zerosum.bench.scenes import SCENES, Scene
 from zerosum.bench.training import played, shortened
@@ -129,8 +129,7 @@ class Stage:
 
     @property
     def record(self) -> Result:
-        train = self.train
-        return {"source": self.scene.source, "split": "train", "count": len(train), "sha256": train.fingerprint}
+        return data_record(self.scene.data, self.train, self.scene.source)
 
     @property
     def arms(self) -> list[Arm]:

@@ -65,9 +65,8 @@ class Bench:
             raise UserError(f"--seeds {min(options.seeds)}: must be 0 or more")
         self.name, self.options, self.quick = name, options, options.quick
         self.seeds = tuple(dict.fromkeys(options.seeds)) or (seeds[:1] if options.quick else seeds)
-        default = (
-            Path("runs") / "bench" / "results"
-        )  # not where the project keeps its own, for they are another machine's
+        # Not where the project keeps its own, for they are another machine's.
+        default = Path("runs") / "bench" / "results"
         self.out = options.out or (Path(tempfile.mkdtemp(prefix="zerosum-bench-")) if self.quick else default)
         self.runs = options.runs or (self.out / "runs" if self.quick else Path("runs") / "bench")
         self.folder = self.out / name
