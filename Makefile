@@ -51,7 +51,7 @@ demo: $(INSTALLED)
 	@echo 'film     $(DEMO)/film.mp4, $(DEMO)/film.gif'
 
 test: $(DEVELOPED)
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
 
 lint: $(DEVELOPED)
 	$(BIN)/python -m ruff check .

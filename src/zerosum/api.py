@@ -337,20 +337,21 @@ def evaluate(
     root: str | None = None,
     cache: bool = True,
     download: bool = False,
+    lpips: bool = False,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Evaluation:
     """Measure generated images against real ones. The call that `zerosum evaluate` makes.
 
     `what` is a run's folder, a folder, zip or array file of images, or an array; `against` the real images: a name, a
     path or an array. A run is measured against its own data if nothing else is said. `split` and `root` are of
-    `against`. Nothing leaves the machine. Raises UserError.
+    `against`. `lpips` is of translators of pairs. Nothing leaves the machine. Raises UserError.
     """
     from zerosum.metrics.cache import open_cache
     from zerosum.metrics.evaluate import Settings
     from zerosum.metrics.evaluate import evaluate as measure
     from zerosum.translation.evaluate import evaluate as measure_translations
 
-    settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download)
+    settings = Settings(n=n, seed=seed, features=features, quick=quick, download=download, lpips=lpips)
     told, kept = progress or (lambda *_: None), open_cache(keep=cache)
     if isinstance(what, str | Path) and sources.is_run(what):
         run = runs.from_json(sample.read_recipe(Path(what))["run"])
@@ -358,6 +359,8 @@ def evaluate(
             if against is not None:
                 raise UserError(f"--against {against}: a translator is measured on its own sides; leave it out")
             return measure_translations(_trial(Path(what), run, checkpoint, split), settings, kept, told)
+    if lpips:
+        raise UserError(f"--lpips: compares translations with the truth, and {what} is not a translator's run")
     named = isinstance(against, str | Path)
     handed_over = None if against is None or named else _images(against)
     fakes = own = None

@@ -112,11 +112,12 @@ def _packs() -> Finding:
 
 
 def _processor(threads: int) -> Iterator[Finding]:
-    from zerosum.engine import has_fast_bf16
+    from zerosum.engine import has_fast_bf16, processor
 
     usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     cores = psutil.cpu_count(logical=False) or usable
-    yield Finding("processor", f"{cores} cores, {usable} usable by this process, {threads} threads by default")
+    yield Finding("processor", processor())
+    yield Finding("cores", f"{cores}, {usable} usable by this process, {threads} threads by default")
     fast = has_fast_bf16()
     yield Finding(
         "bf16",

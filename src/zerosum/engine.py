@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
@@ -19,6 +20,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp64"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
+CPUINFO = Path("/proc/cpuinfo")
 
 
 def choose_device(name: str) -> torch.device:
@@ -38,14 +40,29 @@ def choose_device(name: str) -> torch.device:
 
 def has_fast_bf16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX-512 BF16 or AMX; elsewhere it is emulated and slow)."""
-    if platform.system() != "Linux":
-        return False
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = file.read()
-    except OSError:
-        return False
+    flags = _cpuinfo().get("flags", "").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def processor() -> str:
+    """What computes here, in a few words: the model, the vectors that torch uses, and whether it multiplies bf16."""
+    known = _cpuinfo()
+    model = known.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in known:  # a virtual machine may keep back the rest of the name
+        model += f" (family {known['cpu family']}, model {known.get('model', '?')})"
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}{', bf16' if has_fast_bf16() else ''}"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; nothing elsewhere."""
+    if platform.system() != "Linux":
+        return {}
+    try:
+        first = CPUINFO.read_text(encoding="utf-8").split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 @dataclass(frozen=True)

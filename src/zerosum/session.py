@@ -26,7 +26,7 @@ from zerosum import run as runs
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
-from zerosum.engine import choose_device, settled_format, settled_precision
+from zerosum.engine import choose_device, processor, settled_format, settled_precision
 from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
@@ -224,6 +224,7 @@ def environment(device: torch.device | None = None) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "memory_gigabytes": round(psutil.virtual_memory().total / 2**30, 1),

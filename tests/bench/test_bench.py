@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import json
+import math
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -36,10 +39,13 @@ from zerosum.bench.field import Field
 from zerosum.bench.protocol import Bench, Options, git_commit, plain, recipe
 from zerosum.bench.textbook import Textbook
 from zerosum.data.spec import Data
+from zerosum.equilibrium import two_sample
 from zerosum.errors import UserError
 from zerosum.losses import optimal_logits
 from zerosum.run import check
 from zerosum.schedule import Constant
+
+picking = importlib.import_module("zerosum.recipes.pick")
 
 
 def quick(name: str, out: Path, *more: str) -> dict[str, Any]:
@@ -384,9 +390,20 @@ def test_fashion_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert str(tmp_path) not in (tmp_path / "out" / "fashion.json").read_text()
 
 
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trial of the machine, and judges that learn little."""
+    monkeypatch.setattr(picking, "estimate", lambda *_: 1_000.0)
+    monkeypatch.setattr(picking, "probe_interval", lambda *_: 1_000)
+    monkeypatch.setattr(two_sample, "LEAST_STEPS", 5)
+    monkeypatch.setattr(two_sample, "STEPS", 5)
+
+
+@pytest.mark.usefixtures("hasty")
 def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The default and the textbook, on noise in Fashion-MNIST's files."""
-    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": {1.0: arms.textbook(1.0)}})
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": arms.textbook})
+    monkeypatch.setattr(speedrun, "bracketed", lambda distance, first: {1.0: distance(1.0)})
     noise_as_fashion(tmp_path)
     words = ("--data", str(tmp_path), "--courses", "fashion-mnist", "few")
     written = quick("speedrun", tmp_path / "out", *words)
@@ -414,10 +431,11 @@ class Quarters:
         return torch.nn.functional.adaptive_avg_pool2d(torch.from_numpy(values).float(), 2).flatten(1)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_the_test_images_are_for_what_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rates: the better one on validation images, and it alone, is scored on the test images, at its last mark."""
-    rates = {times: arms.textbook(times) for times in (1.0, 4.0)}
-    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": rates})
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": arms.textbook})
+    monkeypatch.setattr(speedrun, "bracketed", lambda distance, first: {t: distance(t) for t in (1.0, 4.0)})
     monkeypatch.setattr(speedrun, "CLOSE", 1.0)
     monkeypatch.setattr(field, "ImageNet", Quarters)
     noise_as_fashion(tmp_path)
@@ -430,6 +448,51 @@ def test_the_test_images_are_for_what_was_chosen(tmp_path: Path, monkeypatch: py
     assert {"frechet_0.005", "imagenet_0.01"} <= set(final["default"]["runs"][0])
     assert "frechet_0.005" not in final[best]["runs"][0]
     assert sum("EfficientNet-Lite0" in target["what"] for target in written["targets"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("best", "first", "tried"),
+    [
+        (2.0, (1.0, 2.0, 4.0), {1.0, 2.0, 4.0}),
+        (4.0, (1.0, 2.0, 4.0), {1.0, 2.0, 4.0, 8.0}),
+        (16.0, (1.0, 2.0, 4.0), {1.0, 2.0, 4.0, 8.0, 16.0, 32.0}),
+        (1.0, (2.0, 4.0), {0.5, 1.0, 2.0, 4.0}),
+        (100.0, (2.0, 4.0), {2.0, 4.0, 8.0, 16.0, 32.0}),  # the search ends
+    ],
+)
+def test_an_opponents_best_rate_has_a_worse_one_on_either_side(
+    best: float, first: tuple[float, ...], tried: set[float]
+) -> None:
+    found = arms.bracketed(lambda times: abs(math.log2(times / best)), first)
+    assert set(found) == tried
+    if best in found:
+        assert min(found) < best < max(found)
+        assert len(found) >= 3
+
+
+def test_the_rate_is_searched_on_every_course_and_a_far_opponent_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The near one is best at 4 times on the first course and at 1 on the second; the far one is not searched again."""
+    ran: list[tuple[str, str, int]] = []
+    best_at = {"first": 4.0, "second": 1.0}
+
+    def run(field: SimpleNamespace, entry: speedrun.Entry, seed: int) -> dict[str, float]:
+        ran.append((field.name, entry.title, seed))
+        times = float(entry.file.rpartition("lr")[2])
+        far = 10.0 if entry.title.startswith("far") else 1.0
+        return {"frechet_5": far * (1 + abs(math.log2(times / best_at[field.name])))}
+
+    monkeypatch.setattr(speedrun, "_run", run)
+    makers = {"near": arms.textbook, "far": arms.textbook}
+    known: dict[str, speedrun.Best] = {}
+    rows = {}
+    for name in best_at:
+        course = SimpleNamespace(name=name, marks=(1.0, 5.0), course=SimpleNamespace(seeds=(0, 1)))
+        rows[name] = list(speedrun._searched(cast(Field, course), makers, known))
+    chosen = {name: {e.title: e.seeds for e in entries if e.chosen} for name, entries in rows.items()}
+    assert chosen["first"] == {"near, 4 times the rate": (0, 1), "far, 4 times the rate": (0,)}
+    assert chosen["second"] == {"near, published rate": (0, 1), "far, 4 times the rate": (0,)}
+    assert [e.title for e in rows["second"] if e.title.startswith("far")] == ["far, 4 times the rate"]
+    assert ("second", "near, 0.5 times the rate", 0) in ran
 
 
 def test_the_textbook_sees_every_image_once_a_pass_and_draws_the_same_again() -> None:

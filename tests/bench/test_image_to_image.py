@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from zerosum import bench as benchmarks
 from zerosum.bench import scenes
 from zerosum.equilibrium import two_sample
 from zerosum.errors import UserError
+
+picking = importlib.import_module("zerosum.recipes.pick")
 
 
 def drawings(folder: Path, names: list[str], size: tuple[int, int] = (64, 64)) -> None:
@@ -38,6 +41,8 @@ def test_quick_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     parts = {"train_a": names[:30], "train_b": names[30:60], "validation": names[60:76], "test": names[70:]}
     monkeypatch.setattr(scenes, "_split", lambda name: parts)
     monkeypatch.setattr(two_sample, "LEAST_STEPS", 5)
+    monkeypatch.setattr(two_sample, "STEPS", 5)
+    monkeypatch.setattr(picking, "estimate", lambda *_: 100.0)
     for side in ("google", "twitter"):
         drawings(tmp_path / "emoji" / side / "64", names)
     out, words = tmp_path / "out", ["--data", str(tmp_path), "--scenes", "emoji", "--arms", "default", "cut"]

@@ -121,6 +121,14 @@ def test_a_damaged_pack_is_built_again(source: Path, cache: Path, suffix: str, d
     assert path.read_bytes() == raw
 
 
+def test_a_flipped_pixel_is_found_where_all_of_it_is_read(source: Path, cache: Path) -> None:
+    whole = everything(opened(source, cache))
+    path = next(p for p in (cache / "packed").iterdir() if p.name.endswith("u8"))
+    raw = path.read_bytes()
+    path.write_bytes(raw[:7] + bytes([raw[7] ^ 1]) + raw[8:])
+    assert np.array_equal(everything(open_data(Data(source=str(source), cache=str(cache)))), whole)
+
+
 def test_labels_that_change_alone_make_another_pack(tmp_path: Path, cache: Path) -> None:
     folder_of(tmp_path / "set", pngs(3))
     table = tmp_path / "t.csv"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from zerosum.metrics.cache import Cache
 from zerosum.metrics.features import custom, imagenet, inception
 from zerosum.metrics.features.base import CHUNK, resized
 from zerosum.metrics.features.choose import choose
+from zerosum.metrics.features.weights import Weights
 
 IMAGES = tiny.images((1, 8, 8), 70)
 
@@ -112,8 +114,8 @@ def test_inception_weights_that_are_absent_or_others_are_refused(
         UserError, match=r"--features \S*absent\.pth: it cannot be read \(No such file.*; give the file"
     ):
         choose(IMAGES, Cache(None), str(tmp_path / "absent.pth"))
-    inception.default_path().parent.mkdir(parents=True)
-    inception.default_path().write_bytes(b"damaged")
+    inception.WEIGHTS.path().parent.mkdir(parents=True)
+    inception.WEIGHTS.path().write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"--features inception: .* SHA-256 .*; delete it; .* --download"):
         choose(IMAGES, Cache(None), "inception")
 
@@ -122,16 +124,18 @@ def test_a_download_is_checked_and_kept_whole_or_not_at_all(tmp_path: Path, monk
     monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path / "cache"))
     (tmp_path / "w.pth").write_bytes(b"weights")
     url = (tmp_path / "w.pth").as_uri()
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    right = Weights("some", url, sha256, 7)
     with pytest.raises(UserError, match="nothing was kept"):
-        inception.download(url=url)
+        replace(right, sha256=sha256[::-1]).download()
     with pytest.raises(UserError, match="could not be fetched"):
-        inception.download(url=(tmp_path / "absent").as_uri())
-    assert not inception.default_path().exists()
+        replace(right, url=(tmp_path / "absent" / "w.pth").as_uri()).download()
+    assert not right.path().exists()
     told: list[int] = []
-    path = inception.download(lambda done, of: told.append(done), url, hashlib.sha256(b"weights").hexdigest())
+    path = replace(right, sha256=sha256[:8]).download(lambda done, of: told.append(done))
     assert path.read_bytes() == b"weights"
     assert told == [7]
-    assert inception.download(url="file:///absent") == path
+    assert replace(right, url="file:///absent/w.pth").download() == path
 
 
 def test_inception_features_are_torch_fidelitys(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_larger_images_fit_too(
 ) -> None:
     """As where there is a GPU: nothing brings them to 64 pixels."""
     monkeypatch.setattr(picking, "LONGEST_ON_CPU", 256)
+    monkeypatch.setattr(picking, "estimate", lambda *_: 100.0)
+    monkeypatch.setattr(picking, "probe_interval", lambda *_: 1_000)
     height, width = built(recipes.pick(photos(*size), images=64, device="cpu"))
     assert max(height, width) <= 256
     assert 0.8 < width / height / (size[1] / size[0]) < 1.25
@@ -201,6 +203,16 @@ def test_what_is_given_is_not_tried(game: tuple[Run, object], monkeypatch: pytes
     found = tried(monkeypatch, {("fp32", "channels_last", 1, "on"): 10.0})
     assert settings(recipes.quickest(given, dataset)[1]) == ("fp32", "channels_last", 1, "on")  # type: ignore[arg-type]
     assert len(found) == 1
+
+
+def test_a_given_memory_format_leaves_the_precision_open(
+    game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, dataset = game
+    found = tried(monkeypatch, RATES | {("bf16", "contiguous", 1, "off"): 130.0, ("bf16", "contiguous", 2, "off"): 140})
+    chosen = recipes.quickest(replace(run, memory_format="contiguous"), dataset)[1]  # type: ignore[arg-type]
+    assert settings(chosen) == ("bf16", "contiguous", 2, "off")
+    assert len(found) == 3
 
 
 @pytest.mark.parametrize(

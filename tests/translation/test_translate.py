@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from zerosum import checkpoint, cli
+from zerosum import api, checkpoint, cli
 from zerosum.data import deep
+from zerosum.errors import UserError
 
 SMALL = (
     "--algorithm.networks.width", "4", "--algorithm.networks.patch.width", "4", "--size", "16", "16", "--images", "24",
@@ -213,6 +215,33 @@ def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> N
     assert way["arms"] == ["the run", "identity", "mean image", "nearest pair"]
     for arm in way["arms"]:
         assert f"A2B {arm}: {way['metrics'][0]}" in report["evaluation"]["measurements"]
+
+
+class Halves:
+    """In place of LPIPS, whose weights are a download."""
+
+    weights, preparation = "none", "none"
+
+    def __call__(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (x - y).abs().flatten(1).mean(1) / 2
+
+
+def test_lpips_stands_beside_the_pixels(
+    pairs: Path, cycle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("zerosum.translation.evaluate.LPIPS", Halves)
+    more = ("--out", tmp_path / "run", "--held-out", "16", *SMALL, "--images", "8")
+    assert run("train", pairs.parent / "data", "--algorithm", "pix2pix", *more) == 0
+    assert run("evaluate", tmp_path / "run", *WORDS, "--lpips", "--json", tmp_path / "found.json") == 0
+    found = json.loads((tmp_path / "found.json").read_text())["measurements"]
+    for arm in ("the run", "identity", "mean image", "nearest pair"):
+        assert found[f"A2B {arm}: lpips"]["value"] == pytest.approx(found[f"A2B {arm}: l1"]["value"] / 2)
+    assert "LPIPS" in (tmp_path / "run" / "report.html").read_text()
+    capsys.readouterr()
+    assert run("evaluate", cycle, *WORDS[:2], "--no-cache", "--lpips") != 0
+    assert "not paired: leave it out" in capsys.readouterr().err
+    with pytest.raises(UserError, match="not a translator's run"):
+        api.evaluate(np.zeros((20, 1, 8, 8), np.uint8), against="digits", lpips=True)
 
 
 def test_an_evaluation_shows_both_ways_of_a_cycle(cycle: Path, tmp_path: Path) -> None:

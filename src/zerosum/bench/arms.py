@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,11 +23,13 @@ from zerosum.recipes import pick
 from zerosum.recipes.base import from_settings
 from zerosum.recipes.images import quick
 from zerosum.run import Run
-from zerosum.schedule import Schedule
+from zerosum.schedule import Cosine, Schedule
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
 RATES = (1.0, 2.0, 4.0)  # times the published learning rate: a few minutes call for boldness
+R3GAN_A_MINUTE = 24_000  # images, about: see `_r3gan`
+FURTHEST = (0.25, 32.0)  # times: no search goes on beyond
 
 
 class Player(Protocol):
@@ -118,14 +120,35 @@ def textbook(times: float) -> Arm:
     return Arm({"textbook": 1, "lr": lr}, lambda field, seed: Plain(field, seed, lr))
 
 
-def opponents(minutes: float) -> dict[str, dict[float, Arm]]:
-    """By name, and by how many times the published learning rate."""
+def opponents(minutes: float) -> dict[str, Callable[[float], Arm]]:
+    """By name: the arm at so many times its published learning rate."""
     sngan = replace(from_settings("sngan", Data(source="")), algorithm=SNGAN(networks=SNDCGAN(latent=128, width=16)))
-    r3gan = from_settings("r3gan", Data(source=""))
-    game: Any = r3gan.algorithm
-    r3gan = replace(r3gan, algorithm=R3GAN(networks=R3(width=32, widest=128), gamma=game.gamma))
     return {
-        "textbook DCGAN": {times: textbook(times) for times in RATES},
-        "SNGAN": {times: published(sngan, minutes, times) for times in RATES},
-        "R3GAN": {times: published(r3gan, minutes, times) for times in RATES},
+        "textbook DCGAN": textbook,
+        "SNGAN": lambda times: published(sngan, minutes, times),
+        "R3GAN": lambda times: published(_r3gan(minutes), minutes, times),
     }
+
+
+def _r3gan(minutes: float) -> Run:
+    """Its authors' settings for this size (gamma 0.05, a tenth of it in the end; rates that fall to a quarter).
+
+    The falls take the run's length in images, at a rate that was measured once: a run by the clock cannot know it.
+    """
+    run, images = from_settings("r3gan", Data(source="")), max(int(minutes * R3GAN_A_MINUTE), 1)
+    falling = replace(run.adam_g, lr=Cosine(2e-4, 5e-5, images))
+    algorithm = R3GAN(networks=R3(width=16, widest=64), gamma=Cosine(0.05, 0.005, images))
+    return replace(run, algorithm=algorithm, adam_g=falling, adam_d=falling)
+
+
+def bracketed(distance: Callable[[float], float], first: Sequence[float]) -> dict[float, float]:
+    """The distance at each of these rates and, while the best is the lowest or highest, at half or twice that."""
+    found = {times: distance(times) for times in first}
+    while True:
+        best, low, high = min(found, key=lambda t: found[t]), min(found), max(found)
+        if best == low and low > FURTHEST[0]:
+            found[low / 2] = distance(low / 2)
+        elif best == high and high < FURTHEST[1]:
+            found[high * 2] = distance(high * 2)
+        else:
+            return found

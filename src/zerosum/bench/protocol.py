@@ -191,7 +191,8 @@ def data_record(data: Data, dataset: Dataset | Sides, source: str) -> dict[str, 
 def environment(quick: bool = False) -> dict[str, Any]:
     """The circumstances of a measurement: commit, machine, versions, its speed and its load at that moment."""
     known = session.environment()
-    machine = {name: known[name] for name in ("python", "system", "cores", "threads", "memory_gigabytes", "versions")}
+    kept = ("python", "system", "processor", "cores", "threads", "memory_gigabytes", "versions")
+    machine = {name: known[name] for name in kept}
     commit, changed = git_commit()
     return {
         "commit": commit,

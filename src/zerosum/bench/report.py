@@ -191,6 +191,7 @@ def _circumstances(report: Report, records: Sequence[Mapping[str, Any]]) -> list
     commits = sorted(
         {f"{p['commit'] or 'unknown'}{' with changes' if p['changed_since_commit'] else ''}" for p in places}
     )
+    processors = sorted({p.get("processor", "not recorded") for p in places})
     machines = sorted(
         {f"{p['system']}, {p['cores']} cores, {p['memory_gigabytes']} GB, Python {p['python']}" for p in places}
     )
@@ -198,6 +199,7 @@ def _circumstances(report: Report, records: Sequence[Mapping[str, Any]]) -> list
     lines += [
         f"- commit: {'; '.join(commits)}",
         f"- machine: {'; '.join(machines)}",
+        f"- processor: {'; '.join(processors)}",
         f"- versions: {'; '.join(versions)}",
     ]
     lines += [

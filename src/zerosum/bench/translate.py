@@ -134,8 +134,6 @@ def measure(bench: Bench) -> Report:
         ]
     if "image" in options.parts:
         tables += [_image(bench, kind) for kind in ("resnet", "unet")]
-    if not has_fast_bf16():
-        targets = [Target("a processor that multiplies bf16", "yes", "no", False)]
     return Report(
         title="Image to image: training and translating beside the textbook",
         about=ABOUT,

@@ -61,7 +61,9 @@ class Evaluate(Command):
     no_cache: bool = False
     """Keep nothing, and use nothing that was kept."""
     download: bool = False
-    """Fetch weights that are not here (only --features inception needs it)."""
+    """Fetch weights that are not here (only --features inception and --lpips need it)."""
+    lpips: bool = False
+    """Of a translator of pairs: also LPIPS, a learned perceptual distance to the truth (the extra lpips)."""
 
     def run(self) -> int:
         if self.seed < 0:
@@ -76,7 +78,8 @@ class Evaluate(Command):
             found = api.evaluate(
                 self.what, against=self.against, n=self.number, seed=self.seed, features=self.features,
                 quick=self.quick, checkpoint=self.checkpoint, split=self.split, root=self.root,
-                cache=not self.no_cache, download=self.download, progress=say,
+                cache=not self.no_cache, download=self.download, lpips=self.lpips,
+                progress=say,
             )  # fmt: skip
         show(found)
         if sources.is_run(self.what):

@@ -6,6 +6,9 @@ A pack is three files: `KEY.u8`, the rows one after the other, as bytes; `KEY.la
 name, forced to the disk and renamed, so that a killed or a second, simultaneous builder leaves nothing that
 could be mistaken for a whole pack; since the key says what the bytes must be, it does not matter whose copy
 wins. The header's time is that of the last use: building a pack removes those that nobody used for 30 days.
+
+A pack that is read into memory is held against its checksum; of a mapped one only the size is, for that would
+read all of it at every command.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import re
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -169,7 +173,10 @@ def find(data: Data, name: str) -> ArrayDataset | None:
         skipped = tuple((name, reason) for name, reason in body["skipped"])
         _used(where / f"{name}.json")
         values = map_file(path, dtype, shape)
-        values = np.array(values) if fits_in_memory(values.nbytes, data) else values
+        if fits_in_memory(values.nbytes, data):
+            values = np.array(values)
+            if body.get("crc32") not in (None, zlib.crc32(_raw(values))):  # None: packed before there were checksums
+                return None
         return ArrayDataset(values, labels, tuple(body["class_names"]), skipped, tuple(body["notes"]))
     except (OSError, ValueError, KeyError, TypeError):  # absent, cut short or overwritten, in whatever way
         return None
@@ -185,6 +192,11 @@ def _written(dtype: np.dtype) -> str | list:
     return dtype.str if dtype.names is None else [list(field) for field in dtype.descr]
 
 
+def _raw(values: np.ndarray) -> memoryview:
+    """The bytes of an array, one after the other."""
+    return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+
+
 def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
@@ -198,11 +210,13 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> None:
             raise OSError(errno.ENOSPC, "not enough room", str(where))
     kept: list[np.ndarray] = []
     skipped = list(plan.refused)
-    n = 0
+    n = checksum = 0
     with _explained(where), _whole_file(where / f"{name}.u8") as file:
         for block in blocks:
             # written, not mapped: on a full disk a write fails, but a store into a mapped page kills the process
-            file.write(np.ascontiguousarray(block.values).data)
+            raw = _raw(block.values)
+            file.write(raw)
+            checksum = zlib.crc32(raw, checksum)
             n += len(block.values)
             kept.append(block.kept)
             skipped.extend(block.skipped)
@@ -217,6 +231,7 @@ def _pack(plan: Plan, blocks: Iterable[Block], where: Path, name: str) -> None:
     body = {
         "source": plan.where,
         "shape": [n, *plan.shape],
+        "crc32": checksum,
         "labels_sha256": labels_sha256,
         "class_names": list(plan.class_names),
         "skipped": [list(pair) for pair in skipped],

@@ -68,6 +68,8 @@ class Settings:
     features: str | None = None
     quick: bool = False
     download: bool = False
+    lpips: bool = False
+    """Of a translator: also LPIPS to the truth."""
 
 
 @dataclass(frozen=True, eq=False)

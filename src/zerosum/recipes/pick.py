@@ -260,11 +260,12 @@ def quickest(
     with torch.device("meta"):
         networks = run.algorithm.players(replace(dataset.spec, classes=0)).values()
     pairs = [
-        (precision, memory_format)
-        for precision, memory_format in rivals(choose_device(device), networks)
-        if run.precision in ("auto", precision)
-        and run.memory_format in ("auto", memory_format)
-        and not (precision == "bf16" and run.precision == "auto" and _is_deep(dataset.spec))
+        *dict.fromkeys(
+            (precision, memory_format if run.memory_format == "auto" else run.memory_format)
+            for precision, memory_format in rivals(choose_device(device), networks)
+            if run.precision in ("auto", precision)
+            and not (precision == "bf16" and run.precision == "auto" and _is_deep(dataset.spec))
+        )
     ] or [(settled_precision(run.precision), settled_format(run.memory_format))]
     found = [tried(*pair, 1) for pair in pairs]
     best = max(found, key=lambda pair: pair[0])

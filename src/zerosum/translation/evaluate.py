@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -29,6 +29,7 @@ from zerosum.metrics.features.choose import choose
 from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
 from zerosum.metrics.measurement import Better, Measurement, Protocol
 from zerosum.metrics.neighbours import ranks
+from zerosum.metrics.perceptual import ALEXNET, LPIPS
 from zerosum.metrics.statistics import statistics
 from zerosum.metrics.verdict import Finding, Kind
 from zerosum.sample import to_uint8
@@ -46,7 +47,8 @@ OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
     "psnr": ("PSNR (dB)", pixels.psnr, "higher"),
     "ssim": ("SSIM", pixels.ssim, "higher"),
 }
-COMPARED = (*OF_PIXELS, "kernel", "frechet", "rank", "domain")  # of all arms
+LEARNED = "lpips"
+COMPARED = (*OF_PIXELS, LEARNED, "kernel", "frechet", "rank", "domain")  # of all arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +90,7 @@ class _Way:
     def __init__(self, trial: Trial, direction: Direction, settings: Settings, cache: Cache, say: Say) -> None:
         self.trial, self.direction, self.seed, self.say = trial, direction, settings.seed, say
         self.notes: list[str] = []
+        self.lpips = self._lpips(settings)
         self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
         train, unseen = trial.train, trial.unseen
         most = len(_whole(unseen, self.source))
@@ -101,7 +104,17 @@ class _Way:
         self.real = self._images(unseen, self.target, MOST, "inputs" if unseen.paired else "real")
         self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
         data = _whole(train, self.target)
-        self.choice = choose(data, cache, settings.features, partial(self._told, "features"))
+        told = partial(self._told, "features")
+        self.choice = choose(data, cache, settings.features, told, download=settings.download)
+
+    def _lpips(self, settings: Settings) -> LPIPS | None:
+        if not settings.lpips:
+            return None
+        if not self.trial.unseen.paired:
+            raise UserError("--lpips: is measured to the truth, and these sides are not paired: leave it out")
+        if settings.download:
+            ALEXNET.download(partial(self._told, "AlexNet's weights"))
+        return LPIPS()
 
     def _told(self, what: str, done: int, of: int) -> None:
         self.say(what, done, of)
@@ -172,14 +185,20 @@ class _Way:
     # --- numbers ---------------------------------------------------------------------------------------------------
 
     def _of_pixels(self, arm: str, made: Tensor, truth: Tensor, only: str | None = None) -> dict[str, Measurement]:
-        out = {}
-        for key, (name, function, better) in OF_PIXELS.items():
+        out, functions = {}, dict(OF_PIXELS)
+        if self.lpips is not None:
+            functions[LEARNED] = ("LPIPS (AlexNet)", self.lpips, "lower")
+        for key, (name, function, better) in functions.items():
             if only not in (None, key) or (key == "ssim" and min(made.shape[2:]) < pixels.WINDOW):
                 continue
             each = torch.cat([function(a, b) for a, b in zip(made.split(64), truth.split(64), strict=True)]).numpy()
             parts = [each[i] for i in disjoint(len(each), PARTS, self.seed, "translation/parts")]
             interval = over_parts(lambda part: float(np.mean(part)), parts, float(each.mean()), LEVEL)
-            out[f"{arm}: {key}"] = measurement.measured(interval, None, better, self._protocol(name, arm))
+            told = self._protocol(name, arm)
+            if key == LEARNED:
+                assert self.lpips is not None
+                told = replace(told, extractor="LPIPS", weights=self.lpips.weights, preparation=self.lpips.preparation)
+            out[f"{arm}: {key}"] = measurement.measured(interval, None, better, told)
         return out
 
     def _distances(self) -> dict[str, Measurement]:

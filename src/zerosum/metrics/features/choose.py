@@ -70,7 +70,7 @@ def named(name: str, data: Dataset, cache: Cache, told: Told | None = None, *, d
             return imagenet.ImageNet(shape)
         case "inception":
             if download:
-                inception.download(told)
+                inception.WEIGHTS.download(told)
             return inception.Inception()
         case "random":
             return RandomConvolutions(data.spec)

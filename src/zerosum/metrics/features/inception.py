@@ -11,42 +11,38 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import tempfile
-import urllib.request
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from zerosum import atomic
-from zerosum.data.cache import cache_folder
 from zerosum.errors import UserError
-from zerosum.metrics.features.base import Extractor, Told, resized
+from zerosum.metrics.features.base import Extractor, resized
+from zerosum.metrics.features.weights import Weights
 
-URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-BYTES = 95_628_359
+WEIGHTS = Weights(
+    "Inception",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    95_628_359,
+)
 SIDE = 299
 NAME = "Inception-2015"
 INSTALL = "pip install 'zerosum[fid]'"
 
 
-def default_path() -> Path:
-    """Where the weights are looked for, and where a download puts them."""
-    return cache_folder() / "weights" / URL.rsplit("/", 1)[-1]
-
-
 class Inception(Extractor):
     """The 2,048 numbers of the last average pooling."""
 
-    def __init__(self, path: Path | None = None, sha256: str = SHA256) -> None:
-        """From the weights at `path` (`default_path()`, if not given). UserError if they are not there or not these."""
+    def __init__(self, path: Path | None = None, sha256: str = WEIGHTS.sha256) -> None:
+        """From the weights at `path`, or where a download puts them. UserError if they are not there or not these."""
         if importlib.util.find_spec("torch_fidelity") is None:
             raise UserError(f"--features {path or 'inception'}: torch-fidelity is not installed; {INSTALL}")
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        given, path = path, path or default_path()
-        fetch = f"--features inception --download fetches them ({BYTES / 1e6:.0f} MB)"
+        given, path = path, path or WEIGHTS.path()
+        fetch = f"--features inception --download fetches them ({WEIGHTS.bytes / 1e6:.0f} MB)"
         try:
             found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError as error:
@@ -56,8 +52,8 @@ class Inception(Extractor):
                     f"weights, or none: {fetch}"
                 ) from error
             raise UserError(
-                f"--features inception: its weights are not at {path} ({error.strerror}); {fetch}, or put {URL} there "
-                "by hand, or give its path: --features FILE.pth"
+                f"--features inception: its weights are not at {path} ({error.strerror}); {fetch}, or put "
+                f"{WEIGHTS.url} there by hand, or give its path: --features FILE.pth"
             ) from error
         if found != sha256:
             mend = "give the file with Inception's weights" if given else "delete it"
@@ -79,29 +75,3 @@ class Inception(Extractor):
 
     def extract(self, values: np.ndarray) -> Tensor:
         return self.network(torch.from_numpy(resized(values, 3, SIDE)))[0]
-
-
-def download(told: Told | None = None, url: str = URL, sha256: str = SHA256) -> Path:
-    """Fetch the weights to `default_path()`, unless they are there. UserError if it fails or gives another file."""
-    path = default_path()
-    if path.is_file():
-        return path
-    data = bytearray()
-    try:
-        with urllib.request.urlopen(url, timeout=30) as answer:
-            while block := answer.read(1 << 20):
-                data += block
-                if told:
-                    told(len(data), BYTES)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--download: the Inception weights could not be fetched ({error}); check the network, or fetch {url} "
-            f"elsewhere and put it at {path}"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise UserError(
-            f"--download: {url} gave a file with SHA-256 {found}, not {sha256}: nothing was kept; try again"
-        )
-    atomic.write_file(path, bytes(data))
-    return path
