@@ -206,6 +206,7 @@ def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> N
         assert f"A2B {arm}: l1" in found
         assert f"A2B {arm}: ssim" in found
     assert "A2B the run: kernel" in found
+    assert found["A2B the run: joint"]["floor"]["value"] >= 0
     assert "A2B domain classifier" in found
     assert shown(out, "A2B") == ("Input, Output, Target", (2 + 3 * 162, 2 + 8 * 162))
     assert not (out / "evaluation-B2A.png").exists()

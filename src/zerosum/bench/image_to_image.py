@@ -57,6 +57,7 @@ MEASURED = (
     Column("psnr", "PSNR, dB", ".2f"),
     Column("ssim", "SSIM", ".3f"),
     Column("frechet", "Frechet distance", ".4g"),
+    Column("joint", "Frechet distance of pairs", ".4g"),
     Column("kernel", "kernel distance", ".4f"),
     Column("rank", "mean rank of the counterpart", ".1f"),
     Column("domain", "taken for the other side", ".1%"),
@@ -111,7 +112,8 @@ ABOUT = (
     "(`src/zerosum/bench/splits`). Choices were made on validation images alone.",
     "Frechet and kernel distance are between translations and real images of the other side, in features of "
     "EfficientNet-Lite0. Of so few images Frechet's is taken in the leading components of the training images' "
-    "features, so it compares within a table only. `real images` are training images in place of translations.",
+    "features, so it compares within a table only; of pairs it is of input and translation together, so that a real "
+    "photo that belongs to another input is far. `real images` are training images in place of translations.",
     "The rank is where the true counterpart stands among 200, or all if there are fewer, by nearness to the "
     "translation in the same features. A classifier of both sides, trained on real images alone, says which side "
     "it takes a translation for.",
@@ -134,9 +136,8 @@ class Stage:
     @property
     def arms(self) -> list[Arm]:
         paper = Arm("pix2pix", "paper", "pix2pix") if self.train.paired else Arm("CycleGAN", "paper", "cyclegan")
-        arms = [Arm("default", "default", None), paper]
-        if self.name == "emoji":
-            arms.append(Arm("CUT, the default's networks", "cut", None, as_cut))
+        known = {"paper": paper, "cut": Arm("CUT, the default's networks", "cut", None, as_cut)}
+        arms = [Arm("default", "default", None), *(known[name] for name in self.scene.rivals)]
         return [arm for arm in arms if not self.options.arms or arm.file in self.options.arms]
 
     def _file(self, arm: Arm) -> str:
@@ -241,7 +242,8 @@ class Stage:
         if "default" not in rows or self.name == "cat2dog":
             return
         ours = rows["default"]
-        keys = {"l1": ".4f", "frechet": ".4g"} if self.train.paired else {"rank": ".1f", "kernel": ".4f"}
+        paired = {"l1": ".4f", "frechet": ".4g", "joint": ".4g"}
+        keys = paired if self.train.paired else {"rank": ".1f", "kernel": ".4f"}
         for key, form in keys.items():
             rivals = {
                 n: r[0][key] for n, r in rows.items() if key in r[0] and "images_per_second" not in r[0] and n != REAL

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -35,6 +36,8 @@ class Scene:
     minutes: float
     data: Data
     judged: Mapping[str, Data]
+    rivals: tuple[Literal["paper", "cut"], ...] = ()
+    """What is trained beside the default."""
     shown: bool = False
     """Whether its licence lets pictures of it go into the project."""
 
@@ -48,7 +51,8 @@ def facades(root: Path, work: Path) -> Scene:
         source=str(_there(root, "facades", "train")), pairing="joined", split="all", direction="B2A", size=(128, 128),
         jitter=14, flip=True, held_out=HELD,
     )  # fmt: skip
-    return Scene("Facades, labels to photo, 128x128", FACADES, 20, data, _judged_facades(root, data))
+    judged = _judged_facades(root, data)
+    return Scene("Facades, labels to photo, 128x128", FACADES, 20, data, judged, rivals=("paper",))
 
 
 def edges(root: Path, work: Path) -> Scene:
@@ -80,7 +84,7 @@ def emoji(root: Path, work: Path) -> Scene:
     judged = {
         part: replace(data, source=str(folder / part), pairing="folders", held_out=0) for part in ("validation", "test")
     }
-    return Scene("Emoji, Google and Twitter, 64x64", EMOJI, 30, data, judged, shown=True)
+    return Scene("Emoji, Google and Twitter, 64x64", EMOJI, 30, data, judged, rivals=("cut",), shown=True)
 
 
 def unpaired_facades(root: Path, work: Path) -> Scene:
@@ -99,7 +103,8 @@ def unpaired_facades(root: Path, work: Path) -> Scene:
 
     folder = _made(work / "unpaired-facades", fill)
     data = Data(source=str(folder), pairing="unpaired", split="all", size=(64, 64), jitter=8, flip=True, held_out=HELD)
-    return Scene("Facades, photos and labels, unpaired, 64x64", FACADES, 30, data, _judged_facades(root, data))
+    judged = _judged_facades(root, data)
+    return Scene("Facades, photos and labels, unpaired, 64x64", FACADES, 30, data, judged, rivals=("paper",))
 
 
 def cat2dog(root: Path, work: Path) -> Scene:

@@ -148,7 +148,7 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
         )
     else:
         run = from_settings(algorithm, data)
-        reasons.append(f"{type(run.algorithm).__name__} as its paper has it: you asked for it")
+        reasons.append(f"{type(run.algorithm).__name__} with its own settings (docs/algorithms): you asked for it")
     if count < FEW:
         reasons.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
     if count < run.batch_size:

@@ -48,7 +48,7 @@ OF_PIXELS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor], Better]] = {
     "ssim": ("SSIM", pixels.ssim, "higher"),
 }
 LEARNED = "lpips"
-COMPARED = (*OF_PIXELS, LEARNED, "kernel", "frechet", "rank", "domain")  # of all arms
+COMPARED = (*OF_PIXELS, LEARNED, "kernel", "frechet", "joint", "rank", "domain")  # of all arms
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,12 +212,10 @@ class _Way:
             ("kernel", "kernel distance", kernel_distance)
         ]
         fewest = min(len(real), self.n, len(floor))
-        if fewest > extractor.dimensions:
-            kinds.append(("frechet", "Frechet distance", lambda a, b: frechet(statistics(a), statistics(b))))
-        elif (count := min(COMPONENTS, fewest // FOR_EACH)) > 1:
-            axes = torch.linalg.svd(known - known.mean(0), full_matrices=False).Vh[:count].T
-            name = f"Frechet distance in the {count} leading components of training images"
-            kinds.append(("frechet", name, lambda a, b: frechet(statistics(a @ axes), statistics(b @ axes))))
+        if near := _frechet_of(known, fewest):
+            kinds.append(("frechet", f"Frechet distance{near[0]}", near[1]))
+        paired = self.truth is not None and self.trial.train.paired
+        joint = self._joint(extractor, known, real) if paired else None
         for arm, made in self.arms.items():
             fake = self._features(extractor, made, arm)
             varied = fake.unique(dim=0).shape[0] > 1
@@ -227,6 +225,8 @@ class _Way:
                 value = self._between(distance, fake, real)
                 least = self._between(distance, floor, real) if len(floor) > 1 else None
                 out[f"{arm}: {key}"] = measurement.measured(value, least, "lower", self._protocol(name, arm, extractor))
+            if joint is not None:
+                out[f"{arm}: joint"] = joint(arm, fake)
             if self.truth is not None and varied:
                 pool = min(self.n, RANKED)
                 places = ranks(fake[:pool], real[:pool]).numpy()
@@ -237,6 +237,32 @@ class _Way:
                     interval, None, "lower", self._protocol(name, arm, extractor)
                 )
         return out
+
+    def _joint(self, extractor: Extractor, known: Tensor, real: Tensor) -> Callable[[str, Tensor], Measurement] | None:
+        """Frechet's distance of inputs with what was made of them from inputs with their true counterparts.
+
+        DeVries et al. 2019, arXiv:1907.08175 (FJD): features of both, the input's scaled to the length of the other's.
+        An answer that is a real image, but not this input's, is far.
+        """
+        channels = self.real.shape[1]
+        given, known_given = (
+            self._features(extractor, baselines.identity(x, channels), what)
+            for x, what in ((self.inputs, "the inputs"), (self.known[self.source], "the inputs, training"))
+        )
+        weight = known.norm(dim=1).mean() / known_given.norm(dim=1).mean()
+        pairs = torch.cat([weight * known_given, known], 1)
+        near = _frechet_of(pairs, min(self.n, len(pairs)))
+        if near is None:
+            return None
+        truth = torch.cat([weight * given, real[: self.n]], 1)
+        least = self._between(near[1], pairs[: self.n], truth)
+
+        def measure(arm: str, fake: Tensor) -> Measurement:
+            value = self._between(near[1], torch.cat([weight * given, fake], 1), truth)
+            protocol = self._protocol(f"Frechet distance of pairs{near[0]}", arm, extractor)
+            return measurement.measured(value, least, "lower", protocol)
+
+        return measure
 
     def _between(self, distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> Interval:
         """The distance with its interval by disjoint parts of both, fewer where either side has few."""
@@ -308,6 +334,18 @@ class _Way:
             values = f"{mine.value:.3g} against {known[best].value:.3g}"
             out.append(Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({values})."))
         return out
+
+
+def _frechet_of(known: Tensor, n: int) -> tuple[str, Callable[[Tensor, Tensor], float]] | None:
+    """Frechet's distance of n samples a side, of few in the leading components of `known`; what to add to its name."""
+    if n > known.shape[1]:
+        return "", lambda a, b: frechet(statistics(a), statistics(b))
+    count = min(COMPONENTS, n // FOR_EACH)
+    if count < 2:
+        return None
+    axes = torch.linalg.svd(known - known.mean(0), full_matrices=False).Vh[:count].T
+    name = f" in the {count} leading components of training images"
+    return name, lambda a, b: frechet(statistics(a @ axes), statistics(b @ axes))
 
 
 def _whole(sides: Sides, side: Side) -> Dataset:
