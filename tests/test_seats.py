@@ -15,13 +15,14 @@ from torch import Tensor, nn
 import tiny
 from zerosum import seats
 from zerosum.algorithms.gan import GAN
+from zerosum.algorithms.pix2pix import Pix2Pix
 from zerosum.algorithms.r1gan import R1GAN
-from zerosum.data.spec import Data
+from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import Engine
 from zerosum.errors import UserError
 from zerosum.game import leaf
-from zerosum.networks import MLP, Subpixel
+from zerosum.networks import MLP, Patch, Subpixel, UNet
 from zerosum.penalties import zero_centred
 from zerosum.recipes.base import from_settings
 from zerosum.run import Run
@@ -57,7 +58,7 @@ def training(run: Run, folder: Path, dataset: ArrayDataset | None = None) -> Tra
 
 def test_a_penalty_is_on_the_raw_image(monkeypatch: pytest.MonkeyPatch) -> None:  # trap 15
     """Through x -> 3x, the slope of half the squares is 9x where it would be 3x at the augmented image."""
-    monkeypatch.setattr(seats, "augment", lambda x, policies: 3 * x if policies else x)
+    monkeypatch.setattr(seats, "augment", lambda x, policies, images: 3 * x if policies else x)
     players = seats.seated(run(augment=("cutout",)), {"G": Halves(), "D": Halves()}, Engine(CPU))
     real = leaf(torch.randn(5, 1, 2, 2).double())
     penalty = zero_centred(real, players.D(real))
@@ -67,7 +68,7 @@ def test_a_penalty_is_on_the_raw_image(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_d_alone_sees_it_in_both_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, bool]] = []
 
-    def watch(x: Tensor, policies: tuple[str, ...]) -> Tensor:
+    def watch(x: Tensor, policies: tuple[str, ...], images: tuple[int, ...]) -> Tensor:
         if policies:
             seen.append((x.requires_grad, x.is_leaf))
         return x
@@ -76,6 +77,16 @@ def test_d_alone_sees_it_in_both_turns(tmp_path: Path, monkeypatch: pytest.Monke
     training(run(augment=("colour",)), tmp_path).step()
     # D's turn: real, fake; the penalty: real as a leaf; G's turn: a fake that carries gradients.
     assert seen == [(False, True), (False, True), (True, True), (True, False)]
+
+
+def test_a_critic_of_pairs_says_what_it_is_given() -> None:
+    grey, colour = Spec((1, 16, 16)), Spec((3, 16, 16))
+    net = UNet(width=4, patch=Patch(width=4))
+    game = replace(run(augment=("colour",)), algorithm=Pix2Pix(networks=net))
+    seat = seats.seated(game, {"D": net.critic(colour, given=grey)}, Engine(CPU)).D
+    assert isinstance(seat, seats.Seat)
+    assert list(seat.images) == [1, 3]
+    assert seat(torch.zeros(2, 4, 16, 16)).shape[0] == 2
 
 
 def test_what_is_learned_differs_and_the_weights_names_do_not(tmp_path: Path) -> None:

@@ -395,14 +395,17 @@ def _trial(path: Path, run: Run, checkpoint: str, split: Literal["train", "test"
     """A run of a translator, and images of both sides that it never saw: held out of training, or the test split."""
     if run.data.source == FROM_PYTHON:
         raise UserError(f"{path}: its data were handed over in Python; translate and compare them there")
+    if split == "test" and run.data.split != "train":
+        raise UserError(f"--split test: {path} was trained on --split {run.data.split}, so it knows them; leave it out")
     translator = of_run(path, checkpoint, "fp32")
-    whole = open_data(run.data)
+    data = replace(run.data, jitter=0)  # as translate sees them, not cut out of larger ones
+    whole = open_data(data)
     assert isinstance(whole, Sides)
     unseen: Dataset | Sides | None = held_out_part(whole, run.data)
     words = "held out of training"
     if split == "test":
         a, _ = whole.spec.sides
-        unseen, words = open_data(replace(run.data, split="test", size=a.shape[1:], limit=None)), "test split"  # type: ignore[arg-type]
+        unseen, words = open_data(replace(data, split="test", size=a.shape[1:], limit=None)), "test split"  # type: ignore[arg-type]
     if not isinstance(unseen, Sides):
         raise UserError(
             f"{path}: no images were held out of training, so there is nothing to measure on; give --split test if the "
@@ -412,6 +415,7 @@ def _trial(path: Path, run: Run, checkpoint: str, split: Literal["train", "test"
     return Trial(
         translator, train_part(whole, run.data), unseen, f"{path.name} at {seen:,} images",
         f"{run.data.source}, {words}", seen,
+        selection="the best checkpoint by the probe" if checkpoint == "best" and split != "test" else "none",
     )  # fmt: skip
 
 

@@ -27,12 +27,14 @@ class Seat:
     network: nn.Module
     quick: nn.Module
     policies: Sequence[Policy] = ()
+    images: Sequence[int] = ()
+    """Channels of each image, where the player is given several on each other."""
 
     def __call__(self, x: Any, *more: Any) -> Any:
         """`x`: a batch or, for a player of features, several; `more`: what else this player takes, such as labels."""
         penalised = isinstance(x, Tensor) and x.is_leaf and x.requires_grad
         player = self.network if penalised else self.quick
-        return player(augment(x, self.policies) if self.policies else x, *more)
+        return player(augment(x, self.policies, self.images) if self.policies else x, *more)
 
 
 def seated(
@@ -41,8 +43,8 @@ def seated(
     """The networks ready to play this run, beside what the algorithm carries."""
     if not (engine.compile or run.augment):
         return Players(networks, carried=carried)
-    seats = {
-        name: Seat(network, engine.compiled(network), run.augment if name.startswith("D") else ())
-        for name, network in networks.items()
-    }
+    seats = {}
+    for name, network in networks.items():
+        policies = run.augment if name.startswith("D") else ()
+        seats[name] = Seat(network, engine.compiled(network), policies, getattr(network, "images", ()))
     return Players(networks, seats, carried)

@@ -58,6 +58,20 @@ def test_colour_leaves_alpha_alone() -> None:
     assert not torch.equal(y[:, :3], x[:, :3])
 
 
+def test_each_image_of_a_pair_has_colours_of_its_own_and_they_move_together() -> None:
+    x = images(5)  # grey with one of colour and alpha on it
+    torch.manual_seed(0)
+    y = augment(x, ("colour",), (1, 4))
+    torch.manual_seed(0)
+    assert torch.equal(y[:, :1], augment(x[:, :1], ("colour",)))
+    assert torch.equal(y[:, 1:], augment(x[:, 1:], ("colour",)))
+    assert torch.equal(y[:, 4], x[:, 4])
+    twice = x[:, :1].repeat(1, 2, 1, 1)
+    for policy in ("translation", "cutout"):
+        moved = augment(twice, (policy,), (1, 1))
+        assert torch.equal(moved[:, 0], moved[:, 1])
+
+
 def test_translation_moves_by_whole_pixels_up_to_an_eighth_and_fills_with_black() -> None:
     x = images(2, 200)
     y = augment(x, ("translation",))

@@ -14,9 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from zerosum import api, checkpoint, cli
+from zerosum import api, checkpoint, cli, sample
+from zerosum import run as runs
 from zerosum.data import deep
 from zerosum.errors import UserError
+from zerosum.translation import evaluate as evaluation
 
 SMALL = (
     "--algorithm.networks.width", "4", "--algorithm.networks.patch.width", "4", "--size", "16", "16", "--images", "24",
@@ -216,6 +218,31 @@ def test_evaluation_measures_against_baselines(pairs: Path, tmp_path: Path) -> N
     assert way["arms"] == ["the run", "identity", "mean image", "nearest pair"]
     for arm in way["arms"]:
         assert f"A2B {arm}: {way['metrics'][0]}" in report["evaluation"]["measurements"]
+
+
+def test_evaluation_of_more_than_are_compared_with(
+    pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All inputs have their own truth, and pairs are seen whole, not as they are cut for training."""
+    monkeypatch.setattr(evaluation, "MOST", 16)
+    more = ("--out", tmp_path / "run", "--held-out", "18", "--jitter", "2", *SMALL, "--images", "8")
+    assert run("train", pairs.parent / "data", "--algorithm", "pix2pix", *more) == 0
+    assert run("evaluate", tmp_path / "run", *WORDS[:2], "-n", "18", "--no-cache", "--json", tmp_path / "x.json") == 0
+    found = json.loads((tmp_path / "x.json").read_text())["measurements"]
+    assert found["A2B the run: l1"]["protocol"]["n_real"] == 18
+    trained = runs.from_json(sample.read_recipe(tmp_path / "run")["run"])
+    trial = api._trial(tmp_path / "run", trained, "best", "train")
+    assert trial.train.jitter == trial.unseen.jitter == 0
+    assert trial.selection == "the best checkpoint by the probe"
+
+
+def test_a_test_split_that_was_trained_on_is_refused(
+    pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--split", "all", "--out", tmp_path / "run", "--held-out", "4", *SMALL, "--images", "8")
+    assert run("train", pairs.parent / "data", "--algorithm", "pix2pix", *more) == 0
+    assert run("evaluate", tmp_path / "run", "--split", "test") == 2
+    assert "trained on --split all, so it knows them" in capsys.readouterr().err
 
 
 class Halves:

@@ -195,7 +195,8 @@ class Stage:
 
     def _scored(self, folder: Path, part: str) -> Result:
         """Every number of every direction: "A2B the run: l1" and so on, and with ", floor" the real images'."""
-        trial = Trial(of_run(folder), self.train, open_sides(self.scene.judged[part]), folder.name, part)
+        known = open_sides(replace(self.scene.data, jitter=0))  # whole, as those that they are held against
+        trial = Trial(of_run(folder), known, open_sides(self.scene.judged[part]), folder.name, part)
         features = "random" if self.bench.quick else "imagenet"
         found = evaluation.evaluate(trial, Settings(features=features), Cache(None)).measurements
         floors = {f"{key}, floor": m.floor.value for key, m in found.items() if m.floor is not None}

@@ -7,7 +7,7 @@ torch's own generator, as dropout does: the game seeds it by step and process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,11 +22,20 @@ BRIGHTNESS, CONTRAST = 0.5, 0.5  # at most, up or down; saturation goes from non
 SHIFT, CUT = 1 / 8, 1 / 2  # of the image's sides
 
 
-def augment(x: Float[Tensor, "n c h w"], policies: Sequence[Policy]) -> Float[Tensor, "n c h w"]:
-    """T(x): images in [-1, 1] through these policies, in the order of the paper's code; black is what is not there."""
-    for name in POLICIES:
-        if name in policies:
-            x = _KNOWN[name](x)
+def augment(
+    x: Float[Tensor, "n c h w"], policies: Sequence[Policy], images: Sequence[int] = ()
+) -> Float[Tensor, "n c h w"]:
+    """T(x): images in [-1, 1] through these policies, in the order of the paper's code; black is what is not there.
+
+    `images`: channels of each of several images that x holds on each other, as a critic of pairs is given them. They
+    move together, and each has colours of its own.
+    """
+    if "colour" in policies:
+        x = torch.cat([_colour(part) for part in x.split(list(images), 1)], 1) if len(images) > 1 else _colour(x)
+    if "translation" in policies:
+        x = _translation(x)
+    if "cutout" in policies:
+        x = _cutout(x)
     return x
 
 
@@ -74,8 +83,3 @@ def _cutout(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         shape[dim] = size
         hidden = hidden & ((pixel >= first) & (pixel < first + cut)).view(shape)
     return torch.where(hidden, -1.0, x)
-
-
-_KNOWN: dict[Policy, Callable[[Tensor], Tensor]] = {
-    "colour": _colour, "translation": _translation, "cutout": _cutout,
-}  # fmt: skip

@@ -45,7 +45,8 @@ class Patch:
 
     def critic(self, spec: Spec, given: Spec | None = None) -> nn.Module:
         """Images (n, C, H, W), C with the channels of `given` -> (n, h, w) logits. SizeError if they are too small."""
-        return _Critic(self, spec.shape[0] + (given.shape[0] if given else 0), self._layers(spec))
+        images = [spec.shape[0]] if given is None else [given.shape[0], spec.shape[0]]
+        return _Critic(self, images, self._layers(spec))
 
     def _layers(self, spec: Spec) -> int:
         if not spec.is_image:
@@ -65,8 +66,10 @@ class Patch:
 
 
 class _Critic(nn.Module):
-    def __init__(self, patch: Patch, channels: int, strided: int) -> None:
+    def __init__(self, patch: Patch, images: list[int], strided: int) -> None:
         super().__init__()
+        self.images = images  # channels of each, for what treats them apart (augmentation)
+        channels = sum(images)
         widths = [patch.width * min(2**i, 8) for i in range(strided + 1)] if strided else [patch.width, 2 * patch.width]
         bias = patch.norm == "none"
         first = Halve(channels, widths[0]) if strided else nn.Conv2d(channels, widths[0], 1)

@@ -62,6 +62,8 @@ class Trial:
     against: str
     images_seen: int | None = None
     lossy: bool = False
+    selection: str = "none"
+    """How the checkpoint was chosen, if by numbers of the same images."""
     notes: tuple[str, ...] = ()
 
 
@@ -101,7 +103,8 @@ class _Way:
             )
         self.n = n
         self.inputs = self._images(unseen, self.source, n, "inputs")
-        self.real = self._images(unseen, self.target, MOST, "inputs" if unseen.paired else "real")
+        # Of pairs the first n are the inputs' own.
+        self.real = self._images(unseen, self.target, max(n, MOST), "inputs" if unseen.paired else "real")
         self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
         data = _whole(train, self.target)
         told = partial(self._told, "features")
@@ -309,6 +312,7 @@ class _Way:
             preparation="none" if extractor is None else extractor.preparation,
             real=self.trial.against, real_sha256=self._sha256, n_real=len(self.real), n_fake=self.n,
             real_lossy=self.trial.lossy, fake_lossy=False, seed=self.seed, versions=versions(),
+            selection=self.trial.selection,
         )  # fmt: skip
 
     @cached_property
