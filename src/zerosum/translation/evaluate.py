@@ -70,19 +70,24 @@ class Trial:
 def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:
     """Measure a translator in every direction that it goes. UserError if there are too few images."""
     began = time.perf_counter()
-    ways = [_Way(trial, direction, settings, cache, say) for direction in trial.translator.routes]
     measurements: dict[str, Measurement] = {}
     findings: list[Finding] = []
-    for way in ways:
+    shown: list[DirectionResult] = []
+    notes = list(trial.notes)
+    for direction in trial.translator.routes:  # one after the other: each holds some thousand images
+        way = _Way(trial, direction, settings, cache, say)
         found = way.measured()
-        measurements |= {f"{way.direction} {name}": value for name, value in found.items()}
+        measurements |= {f"{direction} {name}": value for name, value in found.items()}
         findings += way.verdict(found)
-    notes = [*trial.notes, *(note for way in ways for note in way.notes), *cache.notes]
+        shown.append(way.shown(measurements))
+        notes += way.notes
+        if len(shown) == 1:
+            choice, samples = way.choice, to_uint8(way.arms[RUN][:64] * 2 - 1)
     return Evaluation(
-        what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=ways[0].choice,
+        what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=choice,
         measurements=measurements, classes=(), classes_from="", p_values={}, verdict=tuple(findings),
-        notes=tuple(dict.fromkeys(notes)), directions=tuple(way.shown(measurements) for way in ways),
-        samples=to_uint8(ways[0].arms[RUN][:64] * 2 - 1), seconds=time.perf_counter() - began,
+        notes=tuple(dict.fromkeys([*notes, *cache.notes])), directions=tuple(shown), samples=samples,
+        seconds=time.perf_counter() - began,
     )  # fmt: skip
 
 
