@@ -103,8 +103,8 @@ ABOUT = (
     "Each film goes through `zerosum translate`, with temporal blending of two strengths. Frames, rate and length are "
     "what PyAV decodes of the file that was written, beside the source's. Flicker is the warping error of "
     "docs/video.md: the mean squared difference of each frame from the one before it, moved by the optical flow of the "
-    "source; what is blended along a flow is judged along the same one, which flatters the gain. Sharpness is the energy "
-    "of gradients after blending over that before it."
+    "source; what is blended along a flow is judged along the same one, which flatters the gain. Sharpness is the "
+    "energy of gradients after blending over that before it."
 )
 
 
