@@ -112,7 +112,7 @@ def _held(data: bytes, compression: int, most: int) -> int:
 
 
 def _unpacked(data: bytes, most: int) -> int:
-    """By its headers alone (TIFF 6.0, section 9): n + 1 bytes as they are, or one byte 257 - n times; 128 is nothing."""
+    """By its headers alone (TIFF 6.0, section 9): n + 1 bytes as they are, one byte 257 - n times; of 128 nothing."""
     held = at = 0
     while at + 1 < len(data) and held < most:
         n = data[at]
