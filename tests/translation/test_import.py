@@ -185,3 +185,14 @@ def test_a_damaged_model_is_one_error(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "its model cannot be read (" in line
     assert line.endswith("import it anew")
+
+
+def test_an_imported_model_is_not_evaluated_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    for more in ((), ("--against", tmp_path), ("--lpips",)):
+        assert run("evaluate", model, *more) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"{model}: an imported model has no data of its own" in line
+        assert "then evaluate that folder --against images of the other side" in line
