@@ -31,6 +31,9 @@ TRANSLATORS = tuple(name for name in algorithms.names() if algorithms.translates
 ALGORITHMS = (*(name for name in algorithms.names() if name not in TRANSLATORS), "_template")
 """All others, which make them of noise; the template is one too."""
 
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"fastcut": ("cut", {"weight_nce": 10.0, "weight_identity": 0.0})}
+"""What papers give a name of its own, by the file that it is in and the settings that make it: translators."""
+
 RATE = Constant(5e-4)
 SMALL = {"latent": 6, "width": 8, "widest": 16, "generator_width": 8, "depth": 2}
 SMALL_TRANSLATORS = {"width": 4, "blocks": 2, "dropout": 0.0}  # dropout's numbers depend on how a batch is split
@@ -68,8 +71,10 @@ def points(count: int = 40, classes: int = 3) -> ArrayDataset:
 
 def settings(name: str, *, toy: bool = False) -> Settings:
     """What an algorithm's file declares (the template's too, which `algorithms.settings` does not offer)."""
-    module = importlib.import_module(f"zerosum.algorithms.{name}")
-    return module.TOY if toy else module.SETTINGS
+    file, changes = VARIANTS.get(name, (name, {}))
+    module = importlib.import_module(f"zerosum.algorithms.{file}")
+    found = module.TOY if toy else module.SETTINGS
+    return replace(found, algorithm=replace(found.algorithm, **changes))
 
 
 def small(networks: Networks | Translators) -> Networks | Translators:

@@ -31,6 +31,7 @@ from zerosum.recipes import Choice
 from zerosum.run import Run
 from zerosum.sample import Model
 from zerosum.translation.evaluate import Trial
+from zerosum.translation.imported import is_imported
 from zerosum.translation.model import of_run
 from zerosum.view import SilentView, View, choose_view, progress_bar
 
@@ -359,6 +360,11 @@ def evaluate(
             if against is not None:
                 raise UserError(f"--against {against}: a translator is measured on its own sides; leave it out")
             return measure_translations(_trial(Path(what), run, checkpoint, split), settings, kept, told)
+    if isinstance(what, str | Path) and is_imported(Path(what)):
+        raise UserError(
+            f"{what}: an imported model has no data of its own to be measured on; translate images of one side into a "
+            "folder (zerosum translate), then evaluate that folder --against images of the other side"
+        )
     if lpips:
         raise UserError(f"--lpips: compares translations with the truth, and {what} is not a translator's run")
     named = isinstance(against, str | Path)

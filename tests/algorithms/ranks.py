@@ -33,7 +33,7 @@ def main(out: Path, cases: list[tuple[str, str]]) -> None:
     assert distributed.agree(rank == 1, torch.device("cpu")), "one is enough"
     assert not distributed.agree(False, torch.device("cpu"))
     for name, data in cases:
-        run = tiny.run(name, toy=data == "points", precision="fp64", conditional=name not in tiny.TRANSLATORS, seed=5)
+        run = tiny.run(name, toy=data == "points", precision="fp64", conditional=name in tiny.ALGORITHMS, seed=5)
         t = tiny.training(run, SETS[data])
         drawn: dict[str, list[int]] = {}
         real = t.loader.real

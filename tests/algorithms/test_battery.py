@@ -21,8 +21,9 @@ import torch
 from torch import Tensor, nn
 
 import tiny
-from tiny import ALGORITHMS, TRANSLATORS
+from tiny import ALGORITHMS, TRANSLATORS, VARIANTS
 from zerosum import algorithms, checkpoint, losses, penalties
+from zerosum.algorithms import cut
 from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
@@ -51,10 +52,12 @@ ROUNDING = (1e-12, 1e-8)  # in float64; instance norm over a few pixels and Adam
 
 def sides_of(name: str) -> list[str]:
     """Which of SIDES a translator is tried on."""
-    return {"pix2pix": ["pairs", "unlike pairs"], "cut": ["colour"]}.get(name, ["colour", "unlike"])
+    return {"pix2pix": ["pairs", "unlike pairs"], "cut": ["colour"], "fastcut": ["colour"]}.get(
+        name, ["colour", "unlike"]
+    )
 
 
-TRANSLATED = [(name, data) for name in TRANSLATORS for data in sides_of(name)]
+TRANSLATED = [(name, data) for name in (*TRANSLATORS, *VARIANTS) for data in sides_of(name)]
 translated = pytest.mark.parametrize(("name", "data"), TRANSLATED)
 # A case is (algorithm, data, conditional): classes are for what is made of noise.
 PLAYED = [(n, d, c) for n in ALGORITHMS for d in ("grey", "points") for c in (False, True)]
@@ -239,7 +242,7 @@ def test_two_steps(name: str, data: str, conditional: bool) -> None:
     assert all(bool(v.isfinite().all()) for v in after.values())
     moved = {k.split("/")[1] for k, v in start.items() if k.startswith("players/") and not torch.equal(v, after[k])}
     assert moved == set(t.players)
-    if name in TRANSLATORS:
+    if name not in ALGORITHMS:
         for player, ema in t.ema.items():
             source, target = t.spec.sides[::-1] if player.endswith("BA") else t.spec.sides
             assert ema.network(torch.randn(3, *source.shape)).shape == (3, *target.shape)
@@ -267,6 +270,19 @@ def test_one_encoder_wants_sides_of_as_many_channels() -> None:
         training("cut", "unlike")
 
 
+def test_the_places_that_are_compared_are_keyed_by_the_runs_seed() -> None:
+    features = torch.empty(2, 3, 5, 7)
+    drawn = []
+    for seed, seen in ((1, 0), (1, 0), (1, 8), (2, 0)):
+        places = cut.Places(training("cut", "colour", seed=seed).loader, seen, 20)
+        drawn.append(places(0, features).tolist())
+        assert drawn[-1] == places(0, features).tolist() != places(1, features).tolist()
+        assert len(set(drawn[-1])) == 20
+        assert set(drawn[-1]) < set(range(35))
+    assert drawn[0] == drawn[1]
+    assert len({tuple(one) for one in drawn}) == 3
+
+
 def test_classes_without_labels_are_refused() -> None:
     with pytest.raises(UserError, match="--conditional True: this data has no labels"):
         tiny.training(tiny.run("gan", conditional=True), tiny.images(classes=0))
@@ -290,7 +306,7 @@ again = pytest.mark.parametrize(("name", "data"), [*((n, "grey") for n in ALGORI
 @again
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_seed_decides_every_bit(name: str, data: str, precision: str) -> None:
-    classes = name not in TRANSLATORS
+    classes = name in ALGORITHMS
     runs = [training(name, data, seed=seed, precision=precision, conditional=classes) for seed in (1, 1, 2)]
     for t in runs:
         torch.randn(int(t.run.seed))  # what others draw from torch's generator makes no difference
@@ -307,7 +323,7 @@ def test_a_restored_run_goes_on_bit_for_bit(
     name: str, data: str, precision: str, memory_format: str, tmp_path: Path
 ) -> None:  # trap 22, trap 23
     machine = {"precision": precision, "memory_format": memory_format}
-    run = tiny.run(name, **machine, conditional=name not in TRANSLATORS, seed=3)
+    run = tiny.run(name, **machine, conditional=name in ALGORITHMS, seed=3)
     dataset = DATA[data] if data in DATA else SIDES[data]
     whole = tiny.training(run, dataset, tmp_path)
     for step in range(4):
@@ -333,15 +349,15 @@ def test_micro_batches_change_nothing(name: str, data: str, conditional: bool) -
     for _ in range(2):
         whole.step()
         split.step()
-    assert tiny.farthest(tiny.tensors(whole), tiny.tensors(split)) < ROUNDING[name in TRANSLATORS]
+    assert tiny.farthest(tiny.tensors(whole), tiny.tensors(split)) < ROUNDING[name not in ALGORITHMS]
     a, b = whole.turns.read_scores(), split.turns.read_scores()
     losses = [k for k in a if k.startswith(("loss/", "gradient/"))]
     assert losses
-    assert [a[k] for k in losses] == pytest.approx([b[k] for k in losses], abs=ROUNDING[name in TRANSLATORS])
+    assert [a[k] for k in losses] == pytest.approx([b[k] for k in losses], abs=ROUNDING[name not in ALGORITHMS])
 
 
 def test_every_algorithm_can_split_on_some_data() -> None:
-    assert {name for name, _ in UNCOUPLED} == {*ALGORITHMS, *TRANSLATORS}
+    assert {name for name, _ in UNCOUPLED} == {*ALGORITHMS, *TRANSLATORS, *VARIANTS}
     assert COUPLED, "the refusal below is tried"
 
 
@@ -396,7 +412,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def play(name: str, data: str, precision: str = "fp64") -> Training:
     """The game that `ranks.py` plays too: penalties, schedules, classes and a last bias included."""
-    t = training(name, data, precision=precision, conditional=name not in TRANSLATORS, seed=5)
+    t = training(name, data, precision=precision, conditional=name in ALGORITHMS, seed=5)
     for _ in range(3):
         t.step()
     return t
@@ -408,13 +424,13 @@ def test_two_ranks_equal_one(name: str, data: str, two_ranks: Path) -> None:  # 
     one = tiny.tensors(alone)
     ranks = [safetensors.torch.load_file(two_ranks / f"{name}-{data}-{rank}.safetensors") for rank in range(2)]
     assert tiny.equal(*ranks), "the ranks stay together to the last bit"
-    assert tiny.farthest(one, ranks[0]) < ROUNDING[name in TRANSLATORS]
+    assert tiny.farthest(one, ranks[0]) < ROUNDING[name not in ALGORITHMS]
     if data == "points":
         assert "players/D/layers.last.bias" in one or "players/D/layers.last.parametrizations.weight.original" in one
     scores = alone.turns.read_scores()
     facts = json.loads((two_ranks / f"{name}-{data}-0.json").read_text())
     kept = [k for k in scores if not k.startswith("accuracy/") or not alone.run.algorithm.relative]
-    expected = pytest.approx([scores[k] for k in kept], abs=ROUNDING[name in TRANSLATORS])
+    expected = pytest.approx([scores[k] for k in kept], abs=ROUNDING[name not in ALGORITHMS])
     assert [facts["scores"][k] for k in kept] == expected
 
 
@@ -448,7 +464,7 @@ def test_what_it_trained_exports(name: str, data: str, tmp_path: Path) -> None:
     """The export itself compares with torch, on two batches (and sizes); here it is seen that it did."""
     for module in (*NEEDED, "onnxruntime"):
         pytest.importorskip(module)
-    t = training(name, data, conditional=name not in TRANSLATORS)
+    t = training(name, data, conditional=name in ALGORITHMS)
     for average in t.ema.values():
         tiny.lively(average.network)
     made = export(tiny.keep(t, tmp_path), tmp_path / "it.onnx")
@@ -486,7 +502,7 @@ def test_bf16_stays_finite_with_penalties_in_full(
     assert all(bool(v.isfinite().all()) for v in tiny.tensors(t).values())
     assert all(v.dtype == torch.float32 for v in tiny.tensors(t).values() if v.is_floating_point())
     assert t.turns.skipped == 0
-    uses = "penalties" in Path(importlib.import_module(f"zerosum.algorithms.{name}").__file__ or "").read_text()
+    uses = "penalties" in Path(sys.modules[type(t.run.algorithm).__module__].__file__ or "").read_text()
     assert bool(differentiated) == uses
 
 

@@ -12,7 +12,7 @@ import pytest
 from drawn import encoded, folder_of, noise, pngs, smooth, zip_of
 from PIL import Image
 
-from zerosum.data import ArrayDataset, Data, check, listing
+from zerosum.data import ArrayDataset, Data, check, listing, plates
 from zerosum.data import open as open_data
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
@@ -236,6 +236,34 @@ def test_names_that_are_not_text(tmp_path: Path) -> None:
     assert len(found.skipped) == 1
     found.skipped[0][0].encode()  # printable
     assert opened(tmp_path, memory_megabytes=0).skipped == found.skipped
+
+
+def test_names_of_drives_in_a_zip_are_refused(tmp_path: Path) -> None:
+    names = ["a.png", "C:/evil.png", "d:evil.png", "a/b.png:stream.png"]
+    found = listing.zip_file(zip_of(tmp_path / "x.zip", dict(zip(names, pngs(4).values(), strict=True))))
+    assert [item.name for item in found.items] == ["a.png"]
+    assert sorted(name for name, _ in found.refused) == sorted(names[1:])
+    assert {why for _, why in found.refused} == {"by its path it lies outside the zip (a colon may name a drive)"}
+
+
+def test_dicom_files_without_a_suffix_are_found_where_dicom_is_read(tmp_path: Path) -> None:
+    scan = bytes(128) + b"DICM and more"
+    files = {
+        "a/IM000001": scan,
+        "b.dcm": scan,
+        "LICENSE": b"text" * 99,
+        "DICOMDIR": scan,
+        "c.txt": scan,
+        ".hidden": scan,
+    }
+    for list_of, source in (
+        (listing.folder, folder_of(tmp_path / "x", files)),
+        (listing.zip_file, zip_of(tmp_path / "x.zip", files)),
+    ):
+        found = list_of(source, plates.suffixes("own"))
+        assert [item.name for item in found.items] == ["a/IM000001", "b.dcm"]
+        assert found.read(found.items[0]) == scan
+        assert list_of(source).items == ()
 
 
 def test_unsafe_names_in_a_zip_write_nothing(tmp_path: Path) -> None:

@@ -281,6 +281,14 @@ def test_arrays_that_are_no_image(values: np.ndarray, reason: str) -> None:
         read(npy(values), "a.npy")
 
 
+@pytest.mark.parametrize("descr", ["|V0", "|S0", "<U0", "<M8[s]", [("a", "<u2")], ("<u2", (3,)), ("<u2", (0,))])
+def test_arrays_of_what_is_no_number(descr: object) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": (4, 4)})  # type: ignore[no-untyped-call]
+    with pytest.raises(Broken, match="are no image: uint8"):
+        read(file.getvalue() + bytes(32), "a.npy")
+
+
 # ---- what is broken ------------------------------------------------------------------------------------
 
 

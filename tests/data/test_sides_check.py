@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from drawn import encoded, folder_of, noise, smooth, zip_of
 from PIL import Image, ImageFilter
 
 from zerosum import cli
-from zerosum.data import Data, SidesReport, check, check_sides
+from zerosum.data import Data, SidesReport, check, check_sides, dicom, tiff
 from zerosum.errors import UserError
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -123,6 +125,18 @@ def test_joined_files_deep_files_and_made_sides(tmp_path: Path) -> None:
     report = checked(folder_of(tmp_path / "photos", wide), made="edges")
     assert [side.side for side in report.sides] == ["b"]
     assert checked(tmp_path / "photos", made="edges", limit=2).count == 2
+
+
+def test_what_is_said_of_single_files_is_said_with_how_many(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    scan = dicom.encode(noise(1, 8, 8))  # a secondary capture: text may be burned in
+    pages = io.BytesIO()
+    tifffile.imwrite(pages, np.zeros((2, 8, 8), np.uint16), photometric="minisblack", metadata=None)
+    files = {"A/0.dcm": scan, "A/1.dcm": scan, "A/2.tif": pages.getvalue()}
+    files |= {f"B/{i}.png": encoded(smooth(8, 8, i)) for i in range(3)}
+    report = checked(folder_of(tmp_path, files), pairing="unpaired", bits="own")
+    assert f"2 of 6 images: {dicom.MAYBE_TEXT}" in report.notes
+    assert f"1 of 6 images: {tiff.FIRST_PAGE}" in report.notes
 
 
 def test_sides_of_which_nothing_is_left_are_one_error(tmp_path: Path) -> None:

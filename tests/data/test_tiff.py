@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -142,7 +144,9 @@ def test_what_is_not_read(options: dict[str, Any], reason: str) -> None:
 # ---- what does not hold together -----------------------------------------------------------------------
 
 
-def by_hand(width: int, height: int, strips: list[bytes], rows: int, compression: int = 1, bits: int = 16) -> bytes:
+def by_hand(
+    width: int, height: int, strips: list[bytes], rows: int, compression: int = 1, bits: int = 16, fill: int = 1
+) -> bytes:
     """A little-endian TIFF with one grey page, laid out by hand: header, strips, offsets, sizes, directory."""
     body, offsets = b"", []
     for strip in strips:
@@ -155,6 +159,7 @@ def by_hand(width: int, height: int, strips: list[bytes], rows: int, compression
     one = n == 1
     tags = [
         *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (259, 3, 1, compression), (262, 3, 1, 1)),
+        (266, 3, 1, fill),
         *((273, 4, n, offsets[0] if one else lists_at), (277, 3, 1, 1), (278, 4, 1, rows)),
         (279, 4, n, sizes[0] if one else lists_at + 4 * n),
     ]
@@ -177,6 +182,31 @@ def test_bombs() -> None:
     bomb = zlib.compress(bytes(50_000_000))
     with pytest.raises(Broken, match="more than its share"):
         read(by_hand(6, 10, [bomb], 10, 8), "a.tif")
+
+
+def test_what_a_packed_strip_holds_is_counted_before_it_is_decoded() -> None:
+    values = np.full((10, 6), 0x4141, np.uint16)  # 120 bytes
+    packed = b"\x80" + b"\x02AAA" + bytes([257 - 117]) + b"A" + b"\0"  # the last byte fills up: it says nothing
+    assert np.array_equal(read(by_hand(6, 10, [packed], 10, 32773), "a.tif").values[0], values)
+    bomb = (bytes([257 - 128]) + b"A") * 200_000
+    for strip in (bomb, packed[:-1] + b"\0A"):
+        with pytest.raises(Broken, match="more than its share"):
+            read(by_hand(6, 10, [strip], 10, 32773), "a.tif")
+    backwards = bytes(int(f"{byte:08b}"[::-1], 2) for byte in bomb)  # which would be counted wrongly
+    with pytest.raises(Broken, match="fill order 2"):
+        read(by_hand(6, 10, [backwards], 10, 32773, fill=2), "a.tif")
+
+
+def test_lzw_is_decoded_into_the_room_of_its_strip() -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    bomb = by_hand(6, 10, [imagecodecs.lzw_encode(bytes(50_000_000))], 10, 5)
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Broken):
+            read(bomb, "a.tif")
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_strips_that_are_missing_or_beyond_the_end() -> None:

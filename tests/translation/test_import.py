@@ -131,3 +131,68 @@ def test_a_way_back_that_cannot_be_read_leaves_nothing(tmp_path: Path, capsys: p
     assert run("import", file, "--back", tmp_path / "latest_net_G_B.pth", "--out", tmp_path / "model") == 2
     assert "latest_net_G_B.pth: is a web page" in capsys.readouterr().err
     assert not (tmp_path / "model").exists()
+
+
+def test_both_ways_from_one_file(photo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there, back = trained(resnet(3, 3, 2, 1, "instance", False)), trained(resnet(3, 3, 3, 1, "instance", False))
+    both, copy = tmp_path / "both.pth", tmp_path / "copy.pth"
+    torch.save({"G_AB": there.state_dict(), "G_BA": back.state_dict()}, both)
+    copy.write_bytes(both.read_bytes())
+    words = ("import", both, "--out", tmp_path / "model", "--part", "G_AB")
+    for more, said in (
+        (("--back", both), "name one of them with --back-part"),
+        (("--back", both, "--back-part", "G_CA"), "--back-part G_CA: "),
+        (("--back", both, "--back-part", "G_AB"), "holds the weights of the way there once more"),
+        (("--back", copy), "holds the weights of the way there once more"),
+        (("--back-part", "G_BA"), "give that with --back"),
+    ):
+        assert run(*words, *more) == 2
+        assert said in capsys.readouterr().err
+        assert not (tmp_path / "model").exists()
+    assert run(*words, "--back", both, "--back-part", "G_BA") == 0
+    source, x = photo(16, 20)
+    for way, network in (("A2B", there), ("B2A", back)):
+        out = tmp_path / f"{way}.png"
+        assert run("translate", tmp_path / "model", source, out, "--direction", way, "--precision", "fp32") == 0
+        assert alike(out, expected(network, x))
+
+
+@pytest.mark.parametrize(
+    ("name", "what"), [("recipe.json", "a run"), ("model.json", "an imported model"), ("notes.txt", "other files")]
+)
+def test_a_folder_that_holds_anything_is_left_as_it_is(
+    name: str, what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(trained(resnet(3, 3, 2, 1, "instance", False)), tmp_path / "latest_net_G.pth")
+    out = tmp_path / "taken"
+    out.mkdir()
+    (out / name).write_text("{}")
+    assert run("import", file, "--out", out) == 2
+    assert f"--out {out}: holds {what} already; choose a new folder" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("damaged", ["cut short", "of something else"])
+def test_a_damaged_model_is_one_error(
+    damaged: str, photo: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(trained(resnet(3, 3, 2, 1, "instance", False)), tmp_path / "latest_net_G.pth")
+    assert run("import", file, "--out", tmp_path / "model") == 0
+    weights = tmp_path / "model/A2B.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100] if damaged == "cut short" else b"this is text" * 9)
+    capsys.readouterr()
+    assert run("translate", tmp_path / "model", photo(16, 20)[0], tmp_path / "out.png") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "its model cannot be read (" in line
+    assert line.endswith("import it anew")
+
+
+def test_an_imported_model_is_not_evaluated_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model.json").write_text("{}")
+    for more in ((), ("--against", tmp_path), ("--lpips",)):
+        assert run("evaluate", model, *more) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert f"{model}: an imported model has no data of its own" in line
+        assert "then evaluate that folder --against images of the other side" in line

@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zerosum import randomness
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
+from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Source, Turn
 from zerosum.losses import least_squares, least_squares_generator, patch_nce
 from zerosum.networks import Patch, ResBlocks
 from zerosum.networks.init import radford_
@@ -70,36 +69,47 @@ class CUT(Algorithm):
                 d_real, d_fake = p.D(b.b), p.D(fake.detach())
                 minimise(least_squares(d_real, d_fake) / 2)
                 turn.note(real=d_real, fake=d_fake)
+        places = Places(batch.source, seen, self.patches)
         with turn("G", "F") as minimise:
             for b, fake in zip(turn.split(batch), fakes, strict=True):
-                nce = self.contrast(p, b.a, fake, seen)
+                nce = self.contrast(p, b.a, fake, places)
                 loss = least_squares_generator(p.D(fake)) + self.weight_nce * nce
                 if self.weight_identity:
-                    loss = loss + self.weight_identity * self.contrast(p, b.b, p.G(b.b), seen)
+                    loss = loss + self.weight_identity * self.contrast(p, b.b, p.G(b.b), places)
                 minimise(loss)
                 turn.log(nce=nce)
 
-    def contrast(self, p: Players, given: Tensor, made: Tensor, seen: int) -> Tensor:
+    def contrast(self, p: Players, given: Tensor, made: Tensor, places: Places) -> Tensor:
         """PatchNCE between what G's encoder sees in input and output, (n,): eq. 4, mean over layers."""
         generator = p.networks["G"]
         with torch.no_grad():
             keys = self.encoded(generator, given)
         queries = self.encoded(generator, made)
-        places = [chosen(x, self.patches, layer, seen) for layer, x in enumerate(keys)]
+        chosen = [places(layer, x) for layer, x in enumerate(keys)]
         losses = [
             patch_nce(q, k.detach(), self.temperature)
-            for q, k in zip(p.F(queries, places), p.F(keys, places), strict=True)
+            for q, k in zip(p.F(queries, chosen), p.F(keys, chosen), strict=True)
         ]
         return torch.stack(losses).mean(0)
 
 
-def chosen(x: Tensor, count: int, layer: int, seen: int) -> Tensor:
-    """Up to `count` of the h w places of features (n, c, h, w), none twice, (s,) int64: one draw for a whole step.
+class Places:
+    """Which places of each layer's features a step compares, keyed by the run's seed.
 
-    So all processes and micro-batches compare the same places.
+    One draw for a whole step: all processes and micro-batches compare the same places.
     """
-    generator = torch.Generator().manual_seed(randomness.torch_seed(0, f"cut/{layer}", seen))
-    return torch.randperm(x.shape[2] * x.shape[3], generator=generator)[:count].to(x.device)
+
+    def __init__(self, source: Source, seen: int, count: int) -> None:
+        self.source, self.seen, self.count = source, seen, count
+        self.drawn: dict[tuple[int, int], Tensor] = {}
+
+    def __call__(self, layer: int, x: Tensor) -> Tensor:
+        """Up to `count` of the h w places of features (n, c, h, w), none twice, (s,) int64."""
+        among = x.shape[2] * x.shape[3]
+        if (layer, among) not in self.drawn:
+            numbers = self.source.uniform(f"cut/{layer}/{among}", self.seen * among, among)
+            self.drawn[layer, among] = numbers.topk(min(self.count, among)).indices
+        return self.drawn[layer, among]
 
 
 class Heads(nn.Module):

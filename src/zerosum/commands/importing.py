@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from zerosum.commands.base import Command
+from zerosum.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class Import(Command):
         "zerosum import horse2zebra/latest_net_G.pth --out models/zebras",
         "zerosum import facades/latest_net_G.pth --statistics stored --out models/facades",
         "zerosum import latest_net_G_A.pth --back latest_net_G_B.pth --out models/monet",
+        "zerosum import both.pth --part G_AB --back both.pth --back-part G_BA --out models/monet",
     )
 
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
@@ -37,17 +39,27 @@ class Import(Command):
     training has stored, as it does with --eval."""
     part: str | None = None
     """Of a file with several generators: which, by name."""
+    back_part: str | None = None
+    """The same of the file of the way back; as --part, if that is another file and nothing is given."""
 
     def run(self) -> int:
         from zerosum.translation import checkpoints, imported
         from zerosum.translation.model import Direction
 
-        parts: dict[Direction, imported.Part] = {}
-        files: dict[Direction, Path | None] = {"A2B": self.file, "B2A": self.back}
-        for direction, file in files.items():
-            if file is not None:
-                found = checkpoints.read(file, part=self.part, statistics=self.statistics)
-                parts[direction] = imported.Part(file, found)
+        if self.back is None and self.back_part is not None:
+            raise UserError(f"--back-part {self.back_part}: is of the file of the way back; give that with --back")
+        there = checkpoints.read(self.file, part=self.part, statistics=self.statistics)
+        parts: dict[Direction, imported.Part] = {"A2B": imported.Part(self.file, there)}
+        if self.back is not None:
+            another = self.back.resolve() != self.file.resolve()
+            part = self.part if self.back_part is None and another else self.back_part
+            found = checkpoints.read(self.back, part=part, statistics=self.statistics, option="--back-part")
+            if imported.alike(there, found):
+                raise UserError(
+                    f"--back {self.back}: holds the weights of the way there once more; give the generator of the way "
+                    "back, by --back-part if one file holds both"
+                )
+            parts["B2A"] = imported.Part(self.back, found)
         for direction, part in parts.items():
             kind, found = type(part.found.description).__name__, part.found
             weights = sum(p.numel() for p in found.network.parameters())

@@ -110,6 +110,8 @@ def _npy(raw: bytes) -> np.ndarray:
         raise Broken(f"a damaged .npy file ({error})") from error
     if dtype.hasobject:
         raise Broken("Python objects, which are never loaded (they can run code): save plain numbers")
+    if dtype.kind not in "biuf":  # texts, records and arrays in arrays: NumPy itself stumbles over those of no bytes
+        raise Broken(f"values of type {dtype.name} are no image: uint8, uint16, int16 and float32 are")
     if len(shape) not in (2, 3):
         raise Broken(f"an array of shape {shape} is not one image: (H, W), (C, H, W) or (H, W, C) is")
     first = len(shape) == 2 or _channels_first(shape)

@@ -185,6 +185,11 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     return tuple(notes)
 
 
+def counted(told: Counter[str], of: int) -> list[str]:
+    """What was said of single images, each with how many of them it was said of."""
+    return [f"{n:,} of {of:,} images: {note}" for note, n in sorted(told.items())]
+
+
 def _shape(
     listing: Listing, data: Data, pool: ThreadPoolExecutor, progress: Progress | None
 ) -> tuple[tuple[int, int, int], tuple[str, ...]]:

@@ -11,8 +11,11 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO
 
+from zerosum.data import dicom
 from zerosum.data.picture import SUFFIXES, Broken
 from zerosum.errors import UserError
 
@@ -54,6 +57,21 @@ def _wanted(name: str, suffixes: frozenset[str] = SUFFIXES) -> bool:
     return PurePosixPath(name).suffix.lower() in suffixes
 
 
+def _bare(name: str, suffixes: frozenset[str]) -> bool:
+    """Whether it may be a DICOM image, of which many have no suffix: only its content can tell."""
+    path = PurePosixPath(name)  # a DICOMDIR is the list of the others
+    return not path.suffix and path.name != "DICOMDIR" and suffixes.issuperset(dicom.SUFFIXES)
+
+
+def _is_dicom(start: Callable[[], IO[bytes]]) -> bool:
+    """Whether a file begins as DICOM does; one that cannot be read does not."""
+    try:
+        with start() as file:
+            return file.read(dicom.PREFIX_AT + len(dicom.PREFIX))[dicom.PREFIX_AT :] == dicom.PREFIX
+    except Exception:  # of a zip almost anything
+        return False
+
+
 def _hidden(part: str) -> bool:
     return part.startswith(".") or part == "__MACOSX"
 
@@ -67,7 +85,10 @@ def _answers(question: Callable[[], bool]) -> bool:
 
 
 def folder(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
-    """All files of these suffixes in a folder and its sub-folders. Links are followed, no folder is visited twice."""
+    """All files of these suffixes in a folder and its sub-folders. Links are followed, no folder is visited twice.
+
+    With DICOM's suffixes among them also DICOM files that have none.
+    """
     items: list[Item] = []
     others: list[str] = []
     visited: set[tuple[int, int]] = set()
@@ -94,7 +115,9 @@ def folder(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
                 continue
             if _answers(entry.is_dir):
                 inner.append((here / entry.name, name + "/"))
-            elif _wanted(name, suffixes) and _answers(entry.is_file):
+            elif _answers(entry.is_file) and (
+                _wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(partial(open, entry.path, "rb")))
+            ):
                 status = entry.stat()
                 items.append(Item(name, status.st_size, status.st_mtime_ns))
             elif entry.is_symlink() and _wanted(name, suffixes) and not os.path.exists(entry.path):
@@ -114,7 +137,7 @@ def folder(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
 
 
 def zip_file(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
-    """All files of these suffixes in a zip, read where they are."""
+    """All files of these suffixes in a zip, and of DICOM's as in a folder, read where they are."""
     try:
         archive = zipfile.ZipFile(path)
         members = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
@@ -125,13 +148,15 @@ def zip_file(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
     items, others, refused = [], [], []
     for name, info in sorted(members.items()):
         parts = name.split("/")
-        outside = ".." in parts or parts[0] == ""  # would lie outside the zip's own folder: named, never read
+        # Would lie outside the zip's own folder, on Windows by a drive's letter (C:): named, never read.
+        outside = ".." in parts or parts[0] == "" or ":" in name
         if info.is_dir() or (any(_hidden(part) for part in parts) and not outside):
             continue
-        if not _wanted(name, suffixes):
+        if not (_wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(partial(archive.open, info)))):
             others.append(name)
         elif outside:
-            refused.append((printable(name), "by its path it lies outside the zip"))
+            colon = " (a colon may name a drive)" if ":" in name else ""
+            refused.append((printable(name), f"by its path it lies outside the zip{colon}"))
         else:
             items.append(Item(name, info.file_size, info.CRC))
 

@@ -226,6 +226,5 @@ def _conversions(facts: Counter[str], size: Size, fit: Fit) -> tuple[str, ...]:
             f"{facts['16 bits']:,} of {facts['image']:,} images had more than 8 bits per channel and were scaled to 8; "
             "--bits own keeps them"
         )
-    told = [(fact.removeprefix("note "), n) for fact, n in facts.items() if fact.startswith("note ")]
-    notes += [f"{n:,} of {facts['image']:,} images: {note}" for note, n in sorted(told)]
-    return tuple(notes)
+    told = Counter({fact.removeprefix("note "): n for fact, n in facts.items() if fact.startswith("note ")})
+    return (*notes, *files.counted(told, facts["image"]))

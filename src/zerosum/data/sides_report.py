@@ -99,6 +99,7 @@ class _Looked:
     digest: bytes
     thumbnail: np.ndarray
     edges: np.ndarray | None
+    notes: tuple[str, ...]  # of its file
 
 
 _Row = tuple[_Looked, ...]
@@ -119,6 +120,8 @@ def check_sides(data: Data, progress: Progress | None = None) -> SidesReport:
     unlike = [(a, b) for a, b in pairs if a.size != b.size]
     equal = _shared(columns["a"], columns["b"]) if len(columns) == 2 else []
     count = min(map(len, columns.values()))
+    every = [image for images in columns.values() for image in images]
+    told = files.counted(Counter(note for image in every for note in image.notes), len(every))
     return SidesReport(
         source=data.source if data.target is None else f"{data.source} and {data.target}", paired=found.paired,
         count=count, held_out=held_out_count(count, data), has_test=bool(others),
@@ -126,7 +129,8 @@ def check_sides(data: Data, progress: Progress | None = None) -> SidesReport:
         unreadable=(*(one for shelf in shelves for one in shelf.refused), *(one for bad in broken for one in bad)),
         alone=found.skipped,
         unlike_sizes=len(unlike), unlike_examples=tuple(_sizes(a, b) for a, b in unlike[:EXAMPLES]),
-        on_both=len(equal), on_both_examples=tuple(equal[:EXAMPLES]), alignment=_alignment(pairs), notes=found.notes,
+        on_both=len(equal), on_both_examples=tuple(equal[:EXAMPLES]), alignment=_alignment(pairs),
+        notes=(*found.notes, *told),
     )  # fmt: skip
 
 
@@ -174,7 +178,8 @@ def _seen(plate: Plate, name: str, compared: bool) -> _Looked:
         digest = duplicates.digest(pixels)
     shown = _shown(plate, low, high)
     edges = _edges(shown) if compared else None
-    return _Looked(name, plate.size, plate.channels, depth, low, high, digest, duplicates.thumbnail(shown), edges)
+    thumbnail = duplicates.thumbnail(shown)
+    return _Looked(name, plate.size, plate.channels, depth, low, high, digest, thumbnail, edges, plate.notes)
 
 
 def _shown(plate: Plate, low: float, high: float) -> Image.Image:

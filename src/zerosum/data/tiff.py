@@ -74,7 +74,8 @@ def _is_picture(page: TiffPage) -> bool:
 def _check(page: TiffPage, raw: bytes) -> None:
     """Refuse what this does not read, and what does not hold together.
 
-    tifffile puts zeros where strips or tiles are missing, and inflates them to whatever they hold.
+    tifffile puts zeros where strips or tiles are missing, and inflates them to whatever they hold (those of LZW aside:
+    imagecodecs decodes into as much room as a strip or tile has).
     """
     planes, layers, height, width, samples = page.shaped
     picture.check_size(width, height, planes * samples)
@@ -88,6 +89,8 @@ def _check(page: TiffPage, raw: bytes) -> None:
         raise Broken(
             f"values of {page.bitspersample} bits and sample format {int(page.sampleformat)} are not read here"
         )
+    if page.fillorder != 1 and page.compression not in NONE:
+        raise Broken("compressed with the bits of each byte reversed (fill order 2), which is not read here")
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
     picture.check_size(columns, rows, samples)
     parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
@@ -97,12 +100,31 @@ def _check(page: TiffPage, raw: bytes) -> None:
     for offset, size in parts:
         if not 0 < offset < offset + size <= len(raw):
             raise Broken("the file is cut short: a strip or tile lies outside it")
-        if page.compression in DEFLATE and len(_inflated(raw[offset : offset + size], room + 1)) > room:
+        if _held(raw[offset : offset + size], page.compression, room + 1) > room:
             raise Broken("a damaged TIFF file: a strip or tile holds more than its share of the image")
 
 
-def _inflated(data: bytes, most: int) -> bytes:
-    return zlib.decompressobj().decompress(data, most)
+def _held(data: bytes, compression: int, most: int) -> int:
+    """How many bytes a deflated or packed strip or tile holds, as far as `most`; 0 of other kinds."""
+    if compression in DEFLATE:
+        return len(zlib.decompressobj().decompress(data, most))
+    return _unpacked(data, most) if compression in PACKBITS else 0
+
+
+def _unpacked(data: bytes, most: int) -> int:
+    """By its headers alone (TIFF 6.0, section 9): n + 1 bytes as they are, one byte 257 - n times; of 128 nothing."""
+    held = at = 0
+    while at + 1 < len(data) and held < most:
+        n = data[at]
+        if n < 128:
+            held += min(n + 1, len(data) - at - 1)
+            at += n + 2
+        elif n > 128:
+            held += 257 - n
+            at += 2
+        else:
+            at += 1
+    return held
 
 
 def encode(values: np.ndarray) -> bytes:

@@ -25,10 +25,11 @@ AGAIN = "download or copy it again"
 WANTED = "give a generator of pytorch-CycleGAN-and-pix2pix, such as latest_net_G.pth (docs/import.md)"
 
 
-def read(path: Path, *, part: str | None = None, statistics: Statistics = "image") -> Imported:
+def read(path: Path, *, part: str | None = None, statistics: Statistics = "image", option: str = "--part") -> Imported:
     """The generator in a file of torch.save.
 
-    `part` names one where the file holds several (G_AB, for instance); `statistics`: see `published.recognise`.
+    `part` names one where the file holds several (G_AB, for instance), and `option` is what errors call it;
+    `statistics`: see `published.recognise`.
     UserError names the file, what it holds and what to do.
     """
     groups, dtypes = _tensors(path)
@@ -43,8 +44,8 @@ def read(path: Path, *, part: str | None = None, statistics: Statistics = "image
     chosen = [name for name in found if part is None or name == part or name.endswith(f".{part}")]
     if len(chosen) != 1:
         names = ", ".join(name or "one without a name" for name in found)
-        said = f"--part {part}: {path} holds" if part is not None else f"{path}: holds several generators:"
-        raise UserError(f"{said} {names}; name one of them with --part")
+        said = f"{option} {part}: {path} holds" if part is not None else f"{path}: holds several generators:"
+        raise UserError(f"{said} {names}; name one of them with {option}")
     try:
         imported = recognise(found[chosen[0]], statistics)
     except NotAGenerator as reason:

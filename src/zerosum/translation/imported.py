@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
+import torch
 
 from zerosum import atomic, snapshot
 from zerosum import run as runs
 from zerosum.errors import UserError
 from zerosum.inference import Precision
+from zerosum.runlog import RECIPE
 from zerosum.sample import record_of, spec_of
 from zerosum.translation.model import Direction, Route, Translator
 from zerosum.translation.published import Imported
@@ -35,11 +38,18 @@ def is_imported(path: Path) -> bool:
     return (path / MODEL).is_file()
 
 
+def alike(some: Imported, other: Imported) -> bool:
+    """Whether two are one and the same network, to the last weight."""
+    mine, others = some.network.state_dict(), other.network.state_dict()
+    return mine.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in mine.items())
+
+
 def keep(parts: Mapping[Direction, Part], out: Path) -> None:
-    """Write the networks into the folder `out`. UserError if there is a model, or the disk refuses."""
-    if is_imported(out):
-        raise UserError(f"--out {out}: holds an imported model already; choose another folder")
+    """Write the networks into the folder `out`. UserError if anything is there already, or the disk refuses."""
     try:
+        if out.is_dir() and any(out.iterdir()):
+            there = "an imported model" if is_imported(out) else "a run" if (out / RECIPE).is_file() else "other files"
+            raise UserError(f"--out {out}: holds {there} already; choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
         for direction, part in parts.items():
             weights = {name: value.contiguous() for name, value in part.found.network.state_dict().items()}
@@ -73,7 +83,7 @@ def load(path: Path, precision: Precision = "auto") -> Translator:
             )
         routes = {direction: _route(path, direction, record) for direction, record in content["ways"].items()}
         files = ", ".join(record["file"] for record in content["ways"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: its model cannot be read ({error}); import it anew") from error
     origin = {"zerosum": "generated", "model": path.resolve().name, "imported_from": files}
     return Translator(routes, next(iter(routes)), origin, precision=precision)
