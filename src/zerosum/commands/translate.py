@@ -72,7 +72,7 @@ class Translate(Command):
             direction=self.direction, make=self.make, value_range=self.value_range, tile=self.tile,
             overlap=self.overlap,
         )  # fmt: skip
-        translator.route(self.direction)
+        translator.check(wish)
         if self._is_film():
             return self._film(translator, wish)
         many = self.source.is_dir() or self.source.suffix.lower() == ".zip"

@@ -87,6 +87,12 @@ class Translator:
             raise UserError(f"--direction {wanted}: this translator goes from {' and '.join(self.routes)} only")
         return self.routes[wanted]
 
+    def check(self, wish: Wish) -> None:
+        """UserError for what is wrong whatever the images are."""
+        self.route(wish.direction)
+        if wish.value_range is not None:
+            Depth("float32", *wish.value_range)
+
     def network(self, direction: Direction | None, *, wide: bool = False) -> Callable[[Tensor], Tensor]:
         """The network of a way as this machine runs it quickest; in fp32 for images of more than 8 bits (`wide`)."""
         key = (direction or self.default, wide)
@@ -134,14 +140,17 @@ class Translator:
         """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it was not made."""
         if self.made is None:
             raise UserError("--make: side A of this translator's data was not made of photos; leave it out")
-        return making.make(self.made, photo)
+        return making.make(self.made, _whole(photo))
 
     def _fitting(self, values: np.ndarray, route: Route) -> np.ndarray:
         """The image with the channels that the network takes."""
         have, wanted = len(values), route.source.shape[0]
         if have == wanted:
             return values
-        if values.dtype == np.uint8 and have in picture.MODES and wanted in picture.MODES:
+        values = _whole(values)
+        if len(values) == wanted:
+            return values
+        if values.dtype == np.uint8 and len(values) in picture.MODES and wanted in picture.MODES:
             pixels = np.asarray(picture.to_channels(picture.from_pixels(values), wanted))
             return pixels[None] if wanted == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
         if have == 1:
@@ -165,6 +174,11 @@ class Translator:
         if given == route.source.depth or route.target.depth.wide or not given.wide:
             return route.target.depth
         return given
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Grey with alpha (2, H, W) in four channels, as training sees it; everything else as it is."""
+    return values[[0, 0, 0, 1]] if len(values) == 2 else values
 
 
 def colour(image: np.ndarray) -> np.ndarray:
