@@ -288,6 +288,40 @@ def test_damage_amid_a_film_is_passed_over(tmp_path: Path) -> None:
     assert len(seen(tmp_path / "b.mp4")) == report.frames
 
 
+def test_a_damaged_packet_leaves_the_others_their_times(tmp_path: Path) -> None:
+    """AVI has no times of showing: they are counted."""
+    source = make(tmp_path / "a.avi", pictures(20), video="png", pixels="rgb24", sound=None)
+    raw = source.read_bytes()
+    at = -1
+    for _ in range(8):
+        at = raw.index(b"\x89PNG", at + 1)
+    source.write_bytes(raw[: at + 12] + b"xxxx" + raw[at + 16 :])  # in place of IHDR
+    report = translate_video(source, tmp_path / "b.mp4", same)
+    assert "1 damaged packets of the source were skipped" in report.notes
+    assert seconds_shown(tmp_path / "b.mp4") == pytest.approx([i / 25 for i in range(20) if i != 7])
+    assert_near(seen(tmp_path / "b.mp4"), [p for i, p in enumerate(pictures(20)) if i != 7])
+
+
+def test_films_have_the_pixel_limit_of_stills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(tmp_path / "a.mp4", pictures(5), sound=None)
+    small = make(tmp_path / "small.mkv", pictures(5, (32, 32)), video="mjpeg", pixels="yuvj420p", sound=None)
+    grown = make(tmp_path / "grown.mkv", pictures(5), video="mjpeg", pixels="yuvj420p", sound=None)
+    joined = tmp_path / "joined.mkv"  # whose header says 32 x 32
+    with av.open(str(joined), "w") as out, av.open(str(small)) as first, av.open(str(grown)) as second:
+        track = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        for i, packet in enumerate(p for film in (first, second) for p in film.demux(video=0) if p.size):
+            packet.pts = packet.dts = 40 * i
+            packet.stream = track
+            out.mux(packet)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    for film, done in ((source, ""), (joined, "; .* holds the translation of 5 frames, 0.2 s")):
+        with pytest.raises(UserError, match=f"64 x 48 pixels are more than the limit of 2000{done}$"):
+            translate_video(film, tmp_path / "b.mp4", same)
+    assert not (tmp_path / "b.mp4").exists()
+    with pytest.raises(UserError, match=r"a\.mp4: 64 x 48 pixels are more than the limit"):
+        probe(source)
+
+
 def broken(path: Path, case: str) -> Path:
     if case == "text":
         path.write_text("this is no film\n" * 100)
