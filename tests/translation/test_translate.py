@@ -16,7 +16,10 @@ from PIL import Image
 
 from zerosum import api, checkpoint, cli
 from zerosum.data import deep
+from zerosum.data.depth import EIGHT_BITS, Depth
+from zerosum.data.spec import Made, Spec
 from zerosum.errors import UserError
+from zerosum.translation.model import Direction, Route, Translator, Wish
 from zerosum.translation.stills import Names
 
 SMALL = (
@@ -180,6 +183,47 @@ def test_both_ways_of_a_cycle(cycle: Path, tmp_path: Path) -> None:
     assert run("translate", cycle, tmp_path / "in.png", tmp_path / "there.png") == 0
     assert run("translate", cycle, tmp_path / "in.png", tmp_path / "back.png", "--direction", "B2A") == 0
     assert (read(tmp_path / "there.png") != read(tmp_path / "back.png")).any()
+
+
+class Itself(torch.nn.Module):
+    """A network that changes nothing."""
+
+    multiple = 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+TWELVE = Depth("uint16", 0, 4095)
+
+
+def itself(source: Depth, target: Depth, way: Direction = "A2B", made: Made | None = None) -> Translator:
+    sides = (Spec((1, 16, 16), depth=source), Spec((1, 16, 16), depth=target))
+    return Translator({way: Route(Itself(), *sides)}, way, {}, made, "fp32")
+
+
+@pytest.mark.parametrize("given", [EIGHT_BITS, TWELVE, Depth("uint16", 0, 65535), Depth("int16", -1024, 3071)])
+def test_an_image_stays_as_deep_as_it_was_where_both_sides_are_alike(given: Depth) -> None:
+    values = np.linspace(given.low, given.high, 256).round().astype(given.dtype).reshape(1, 16, 16)
+    for depth in (EIGHT_BITS, TWELVE):
+        found = itself(depth, depth)(values, depth=given)
+        assert found.dtype == values.dtype
+        assert (found == values).all()
+    assert itself(EIGHT_BITS, TWELVE)(values, depth=given).max() == 4095
+    assert itself(TWELVE, EIGHT_BITS)(values, depth=given).dtype == np.uint8
+
+
+def test_only_what_comes_from_side_a_is_made() -> None:
+    wish, photos = Wish(make=True), photo(0)
+    itself(EIGHT_BITS, EIGHT_BITS, made="edges").check(wish)
+    back = itself(EIGHT_BITS, EIGHT_BITS, "B2A", "edges")
+    for refused in (lambda: back.check(wish), lambda: back.make(photos), lambda: back.frames(photos[None], wish)):
+        with pytest.raises(UserError, match=r"^--make: this translator goes from side B, .*: leave it out$"):
+            refused()
+    both = Translator({**back.routes, "A2B": back.routes["B2A"]}, "B2A", {}, "edges", "fp32")
+    both.check(Wish(make=True, direction="A2B"))
+    with pytest.raises(UserError, match="or give --direction A2B"):
+        both.check(wish)
 
 
 def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:

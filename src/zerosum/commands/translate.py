@@ -22,9 +22,9 @@ NAMED = 5  # files that could not be used, by name
 class Translate(Command):
     """Turn images into others: by a run of pix2pix, cyclegan or cut, or an imported checkpoint.
 
-    An image comes out as large and as deep (8 bits, 16, real numbers) as it went in; a folder or zip becomes a
-    folder of the same names; a film keeps its frame rate, length and sound. Large images are translated in
-    overlapping tiles.
+    An image comes out as large as it went in, and as deep (8 bits, 16, real numbers), or as deep as the side that
+    it goes to if the sides of the training data differed; a folder or zip becomes a folder of the same names; a
+    film keeps its frame rate, length and sound. Large images are translated in overlapping tiles.
     """
 
     examples: ClassVar[tuple[str, ...]] = (

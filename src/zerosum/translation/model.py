@@ -90,6 +90,8 @@ class Translator:
     def check(self, wish: Wish) -> None:
         """UserError for what is wrong whatever the images are."""
         self.route(wish.direction)
+        if wish.make:
+            self._maker(wish.direction)
         if wish.value_range is not None:
             Depth("float32", *wish.value_range)
 
@@ -112,9 +114,10 @@ class Translator:
         overlap: int = OVERLAP,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Translate one image (C, H, W) of uint8, uint16, int16 or float32 to (C', H, W), stored like it.
+        """Translate one image (C, H, W) of uint8, uint16, int16 or float32 to (C', H, W).
 
-        `depth` says which of its values are -1 and +1, if they are not those of the training data or of its whole type.
+        Stored like it, in its range, if the two sides of the training data were stored alike; else as the target side
+        was. `depth` says which of its values are -1 and +1, if not those of the training data or of its whole type.
         UserError for channels that the translator was not trained on, or values of no known range.
         """
         route = self.route(direction)
@@ -132,15 +135,21 @@ class Translator:
         made = []
         for frame in frames:
             values = np.ascontiguousarray(frame.transpose(2, 0, 1))
-            values = self.make(values) if wish.make else values
+            values = self.make(values, wish.direction) if wish.make else values
             made.append(colour(self(values, wish.direction, tile=wish.tile, overlap=wish.overlap)))
         return np.ascontiguousarray(np.stack(made).transpose(0, 2, 3, 1))
 
-    def make(self, photo: np.ndarray) -> np.ndarray:
-        """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it was not made."""
+    def make(self, photo: np.ndarray, direction: Direction | None = None) -> np.ndarray:
+        """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it is not what is taken."""
+        return making.make(self._maker(direction), _whole(photo))
+
+    def _maker(self, direction: Direction | None) -> Made:
         if self.made is None:
             raise UserError("--make: side A of this translator's data was not made of photos; leave it out")
-        return making.make(self.made, _whole(photo))
+        if (direction or self.default) != "A2B":
+            instead = ", or give --direction A2B" if "A2B" in self.routes else ""
+            raise UserError(f"--make: this translator goes from side B, photos as they are: leave it out{instead}")
+        return self.made
 
     def _fitting(self, values: np.ndarray, route: Route) -> np.ndarray:
         """The image with the channels that the network takes."""
@@ -170,10 +179,8 @@ class Translator:
         )
 
     def _written(self, given: Depth, route: Route) -> Depth:
-        """How the translation is stored: as side B was, or as deep as the image that was given."""
-        if given == route.source.depth or route.target.depth.wide or not given.wide:
-            return route.target.depth
-        return given
+        """How the translation is stored: as the image was, if both sides were alike in training, else as the target."""
+        return given if route.source.depth == route.target.depth else route.target.depth
 
 
 def _whole(values: np.ndarray) -> np.ndarray:

@@ -107,7 +107,7 @@ def _translated(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """The translation of the bytes of a file, and what there is to say of the file. Raises Broken, UserError."""
     given = deep.read(raw, name)
-    values = translator.make(given.values) if wish.make else given.values
+    values = translator.make(given.values, wish.direction) if wish.make else given.values
     stored: Stored = values.dtype.name  # type: ignore[assignment]
     depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
     made = translator(values, wish.direction, depth=depth, tile=wish.tile, overlap=wish.overlap, progress=progress)
