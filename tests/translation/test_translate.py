@@ -226,6 +226,41 @@ def test_only_what_comes_from_side_a_is_made() -> None:
         both.check(wish)
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("in.png", "out.xyz", "images are not written as .xyz; give .png"),
+        ("in.png", "out", "images are not written as a file without suffix"),
+        ("deep.png", "out.jpg", "JPEG does not hold 3 channels of uint16; these do: .png"),
+        ("in.gif", "out.xyz", "films are written as .mp4"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused_before_the_work(
+    name: str, target: str, said: str, pairs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    deep.write(photo(0, 16, 16, 1), tmp_path / "in.png")
+    deep.write(photo(0, 16, 16, 1).astype(np.uint16) * 257, tmp_path / "deep.png")
+    Image.fromarray(photo(0, 16, 16)[0]).save(tmp_path / "in.gif")
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("translated before the target was looked at")
+
+    monkeypatch.setattr(Translator, "__call__", worked)
+    assert run("translate", pairs, tmp_path / name, tmp_path / target) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_gif_becomes_a_still_or_a_film(pairs: Path, tmp_path: Path) -> None:
+    grey = photo(0, 16, 16, 1)
+    Image.fromarray(grey[0]).save(tmp_path / "in.gif")
+    deep.write(grey, tmp_path / "in.png")
+    for source, target in (("in.gif", "a.png"), ("in.png", "b.png"), ("in.gif", "c.gif")):
+        assert run("translate", pairs, tmp_path / source, tmp_path / target) == 0
+    assert (read(tmp_path / "a.png") == read(tmp_path / "b.png")).all()
+    assert (tmp_path / "c.gif").read_bytes().startswith(b"GIF")
+
+
 def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:
     deep.write(photo(50, 70, 90), tmp_path / "in.png")
     assert run("translate", cycle, tmp_path / "in.png", tmp_path / "out.png", "--tile", "32", "--overlap", "16") == 0

@@ -38,7 +38,7 @@ class Translate(Command):
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """An image, a folder or zip of images, or a film."""
+    """An image, a folder or zip of images, or a film. Of a GIF whose OUTPUT is an image, the first frame."""
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
     """What to write: a file for a file, a folder for a folder or zip."""
     direction: Literal["A2B", "B2A"] | None = None
@@ -89,12 +89,18 @@ class Translate(Command):
         return 0
 
     def _is_film(self) -> bool:
+        from zerosum.data import deep
         from zerosum.translation.decode import SUFFIXES
 
-        return self.source.is_file() and self.source.suffix.lower() in SUFFIXES
+        suffix = self.source.suffix.lower()
+        still = suffix == ".gif" and self.target.suffix.lower() in deep.SUFFIXES
+        return self.source.is_file() and suffix in SUFFIXES and not still
 
     def _check(self) -> None:
         """Refuse what cannot go together before torch is loaded."""
+        from zerosum.data import deep
+        from zerosum.translation import video
+
         if not self.source.exists():
             raise UserError(f"{self.source}: there is no such file or folder")
         if self.target.exists() and self.source.samefile(self.target):
@@ -113,6 +119,11 @@ class Translate(Command):
             raise UserError(f"{self.target}: is a file; give a folder for the translations of {self.source}")
         if not many and self.target.is_dir():
             raise UserError(f"{self.target}: is a folder; give the name of a file for the translation of {self.source}")
+        if film:
+            video.kind_of(self.target)
+        elif not many and self.target.suffix.lower() not in deep.SUFFIXES:
+            suffix, known = self.target.suffix or "a file without suffix", ", ".join(deep.SUFFIXES)
+            raise UserError(f"{self.target}: images are not written as {suffix}; give {known}")
 
     def _film(self, translator: Translator, wish: Wish) -> int:
         from zerosum.translation.film import translate_film

@@ -130,6 +130,11 @@ class Translator:
             )  # fmt: skip
         return to_stored(y, self._written(given, route))
 
+    def stored(self, values: np.ndarray, direction: Direction | None = None, depth: Depth | None = None) -> Depth:
+        """How the translation of an image will be stored: nothing is translated. UserError as of the translation."""
+        route = self.route(direction)
+        return self._written(depth or self._depth(self._fitting(values, route), route), route)
+
     def frames(self, frames: np.ndarray, wish: Wish) -> np.ndarray:
         """Translate frames of a film, uint8 (n, H, W, 3) to uint8 (n, H, W, 3)."""
         made = []

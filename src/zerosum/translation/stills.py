@@ -31,14 +31,17 @@ class Done:
 def one(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
     """Translate one image file. UserError if it cannot be read or written."""
     try:
-        raw = source.read_bytes()
-        made, notes = _translated(translator, raw, source.name, wish, lambda done, of: tick(done, of, source.name))
+        still = _read(translator, source.read_bytes(), source.name, wish)
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
     except Broken as broken:
         raise UserError(f"{source}: {broken}") from broken
+    stored = translator.stored(still.values, wish.direction, still.depth).stored
+    channels = translator.route(wish.direction).target.shape[0]
+    deep.check(target, stored, channels, max(still.values.shape[1:]))  # before the work
+    made = still.translated(translator, wish, lambda done, of: tick(done, of, source.name))
     _write(made, target, translator)
-    return Done((target,), (), notes)
+    return Done((target,), (), still.notes)
 
 
 def all_of(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
@@ -58,12 +61,13 @@ def all_of(translator: Translator, source: Path, target: Path, wish: Wish, tick:
     for number, item in enumerate(found.items):
         tick(number, len(found.items), listing.printable(item.name))
         try:
-            made, said = _translated(translator, found.read(item), item.name, wish)
+            still = _read(translator, found.read(item), item.name, wish)
+            made = still.translated(translator, wish)
         except (Broken, UserError) as error:
             skipped.append((listing.printable(item.name), str(error)))
             continue
         written.append(_write(made, target / names.of(item.name, made), translator))
-        notes |= dict.fromkeys(said)
+        notes |= dict.fromkeys(still.notes)
     tick(len(found.items), len(found.items), "")
     if not written:
         name, reason = skipped[0]
@@ -98,20 +102,29 @@ class Names:
         return name
 
 
-def _translated(
-    translator: Translator,
-    raw: bytes,
-    name: str,
-    wish: Wish,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The translation of the bytes of a file, and what there is to say of the file. Raises Broken, UserError."""
+@dataclass(frozen=True)
+class _Still:
+    """What is read of a file, as the translator is to be given it."""
+
+    values: np.ndarray
+    depth: Depth | None
+    notes: tuple[str, ...]
+
+    def translated(
+        self, translator: Translator, wish: Wish, progress: Callable[[int, int], None] | None = None
+    ) -> np.ndarray:
+        return translator(
+            self.values, wish.direction, depth=self.depth, tile=wish.tile, overlap=wish.overlap, progress=progress
+        )
+
+
+def _read(translator: Translator, raw: bytes, name: str, wish: Wish) -> _Still:
+    """The bytes of a file, decoded. Raises Broken, UserError."""
     given = deep.read(raw, name)
     values = translator.make(given.values, wish.direction) if wish.make else given.values
     stored: Stored = values.dtype.name  # type: ignore[assignment]
     depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
-    made = translator(values, wish.direction, depth=depth, tile=wish.tile, overlap=wish.overlap, progress=progress)
-    return made, given.notes
+    return _Still(values, depth, given.notes)
 
 
 def _write(made: np.ndarray, path: Path, translator: Translator) -> Path:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
 
-__all__ = ["CONTAINERS", "Info", "Report", "frames", "part_of", "probe", "translate_video"]
+__all__ = ["CONTAINERS", "Info", "Report", "frames", "kind_of", "part_of", "probe", "translate_video"]
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}
 GIF_UNIT = Fraction(1, 100)  # s; the unit of a GIF's delays
@@ -64,6 +64,14 @@ def part_of(target: Path) -> Path:
     return free
 
 
+def kind_of(target: Path) -> str:
+    """The container of a film of this name. UserError if films are not written under such names."""
+    kind = CONTAINERS.get(target.suffix.lower())
+    if kind is None:
+        raise UserError(f"{target}: films are written as {', '.join(CONTAINERS)}: give the target such a name")
+    return kind
+
+
 def translate_video(
     source: Path,
     target: Path,
@@ -82,9 +90,7 @@ def translate_video(
     much it is: in its text if it is a UserError, in a note if not. A disk that is full leaves nothing. UserError for a
     source that is not a film or is damaged, a target that cannot be, a disk that refuses.
     """
-    kind = CONTAINERS.get(target.suffix.lower())
-    if kind is None:
-        raise UserError(f"{target}: films are written as {', '.join(CONTAINERS)}: give the target such a name")
+    kind = kind_of(target)
     if batch < 1:
         raise UserError(f"batch={batch}: give 1 or more")
     with Film(source) as film:
