@@ -25,7 +25,6 @@ from zerosum.translation.tiles import tiled
 Direction = Literal["A2B", "B2A"]
 CPU = torch.device("cpu")
 TILE, OVERLAP = 512, 128  # pixels: half of what a residual generator of 9 blocks sees is some 90
-FRAMES = 4  # of a film that are translated together
 
 
 @dataclass(frozen=True, kw_only=True)
