@@ -12,6 +12,7 @@ from PIL import Image
 
 from zerosum import bench as benchmarks
 from zerosum.bench import scenes
+from zerosum.data import open_sides
 from zerosum.equilibrium import two_sample
 from zerosum.errors import UserError
 
@@ -86,8 +87,8 @@ def test_pairs_are_scored_as_pairs_and_facades_cut_apart(tmp_path: Path, monkeyp
     monkeypatch.setattr(scenes, "_split", lambda name: {"train_a": names[:20], "train_b": names[20:]})
     paired = scenes.facades(tmp_path, tmp_path / "work")
     unpaired = scenes.unpaired_facades(tmp_path, tmp_path / "work")
-    assert paired.unseen("validation").paired
-    assert unpaired.unseen("test").paired  # the truth, kept aside
+    assert open_sides(paired.judged["validation"]).paired
+    assert open_sides(unpaired.judged["test"]).paired  # the truth, kept aside
     with (
         Image.open(tmp_path / "facades" / "train" / "25.png") as joined,
         Image.open(tmp_path / "work" / "unpaired-facades" / "B" / "25.png") as right,

@@ -42,7 +42,7 @@ def test_tiles_equal_the_whole_away_from_their_borders(size: tuple[int, int], st
     right, below = -size[1] % multiple, -size[0] % multiple
     padded = F.pad(x[None], (0, right, 0, below), mode="reflect")
     whole = network(padded)[0, :, : size[0], : size[1]]
-    out = tiled(network, x, tile=40, overlap=16, multiple=multiple, batch=3)
+    out = tiled(network, x, tile=40, overlap=16, multiple=multiple)
     assert out.shape == (2, *size)
     rows, columns = (torch.tensor(seen(n, 40, 16, multiple)) == 1 for n in size)
     alone = rows[:, None] & columns
@@ -122,7 +122,7 @@ def test_no_seam_is_seen_with_instance_norm() -> None:
     assert soft < 1.1
 
 
-def test_memory_is_that_of_a_batch_of_tiles() -> None:
+def test_memory_is_that_of_a_tile() -> None:
     largest = 0
 
     def network(x: Tensor) -> Tensor:
@@ -132,8 +132,8 @@ def test_memory_is_that_of_a_batch_of_tiles() -> None:
 
     told: list[tuple[int, int]] = []
     x = whole_numbers(1, 50, 1000)
-    out = tiled(network, x, tile=32, overlap=8, multiple=8, batch=2, progress=lambda *t: told.append(t))
-    assert largest == 2 * 32 * 32
+    out = tiled(network, x, tile=32, overlap=8, multiple=8, progress=lambda *t: told.append(t))
+    assert largest == 32 * 32
     torch.testing.assert_close(out, x)
     assert told[-1][0] == told[-1][1] == len(cut(50, 32, 8, 8).starts) * len(cut(1000, 32, 8, 8).starts)
     assert [done for done, _ in told] == sorted({done for done, _ in told})
@@ -146,7 +146,6 @@ def test_memory_is_that_of_a_batch_of_tiles() -> None:
         ({"tile": 4, "overlap": 0, "multiple": 8}, "give 8 or more"),
         ({"overlap": -1, "multiple": 8}, "overlap=-1"),
         ({"overlap": 0, "multiple": 0}, "multiple=0"),
-        ({"overlap": 0, "multiple": 1, "batch": 0}, "batch=0"),
     ],
 )
 def test_impossible_tiles_are_refused(asked: dict[str, int], named: str) -> None:

@@ -17,8 +17,12 @@ from PIL import Image
 from zerosum import api, checkpoint, cli, sample
 from zerosum import run as runs
 from zerosum.data import deep
+from zerosum.data.depth import EIGHT_BITS, Depth
+from zerosum.data.spec import Made, Spec
 from zerosum.errors import UserError
 from zerosum.translation import evaluate as evaluation
+from zerosum.translation.model import Direction, Route, Translator, Wish
+from zerosum.translation.stills import Names
 
 SMALL = (
     "--algorithm.networks.width", "4", "--algorithm.networks.patch.width", "4", "--size", "16", "16", "--images", "24",
@@ -116,11 +120,147 @@ def test_a_folder_and_a_zip_give_the_same(pairs: Path, tmp_path: Path, capsys: p
         assert (read(tmp_path / "a" / name) == read(tmp_path / "b" / name)).all()
 
 
+def test_files_that_differ_by_their_suffixes_stay_apart(pairs: Path, tmp_path: Path) -> None:
+    source = made(tmp_path / "in/more")
+    names = ("7.bmp", "7.jpg", "7.png", "7.webp", "7.webp.png", "more/7.webp", "8.Bmp")
+    for i, name in enumerate(names):
+        Image.fromarray(photo(i, 16, 16).transpose(1, 2, 0)).save(source.parent / name, quality=100)
+        assert run("translate", pairs, source.parent / name, tmp_path / f"alone{i}.png") == 0
+    assert run("translate", pairs, source.parent, tmp_path / "out") == 0
+    found = ("7.bmp.png", "7.jpg", "7.png", "7.webp.png.png", "7.webp.png", "more/7.png", "8.png")
+    assert {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")} == set(found)
+    for i, name in enumerate(found):
+        if name != "7.jpg":  # which loses a little
+            assert (read(tmp_path / "out" / name) == read(tmp_path / f"alone{i}.png")).all(), name
+
+
+def test_odd_images_of_a_folder_are_left_out(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = made(tmp_path / "in")
+    deep.write(photo(0, 16, 16), source / "colour.png")
+    deep.write(np.concatenate([photo(0), photo(1)[:2]]), source / "five.tif")
+    deep.write(photo(0, 16, 16).astype(np.int16), source / "signed.tif")
+    deep.write(photo(0, 16, 16, 1).astype(np.uint16) * 257, source / "unsigned.png")
+    assert run("translate", pairs, source, tmp_path / "out") == 0
+    said = capsys.readouterr().err
+    assert "left out five.tif: the image has 5 channels of uint8; this translator was trained on 1" in said
+    assert "left out signed.tif: the image has 3 channels of int16" in said
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"colour.png", "unsigned.png"}
+    deep.write(photo(0, 16, 16, 1).astype(np.int16), source / "signed.tif")
+    assert run("translate", pairs, source, tmp_path / "ranged", "--value-range", "-1024", "3071") == 0
+    assert "left out unsigned.png: --value-range -1024 3071: uint16 holds 0 to 65535 only" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "ranged").iterdir()} == {"colour.png", "signed.tif"}
+    assert (read(tmp_path / "ranged/colour.png") == read(tmp_path / "out/colour.png")).all(), "a range for 8 bits"
+
+
+def test_a_disk_that_refuses_ends_a_folder(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep.write(photo(0, 16, 16, 1), made(tmp_path / "in/more") / "one.png")
+    made(tmp_path / "out")
+    (tmp_path / "out/more").touch()
+    assert run("translate", pairs, tmp_path / "in", tmp_path / "out") == 2
+    assert "could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("direction", ["A2B", "B2A"])
+def test_grey_with_alpha_is_seen_as_in_training(direction: str, cycle: Path, tmp_path: Path) -> None:
+    values = np.asarray(Image.fromarray(photo(0).transpose(1, 2, 0)).convert("LA")).copy()
+    values[:, :5, 1], values[:, 5:10, 1] = 0, 100
+    seen = Image.fromarray(values, "LA")
+    seen.save(tmp_path / "in.png")
+    Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen.convert("RGBA")).save(tmp_path / "laid.png")
+    for name in ("in", "laid"):
+        words = (tmp_path / f"{name}.png", tmp_path / f"{name}-out.png", "--direction", direction)
+        assert run("translate", cycle, *words) == 0
+    assert (read(tmp_path / "in-out.png") == read(tmp_path / "laid-out.png")).all()
+
+
+def test_names_of_upper_and_lower_case_are_the_same() -> None:
+    names, values = Names(["a/X.webp", "a/x.bmp", "b/x.bmp"]), photo(0)
+    assert [str(names.of(name, values)) for name in ("a/X.webp", "a/x.bmp", "b/x.bmp")] == [
+        "a/X.webp.png", "a/x.bmp.png", "b/x.png",
+    ]  # fmt: skip
+
+
 def test_both_ways_of_a_cycle(cycle: Path, tmp_path: Path) -> None:
     deep.write(photo(50), tmp_path / "in.png")
     assert run("translate", cycle, tmp_path / "in.png", tmp_path / "there.png") == 0
     assert run("translate", cycle, tmp_path / "in.png", tmp_path / "back.png", "--direction", "B2A") == 0
     assert (read(tmp_path / "there.png") != read(tmp_path / "back.png")).any()
+
+
+class Itself(torch.nn.Module):
+    """A network that changes nothing."""
+
+    multiple = 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+TWELVE = Depth("uint16", 0, 4095)
+
+
+def itself(source: Depth, target: Depth, way: Direction = "A2B", made: Made | None = None) -> Translator:
+    sides = (Spec((1, 16, 16), depth=source), Spec((1, 16, 16), depth=target))
+    return Translator({way: Route(Itself(), *sides)}, way, {}, made, "fp32")
+
+
+@pytest.mark.parametrize("given", [EIGHT_BITS, TWELVE, Depth("uint16", 0, 65535), Depth("int16", -1024, 3071)])
+def test_an_image_stays_as_deep_as_it_was_where_both_sides_are_alike(given: Depth) -> None:
+    values = np.linspace(given.low, given.high, 256).round().astype(given.dtype).reshape(1, 16, 16)
+    for depth in (EIGHT_BITS, TWELVE):
+        found = itself(depth, depth)(values, depth=given)
+        assert found.dtype == values.dtype
+        assert (found == values).all()
+    assert itself(EIGHT_BITS, TWELVE)(values, depth=given).max() == 4095
+    assert itself(TWELVE, EIGHT_BITS)(values, depth=given).dtype == np.uint8
+
+
+def test_only_what_comes_from_side_a_is_made() -> None:
+    wish, photos = Wish(make=True), photo(0)
+    itself(EIGHT_BITS, EIGHT_BITS, made="edges").check(wish)
+    back = itself(EIGHT_BITS, EIGHT_BITS, "B2A", "edges")
+    for refused in (lambda: back.check(wish), lambda: back.make(photos), lambda: back.frames(photos[None], wish)):
+        with pytest.raises(UserError, match=r"^--make: this translator goes from side B, .*: leave it out$"):
+            refused()
+    both = Translator({**back.routes, "A2B": back.routes["B2A"]}, "B2A", {}, "edges", "fp32")
+    both.check(Wish(make=True, direction="A2B"))
+    with pytest.raises(UserError, match="or give --direction A2B"):
+        both.check(wish)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "said"),
+    [
+        ("in.png", "out.xyz", "images are not written as .xyz; give .png"),
+        ("in.png", "out", "images are not written as a file without suffix"),
+        ("deep.png", "out.jpg", "JPEG does not hold 3 channels of uint16; these do: .png"),
+        ("in.gif", "out.xyz", "films are written as .mp4"),
+    ],
+)
+def test_a_target_that_cannot_be_is_refused_before_the_work(
+    name: str, target: str, said: str, pairs: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    deep.write(photo(0, 16, 16, 1), tmp_path / "in.png")
+    deep.write(photo(0, 16, 16, 1).astype(np.uint16) * 257, tmp_path / "deep.png")
+    Image.fromarray(photo(0, 16, 16)[0]).save(tmp_path / "in.gif")
+
+    def worked(*_: object, **__: object) -> None:
+        raise AssertionError("translated before the target was looked at")
+
+    monkeypatch.setattr(Translator, "__call__", worked)
+    assert run("translate", pairs, tmp_path / name, tmp_path / target) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_gif_becomes_a_still_or_a_film(pairs: Path, tmp_path: Path) -> None:
+    grey = photo(0, 16, 16, 1)
+    Image.fromarray(grey[0]).save(tmp_path / "in.gif")
+    deep.write(grey, tmp_path / "in.png")
+    for source, target in (("in.gif", "a.png"), ("in.png", "b.png"), ("in.gif", "c.gif")):
+        assert run("translate", pairs, tmp_path / source, tmp_path / target) == 0
+    assert (read(tmp_path / "a.png") == read(tmp_path / "b.png")).all()
+    assert (tmp_path / "c.gif").read_bytes().startswith(b"GIF")
 
 
 def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:
@@ -136,6 +276,7 @@ def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:
         (("in.png", "in.png"), "is the input as well"),
         (("in.png", "out.png", "--direction", "B2A"), "--direction B2A: this translator goes from A2B only"),
         (("in.png", "out.png", "--blend", "0.5"), "--blend 0.5: is for films"),
+        (("in.png", "out.png", "--value-range", "9", "1"), "--value-range 9 1: give the lower value first"),
         (("in.png", "out.png", "--make"), "--make: side A of this translator's data was not made of photos"),
         (("in.png", "out.xyz"), "images are not written as .xyz"),
         (("text.png", "out.png"), "not a readable image"),

@@ -264,13 +264,14 @@ def test_a_film_cut_short_is_translated_as_far_as_it_goes(tmp_path: Path, suffix
     assert not cut_short(source)
     cut, target = shortened(source, 0.6), tmp_path / "b.mp4"
     assert cut_short(cut)
+    part = part_of(target)
     with pytest.raises(UserError, match="cut short") as caught:
         translate_video(cut, target, same)
-    done = seen(part_of(target))
+    done = seen(part)
     assert 40 <= len(done) <= 70
     assert f"{len(done)} frames" in str(caught.value)
     assert " of 4.0 s" in str(caught.value) or suffix == ".gif"  # a GIF does not say how long it is
-    assert str(part_of(target)) in str(caught.value)
+    assert str(part) in str(caught.value)
     assert not target.exists()
     translate_video(source, target, same)
     assert len(seen(target)) == 100
@@ -285,6 +286,40 @@ def test_damage_amid_a_film_is_passed_over(tmp_path: Path) -> None:
     report = translate_video(source, tmp_path / "b.mp4", same)
     assert 60 <= report.frames <= 100
     assert len(seen(tmp_path / "b.mp4")) == report.frames
+
+
+def test_a_damaged_packet_leaves_the_others_their_times(tmp_path: Path) -> None:
+    """AVI has no times of showing: they are counted."""
+    source = make(tmp_path / "a.avi", pictures(20), video="png", pixels="rgb24", sound=None)
+    raw = source.read_bytes()
+    at = -1
+    for _ in range(8):
+        at = raw.index(b"\x89PNG", at + 1)
+    source.write_bytes(raw[: at + 12] + b"xxxx" + raw[at + 16 :])  # in place of IHDR
+    report = translate_video(source, tmp_path / "b.mp4", same)
+    assert "1 damaged packets of the source were skipped" in report.notes
+    assert seconds_shown(tmp_path / "b.mp4") == pytest.approx([i / 25 for i in range(20) if i != 7])
+    assert_near(seen(tmp_path / "b.mp4"), [p for i, p in enumerate(pictures(20)) if i != 7])
+
+
+def test_films_have_the_pixel_limit_of_stills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = make(tmp_path / "a.mp4", pictures(5), sound=None)
+    small = make(tmp_path / "small.mkv", pictures(5, (32, 32)), video="mjpeg", pixels="yuvj420p", sound=None)
+    grown = make(tmp_path / "grown.mkv", pictures(5), video="mjpeg", pixels="yuvj420p", sound=None)
+    joined = tmp_path / "joined.mkv"  # whose header says 32 x 32
+    with av.open(str(joined), "w") as out, av.open(str(small)) as first, av.open(str(grown)) as second:
+        track = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        for i, packet in enumerate(p for film in (first, second) for p in film.demux(video=0) if p.size):
+            packet.pts = packet.dts = 40 * i
+            packet.stream = track
+            out.mux(packet)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+    for film, done in ((source, ""), (joined, "; .* holds the translation of 5 frames, 0.2 s")):
+        with pytest.raises(UserError, match=f"64 x 48 pixels are more than the limit of 2000{done}$"):
+            translate_video(film, tmp_path / "b.mp4", same)
+    assert not (tmp_path / "b.mp4").exists()
+    with pytest.raises(UserError, match=r"a\.mp4: 64 x 48 pixels are more than the limit"):
+        probe(source)
 
 
 def broken(path: Path, case: str) -> Path:
@@ -325,8 +360,7 @@ def test_what_is_no_film_is_named(tmp_path: Path, case: str, said: str) -> None:
         with pytest.raises(UserError, match=said) as caught:
             call()
         assert str(source) in str(caught.value)
-    assert not (tmp_path / "b.mp4").exists()
-    assert not part_of(tmp_path / "b.mp4").exists()
+    assert not list(tmp_path.glob("b.*"))
 
 
 def test_text_with_the_name_of_text_is_no_film_either(tmp_path: Path) -> None:
@@ -369,17 +403,19 @@ def stopping(error: BaseException, after: int) -> Callable[[np.ndarray], np.ndar
 def test_what_is_done_when_stopped_plays(tmp_path: Path, target: str) -> None:
     source = make(tmp_path / "a.mp4", pictures(50))
     (tmp_path / target).write_bytes(b"older")
+    part = part_of(tmp_path / target)
     with pytest.raises(KeyboardInterrupt) as caught:
         translate_video(source, tmp_path / target, stopping(KeyboardInterrupt(), 20))
-    part = part_of(tmp_path / target)
     assert caught.value.__notes__ == [f"{part} holds the translation of 20 frames, 0.8 s"]
     assert_near(seen(part), pictures(20))
     assert (tmp_path / target).read_bytes() == b"older"
     if target == "b.mp4":
         assert len(heard(part)) / SAMPLES_A_SECOND == pytest.approx(0.8, abs=0.3)
+    kept = part.read_bytes()
     translate_video(source, tmp_path / target, same)
     assert len(seen(tmp_path / target)) == 50
-    assert not part.exists()
+    assert part.read_bytes() == kept
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", target, part.name}
 
 
 def test_what_is_done_when_a_translator_fails_is_kept(tmp_path: Path) -> None:
@@ -391,14 +427,39 @@ def test_what_is_done_when_a_translator_fails_is_kept(tmp_path: Path) -> None:
         translate_video(source, tmp_path / "b.mp4", stopping(UserError("too hot"), 10))
     with pytest.raises(UserError, match="too hot; nothing of it was kept"):
         translate_video(source, tmp_path / "c.mp4", stopping(UserError("too hot"), 0))
-    assert not part_of(tmp_path / "c.mp4").exists()
+    assert not list(tmp_path.glob("c.*"))
+
+
+def test_a_film_that_is_called_like_an_unfinished_one_stays(tmp_path: Path) -> None:
+    """As the source, and as somebody else's."""
+    source = make(tmp_path / "x.part.mp4", pictures(10))
+    before = source.read_bytes()
+    translate_video(source, tmp_path / "x.mp4", same)
+    assert_near(seen(tmp_path / "x.mp4"), pictures(10))
+    (tmp_path / "y.part.mp4").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"y\.part2\.mp4 holds the translation of 5 frames"):
+        translate_video(source, tmp_path / "y.mp4", stopping(UserError("too hot"), 5))
+    assert (tmp_path / "y.part.mp4").read_bytes() == b"mine"
+    assert len(seen(tmp_path / "y.part2.mp4")) == 5
+    assert source.read_bytes() == before
+
+
+def test_unfinished_films_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "PARTS", 2)
+    source = make(tmp_path / "a.mp4", pictures(2))
+    for name in ("b.part.mp4", "b.part2.mp4"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"2 unfinished films lie beside it, b\.part\.\.\.: remove some"):
+        translate_video(source, tmp_path / "b.mp4", same)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("target", ["b.mp4", "b.mkv", "b.gif"])
-def test_a_full_disk_is_one_error(tmp_path: Path, target: str) -> None:
+def test_a_full_disk_is_one_error(tmp_path: Path, target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make(tmp_path / "a.mp4", list(np.random.default_rng(0).integers(0, 256, (50, 48, 64, 3), np.uint8)))
-    part_of(tmp_path / target).symlink_to("/dev/full")
+    full = part_of(tmp_path / target)
+    full.symlink_to("/dev/full")
+    monkeypatch.setattr(video, "part_of", lambda _: full)
     with pytest.raises(UserError, match=r"the disk is full.*nothing of it was kept"):
         translate_video(source, tmp_path / target, same)
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]

@@ -15,8 +15,6 @@ from typing import Literal
 from PIL import Image
 
 from zerosum import pictures
-from zerosum.data import open_sides
-from zerosum.data.sides import Sides
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 
@@ -40,9 +38,6 @@ class Scene:
     """What is trained beside the default."""
     shown: bool = False
     """Whether its licence lets pictures of it go into the project."""
-
-    def unseen(self, part: str) -> Sides:
-        return open_sides(self.judged[part])
 
 
 def facades(root: Path, work: Path) -> Scene:

@@ -22,9 +22,9 @@ NAMED = 5  # files that could not be used, by name
 class Translate(Command):
     """Turn images into others: by a run of pix2pix, cyclegan or cut, or an imported checkpoint.
 
-    An image comes out as large and as deep (8 bits, 16, real numbers) as it went in; a folder or zip becomes a
-    folder of the same names; a film keeps its frame rate, length and sound. Large images are translated in
-    overlapping tiles.
+    An image comes out as large as it went in, and as deep (8 bits, 16, real numbers), or as deep as the side that
+    it goes to if the sides of the training data differed; a folder or zip becomes a folder of the same names; a
+    film keeps its frame rate, length and sound. Large images are translated in overlapping tiles.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -38,7 +38,7 @@ class Translate(Command):
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="INPUT")]
-    """An image, a folder or zip of images, or a film."""
+    """An image, a folder or zip of images, or a film. Of a GIF whose OUTPUT is an image, the first frame."""
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
     """What to write: a file for a file, a folder for a folder or zip."""
     direction: Literal["A2B", "B2A"] | None = None
@@ -72,7 +72,7 @@ class Translate(Command):
             direction=self.direction, make=self.make, value_range=self.value_range, tile=self.tile,
             overlap=self.overlap,
         )  # fmt: skip
-        translator.route(self.direction)
+        translator.check(wish)
         if self._is_film():
             return self._film(translator, wish)
         many = self.source.is_dir() or self.source.suffix.lower() == ".zip"
@@ -89,12 +89,18 @@ class Translate(Command):
         return 0
 
     def _is_film(self) -> bool:
+        from zerosum.data import deep
         from zerosum.translation.decode import SUFFIXES
 
-        return self.source.is_file() and self.source.suffix.lower() in SUFFIXES
+        suffix = self.source.suffix.lower()
+        still = suffix == ".gif" and self.target.suffix.lower() in deep.SUFFIXES
+        return self.source.is_file() and suffix in SUFFIXES and not still
 
     def _check(self) -> None:
         """Refuse what cannot go together before torch is loaded."""
+        from zerosum.data import deep
+        from zerosum.translation import video
+
         if not self.source.exists():
             raise UserError(f"{self.source}: there is no such file or folder")
         if self.target.exists() and self.source.samefile(self.target):
@@ -113,6 +119,11 @@ class Translate(Command):
             raise UserError(f"{self.target}: is a file; give a folder for the translations of {self.source}")
         if not many and self.target.is_dir():
             raise UserError(f"{self.target}: is a folder; give the name of a file for the translation of {self.source}")
+        if film:
+            video.kind_of(self.target)
+        elif not many and self.target.suffix.lower() not in deep.SUFFIXES:
+            suffix, known = self.target.suffix or "a file without suffix", ", ".join(deep.SUFFIXES)
+            raise UserError(f"{self.target}: images are not written as {suffix}; give {known}")
 
     def _film(self, translator: Translator, wish: Wish) -> int:
         from zerosum.translation.film import translate_film

@@ -146,24 +146,32 @@ def suffix_for(stored: Stored, channels: int) -> str:
     return ".png" if holds("PNG", stored, channels) else ".tif"
 
 
-def write(values: np.ndarray, path: Path, text: dict[str, str] | None = None) -> None:
-    """Write values (C, H, W) of uint8, uint16, int16 or float32 as they are, in the format of the suffix.
+def check(path: Path, stored: str, channels: int, longest: int) -> str:
+    """The format of the file `path` that is to hold such values, `longest` pixels on its longer side.
 
-    Whole or not at all. `text` goes into the chunks of a PNG; other formats have no common place for it. UserError for
-    a suffix that is not known, for what its format does not hold, or if the disk refuses.
+    UserError for a suffix that is not known, or what its format does not hold.
     """
-    stored, channels = values.dtype.name, len(values)
-    if values.ndim != 3 or 0 in values.shape or stored not in get_args(Stored):
-        raise ValueError(f"{stored} {values.shape} is no image (C, H, W) of one of {', '.join(get_args(Stored))}")
     format = SUFFIXES.get(path.suffix.lower())
     fitting = ", ".join(suffix for suffix, name in SUFFIXES.items() if holds(name, stored, channels))
     if format is None:
         raise UserError(f"{path}: images are not written as {path.suffix or 'a file without suffix'}; give {fitting}")
     if not holds(format, stored, channels):
         raise UserError(f"{path}: {format} does not hold {channels} channels of {stored}; these do: {fitting}")
-    longest = max(values.shape[1:])
     if longest > LONGEST.get(format, longest):
         raise UserError(f"{path}: {format} holds up to {LONGEST[format]} pixels a side, not {longest}; give .tif")
+    return format
+
+
+def write(values: np.ndarray, path: Path, text: dict[str, str] | None = None) -> None:
+    """Write values (C, H, W) of uint8, uint16, int16 or float32 as they are, in the format of the suffix.
+
+    Whole or not at all. `text` goes into the chunks of a PNG; other formats have no common place for it. UserError as
+    of `check`, or if the disk refuses.
+    """
+    stored, channels = values.dtype.name, len(values)
+    if values.ndim != 3 or 0 in values.shape or stored not in get_args(Stored):
+        raise ValueError(f"{stored} {values.shape} is no image (C, H, W) of one of {', '.join(get_args(Stored))}")
+    format = check(path, stored, channels, max(values.shape[1:]))
     if format == "PNG" and stored == "uint8":
         pictures.save_png(picture.from_pixels(values), path, text)
         return

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from zerosum.data import picture
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Shown:
 class Film:
     """A film opened for one pass: `events` gives its frames, and its packets of sound, in the order of the file.
 
-    UserError if there is no such file, no film in it, or nothing to see.
+    UserError if there is no such file, no film in it, nothing to see, or pictures of more pixels than a still may have.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,6 +73,13 @@ class Film:
         self.path, self.notes, self.faults = path, dict[str, None](), 0
         self.container = _open(path)
         self.stream: VideoStream = _pictures(self.container, path)
+        codec = self.stream.codec_context
+        if codec.width or codec.height:  # else they are not known before the first frame
+            try:
+                self._check_size(codec.width, codec.height)
+            except UserError:
+                self.container.close()
+                raise
         unit, rate = self.stream.time_base, self.stream.average_rate or self.stream.guessed_rate
         self.time_base = Fraction(unit.numerator, unit.denominator) if unit else Fraction(1, 90_000)
         self.rate = Fraction(rate.numerator, rate.denominator) if rate else Fraction(25)
@@ -136,8 +144,11 @@ class Film:
                 decoded = packet.decode()
             except av.FFmpegError:
                 self.faults += 1
+                if timeless and queue:  # no frame comes of it: the others keep their times
+                    queue.pop()
                 continue
             for frame in decoded:
+                self._check_size(frame.width, frame.height)
                 due = queue.popleft() if queue else frame.pts
                 start = due - zero if due is not None else last + step if last is not None else 0
                 if last is not None and start < last - second:  # recordings one after the other in a file
@@ -164,6 +175,13 @@ class Film:
                 yield packet
         except av.FFmpegError:
             self.faults += 1
+
+    def _check_size(self, width: int, height: int) -> None:
+        """The limit of still images: a film of a few bytes may claim any size."""
+        try:
+            picture.check_size(width, height)
+        except picture.Broken as broken:
+            raise UserError(f"{self.path}: {broken}") from broken
 
     def _remark(self, frame: VideoFrame, size: tuple[int, int]) -> None:
         bits = frame.format.components[0].bits

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zerosum.translation.flicker import Blend, Flicker
-from zerosum.translation.model import FRAMES, Translator, Wish
+from zerosum.translation.model import Translator, Wish
 from zerosum.translation.video import Report, translate_video
 
 
@@ -31,5 +31,5 @@ def translate_film(
         made = translator.frames(given, wish)
         return made if mixing is None else mixing(given, made)
 
-    report = translate_video(source, target, frames, batch=FRAMES, progress=progress)
+    report = translate_video(source, target, frames, progress=progress)
     return report, None if mixing is None else mixing.flicker

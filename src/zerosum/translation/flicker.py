@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -41,16 +41,6 @@ class Flicker:
     """As `translated` where nothing was blended."""
     sharpness: float
     """Energy of the gradients after blending over that before it; 1: none was lost."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times the source's flicker the translation has, as it was before blending."""
-        return self.translated / max(self.source, 1e-12)
-
-    @property
-    def gain(self) -> float:
-        """By which factor blending lessened it."""
-        return self.translated / max(self.blended, 1e-12)
 
 
 class Blend:
@@ -111,14 +101,6 @@ class Blend:
         self._valid += float(valid.float().mean())
         masks = (valid, valid_there, valid_there)
         self._errors += [_mean_square(a - b, mask) for (a, b), mask in zip(pairs, masks, strict=True)]
-
-
-def measure(source: Iterable[np.ndarray], translated: Iterable[np.ndarray]) -> Flicker:
-    """E_warp of a film and of its translation: frames uint8 (H, W, 3), as `frames(path)` gives them. See `Flicker`."""
-    blend = Blend(0.0)
-    for s, t in zip(source, translated, strict=False):
-        blend(s[None], t[None])
-    return blend.flicker
 
 
 def is_cut(seen: Motion, difference: Float[Tensor, "3 H W"]) -> bool:

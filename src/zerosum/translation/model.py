@@ -25,7 +25,6 @@ from zerosum.translation.tiles import tiled
 Direction = Literal["A2B", "B2A"]
 CPU = torch.device("cpu")
 TILE, OVERLAP = 512, 128  # pixels: half of what a residual generator of 9 blocks sees is some 90
-FRAMES = 4  # of a film that are translated together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +86,14 @@ class Translator:
             raise UserError(f"--direction {wanted}: this translator goes from {' and '.join(self.routes)} only")
         return self.routes[wanted]
 
+    def check(self, wish: Wish) -> None:
+        """UserError for what is wrong whatever the images are."""
+        self.route(wish.direction)
+        if wish.make:
+            self._maker(wish.direction)
+        if wish.value_range is not None:
+            Depth("float32", *wish.value_range)
+
     def network(self, direction: Direction | None, *, wide: bool = False) -> Callable[[Tensor], Tensor]:
         """The network of a way as this machine runs it quickest; in fp32 for images of more than 8 bits (`wide`)."""
         key = (direction or self.default, wide)
@@ -106,9 +113,10 @@ class Translator:
         overlap: int = OVERLAP,
         progress: Callable[[int, int], None] | None = None,
     ) -> np.ndarray:
-        """Translate one image (C, H, W) of uint8, uint16, int16 or float32 to (C', H, W), stored like it.
+        """Translate one image (C, H, W) of uint8, uint16, int16 or float32 to (C', H, W).
 
-        `depth` says which of its values are -1 and +1, if they are not those of the training data or of its whole type.
+        Stored like it, in its range, if the two sides of the training data were stored alike; else as the target side
+        was. `depth` says which of its values are -1 and +1, if not those of the training data or of its whole type.
         UserError for channels that the translator was not trained on, or values of no known range.
         """
         route = self.route(direction)
@@ -121,27 +129,41 @@ class Translator:
             )  # fmt: skip
         return to_stored(y, self._written(given, route))
 
+    def stored(self, values: np.ndarray, direction: Direction | None = None, depth: Depth | None = None) -> Depth:
+        """How the translation of an image will be stored: nothing is translated. UserError as of the translation."""
+        route = self.route(direction)
+        return self._written(depth or self._depth(self._fitting(values, route), route), route)
+
     def frames(self, frames: np.ndarray, wish: Wish) -> np.ndarray:
         """Translate frames of a film, uint8 (n, H, W, 3) to uint8 (n, H, W, 3)."""
         made = []
         for frame in frames:
             values = np.ascontiguousarray(frame.transpose(2, 0, 1))
-            values = self.make(values) if wish.make else values
+            values = self.make(values, wish.direction) if wish.make else values
             made.append(colour(self(values, wish.direction, tile=wish.tile, overlap=wish.overlap)))
         return np.ascontiguousarray(np.stack(made).transpose(0, 2, 3, 1))
 
-    def make(self, photo: np.ndarray) -> np.ndarray:
-        """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it was not made."""
+    def make(self, photo: np.ndarray, direction: Direction | None = None) -> np.ndarray:
+        """Side A of a photo uint8 (C, H, W), as it was made for training. UserError if it is not what is taken."""
+        return making.make(self._maker(direction), _whole(photo))
+
+    def _maker(self, direction: Direction | None) -> Made:
         if self.made is None:
             raise UserError("--make: side A of this translator's data was not made of photos; leave it out")
-        return making.make(self.made, photo)
+        if (direction or self.default) != "A2B":
+            instead = ", or give --direction A2B" if "A2B" in self.routes else ""
+            raise UserError(f"--make: this translator goes from side B, photos as they are: leave it out{instead}")
+        return self.made
 
     def _fitting(self, values: np.ndarray, route: Route) -> np.ndarray:
         """The image with the channels that the network takes."""
         have, wanted = len(values), route.source.shape[0]
         if have == wanted:
             return values
-        if values.dtype == np.uint8 and have in picture.MODES and wanted in picture.MODES:
+        values = _whole(values)
+        if len(values) == wanted:
+            return values
+        if values.dtype == np.uint8 and len(values) in picture.MODES and wanted in picture.MODES:
             pixels = np.asarray(picture.to_channels(picture.from_pixels(values), wanted))
             return pixels[None] if wanted == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
         if have == 1:
@@ -161,10 +183,13 @@ class Translator:
         )
 
     def _written(self, given: Depth, route: Route) -> Depth:
-        """How the translation is stored: as side B was, or as deep as the image that was given."""
-        if given == route.source.depth or route.target.depth.wide or not given.wide:
-            return route.target.depth
-        return given
+        """How the translation is stored: as the image was, if both sides were alike in training, else as the target."""
+        return given if route.source.depth == route.target.depth else route.target.depth
+
+
+def _whole(values: np.ndarray) -> np.ndarray:
+    """Grey with alpha (2, H, W) in four channels, as training sees it; everything else as it is."""
+    return values[[0, 0, 0, 1]] if len(values) == 2 else values
 
 
 def colour(image: np.ndarray) -> np.ndarray:

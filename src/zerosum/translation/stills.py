@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -30,38 +31,43 @@ class Done:
 def one(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
     """Translate one image file. UserError if it cannot be read or written."""
     try:
-        raw = source.read_bytes()
-        made, notes = _translated(translator, raw, source.name, wish, lambda done, of: tick(done, of, source.name))
+        still = _read(translator, source.read_bytes(), source.name, wish)
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
     except Broken as broken:
         raise UserError(f"{source}: {broken}") from broken
+    stored = translator.stored(still.values, wish.direction, still.depth).stored
+    channels = translator.route(wish.direction).target.shape[0]
+    deep.check(target, stored, channels, max(still.values.shape[1:]))  # before the work
+    made = still.translated(translator, wish, lambda done, of: tick(done, of, source.name))
     _write(made, target, translator)
-    return Done((target,), (), notes)
+    return Done((target,), (), still.notes)
 
 
 def all_of(translator: Translator, source: Path, target: Path, wish: Wish, tick: Tick = lambda *_: None) -> Done:
-    """Translate every image of a folder or a zip into the folder `target`, under the same names.
+    """Translate every image of a folder or a zip into the folder `target`, under the same names (see `Names`).
 
     An image that cannot be used is left out and named. What is done stays, whatever comes after. UserError if there is
-    no image, or none could be used.
+    no image, or none could be used, or the disk refuses.
     """
     suffixes = plates.suffixes("own")
     found = listing.zip_file(source, suffixes) if source.is_file() else listing.folder(source, suffixes)
     if not found.items:
         raise UserError(f"{source}: holds no images ({', '.join(sorted(suffixes))})")
+    names = Names(item.name for item in found.items)
     written: list[Path] = []
     skipped: list[tuple[str, str]] = list(found.refused)
     notes: dict[str, None] = {}
     for number, item in enumerate(found.items):
         tick(number, len(found.items), listing.printable(item.name))
         try:
-            made, said = _translated(translator, found.read(item), item.name, wish)
-        except Broken as broken:
-            skipped.append((listing.printable(item.name), str(broken)))
+            still = _read(translator, found.read(item), item.name, wish)
+            made = still.translated(translator, wish)
+        except (Broken, UserError) as error:
+            skipped.append((listing.printable(item.name), str(error)))
             continue
-        written.append(_write(made, target / named(PurePosixPath(item.name), made), translator))
-        notes |= dict.fromkeys(said)
+        written.append(_write(made, target / names.of(item.name, made), translator))
+        notes |= dict.fromkeys(still.notes)
     tick(len(found.items), len(found.items), "")
     if not written:
         name, reason = skipped[0]
@@ -69,29 +75,56 @@ def all_of(translator: Translator, source: Path, target: Path, wish: Wish, tick:
     return Done(tuple(written), tuple(skipped), tuple(notes))
 
 
-def named(path: PurePosixPath, made: np.ndarray) -> PurePosixPath:
-    """What the translation of a file is called: as the file, if its format can hold it, else with another suffix."""
-    stored: Stored = made.dtype.name  # type: ignore[assignment]
-    format = deep.SUFFIXES.get(path.suffix.lower())
-    if format is not None and deep.holds(format, stored, len(made)):
-        return path
-    return path.with_suffix(deep.suffix_for(stored, len(made)))
+class Names:
+    """What the translations of the files `sources` are called: as these, and no two alike.
+
+    Where the format of a file cannot hold its translation, another suffix takes the place of its own; or comes after
+    it, if files differ by their suffixes alone: `7.webp` beside `7.png` becomes `7.webp.png`. Upper and lower case
+    count as the same, as on some disks.
+    """
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        names = [name.casefold() for name in sources]
+        self._taken = set(names)
+        self._stems = Counter(PurePosixPath(name).with_suffix("") for name in names)
+
+    def of(self, source: str, made: np.ndarray) -> PurePosixPath:
+        path, stored, channels = PurePosixPath(source), made.dtype.name, len(made)
+        format = deep.SUFFIXES.get(path.suffix.lower())
+        if format is not None and deep.holds(format, stored, channels):
+            return path
+        suffix = deep.suffix_for(stored, channels)  # type: ignore[arg-type]
+        alone = self._stems[PurePosixPath(source.casefold()).with_suffix("")] == 1
+        name = path.with_suffix(suffix) if alone else path.with_name(path.name + suffix)
+        while str(name).casefold() in self._taken:
+            name = name.with_name(name.name + suffix)
+        self._taken.add(str(name).casefold())
+        return name
 
 
-def _translated(
-    translator: Translator,
-    raw: bytes,
-    name: str,
-    wish: Wish,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The translation of the bytes of a file, and what there is to say of the file. Raises Broken, UserError."""
+@dataclass(frozen=True)
+class _Still:
+    """What is read of a file, as the translator is to be given it."""
+
+    values: np.ndarray
+    depth: Depth | None
+    notes: tuple[str, ...]
+
+    def translated(
+        self, translator: Translator, wish: Wish, progress: Callable[[int, int], None] | None = None
+    ) -> np.ndarray:
+        return translator(
+            self.values, wish.direction, depth=self.depth, tile=wish.tile, overlap=wish.overlap, progress=progress
+        )
+
+
+def _read(translator: Translator, raw: bytes, name: str, wish: Wish) -> _Still:
+    """The bytes of a file, decoded. Raises Broken, UserError."""
     given = deep.read(raw, name)
-    values = translator.make(given.values) if wish.make else given.values
+    values = translator.make(given.values, wish.direction) if wish.make else given.values
     stored: Stored = values.dtype.name  # type: ignore[assignment]
-    depth = None if wish.value_range is None else Depth(stored, *wish.value_range)
-    made = translator(values, wish.direction, depth=depth, tile=wish.tile, overlap=wish.overlap, progress=progress)
-    return made, given.notes
+    depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
+    return _Still(values, depth, given.notes)
 
 
 def _write(made: np.ndarray, path: Path, translator: Translator) -> Path:

@@ -78,13 +78,12 @@ def tiled(
     tile: int = 512,
     overlap: int,
     multiple: int,
-    batch: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Float[Tensor, "Cb H W"]:
-    """`network` ((n, Ca, h, w) -> (n, Cb, h, w), h and w multiples of `multiple`) on an image of any size.
+    """`network` ((1, Ca, h, w) -> (1, Cb, h, w), h and w multiples of `multiple`) on an image of any size.
 
-    An image that fits into one tile is translated whole. Of a larger one `batch` tiles are translated at a time; memory
-    is that of one batch, beyond the image and its translation. Tiles begin at multiples of `multiple`, so that strided
+    An image that fits into one tile is translated whole. Of a larger one a tile is translated at a time; memory is that
+    of one tile, beyond the image and its translation. Tiles begin at multiples of `multiple`, so that strided
     layers fall on the same pixels in each.
 
     `overlap` (pixels that neighbours share, at least): half the receptive field or more. Then a translator whose output
@@ -93,10 +92,10 @@ def tiled(
     can be seen of it; tiles as large as memory allows help more. The strip across a shared edge is a mixture that goes
     from one tile to the next without a corner.
 
-    `progress(done, total)` is told after every batch of tiles. Raises UserError where tiles of this size cannot be.
+    `progress(done, total)` is told after every tile. Raises UserError where tiles of this size cannot be.
     """
-    if multiple < 1 or batch < 1 or overlap < 0:
-        raise UserError(f"multiple={multiple}, batch={batch}, overlap={overlap}: give 1, 1 and 0 or more")
+    if multiple < 1 or overlap < 0:
+        raise UserError(f"multiple={multiple}, overlap={overlap}: give 1 and 0 or more")
     if 0 in x.shape:
         raise UserError(f"x: an image of shape {tuple(x.shape)} has no pixels")
     fits = max(x.shape[1:]) <= tile // multiple * multiple
@@ -110,10 +109,8 @@ def tiled(
     places = list(itertools.product(*(list(zip(a.starts, a.weights(), strict=True)) for a in (rows, columns))))
     out: Tensor | None = None
     with torch.no_grad():
-        for first in range(0, len(places), batch):
-            several = places[first : first + batch]
-            tiles = [x[:, rows.pixels(top)][:, :, columns.pixels(left)] for (top, _), (left, _) in several]
-            results = network(torch.stack(tiles))
+        for done, ((top, down), (left, across)) in enumerate(places, 1):
+            results = network(x[None, :, rows.pixels(top)][..., columns.pixels(left)])
             if results.ndim != 4 or results.shape[2:] != (rows.tile, columns.tile):
                 raise UserError(
                     f"network: tiles of {rows.tile} x {columns.tile} pixels gave {tuple(results.shape)}: "
@@ -121,11 +118,10 @@ def tiled(
                 )
             if out is None:
                 out = results.new_zeros(results.shape[1], *x.shape[1:])
-            for y, ((top, down), (left, across)) in zip(results, several, strict=True):
-                part = out[:, top : top + rows.tile, left : left + columns.tile]
-                weight = (down[:, None] * across).to(y)
-                part += (y * weight)[:, : part.shape[1], : part.shape[2]]
+            part = out[:, top : top + rows.tile, left : left + columns.tile]
+            weight = (down[:, None] * across).to(results)
+            part += (results[0] * weight)[:, : part.shape[1], : part.shape[2]]
             if progress:
-                progress(first + len(several), len(places))
+                progress(done, len(places))
     assert out is not None
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
 
-__all__ = ["CONTAINERS", "Info", "Report", "frames", "part_of", "probe", "translate_video"]
+__all__ = ["CONTAINERS", "Info", "Report", "frames", "kind_of", "part_of", "probe", "translate_video"]
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm", ".gif": "gif"}
 GIF_UNIT = Fraction(1, 100)  # s; the unit of a GIF's delays
 GIF_LEAST = 2  # units; browsers show what is shorter for ten units
+PARTS = 100  # unfinished films beside one target
 Frames = np.ndarray
 """uint8 (n, H, W, 3), in the order of the film."""
 
@@ -51,8 +53,23 @@ class Report:
 
 
 def part_of(target: Path) -> Path:
-    """Where a film is while it is not complete: `film.part.mp4` beside `film.mp4`, so that players know it."""
-    return target.with_name(f"{target.stem}.part{target.suffix}")
+    """Where a film is while it is not complete: `film.part.mp4` beside `film.mp4`, so that players know it.
+
+    `film.part2.mp4` and so on where that is taken: whose it is nobody can tell, and it may be the source itself.
+    """
+    names = (f"{target.stem}.part{number}{target.suffix}" for number in ("", *range(2, PARTS + 1)))
+    free = next((part for part in map(target.with_name, names) if not os.path.lexists(part)), None)
+    if free is None:
+        raise UserError(f"{target}: {PARTS} unfinished films lie beside it, {target.stem}.part...: remove some")
+    return free
+
+
+def kind_of(target: Path) -> str:
+    """The container of a film of this name. UserError if films are not written under such names."""
+    kind = CONTAINERS.get(target.suffix.lower())
+    if kind is None:
+        raise UserError(f"{target}: films are written as {', '.join(CONTAINERS)}: give the target such a name")
+    return kind
 
 
 def translate_video(
@@ -69,13 +86,11 @@ def translate_video(
     `progress(done, total)` is told after each batch; total is None where the file does not tell.
 
     The film grows as `part_of(target)` and gets its name when it is complete. Whatever ends it before (Ctrl-C, an error
-    of `translate`, damage in `source`), what was done by then stays there, playable, and the error says how much it is:
-    in its text if it is a UserError, in a note if not. A disk that is full leaves nothing. UserError for a source that
-    is not a film or is damaged, a target that cannot be, a disk that refuses.
+    of `translate`, damage in `source`), what was done by then stays there, playable, and the error says where and how
+    much it is: in its text if it is a UserError, in a note if not. A disk that is full leaves nothing. UserError for a
+    source that is not a film or is damaged, a target that cannot be, a disk that refuses.
     """
-    kind = CONTAINERS.get(target.suffix.lower())
-    if kind is None:
-        raise UserError(f"{target}: films are written as {', '.join(CONTAINERS)}: give the target such a name")
+    kind = kind_of(target)
     if batch < 1:
         raise UserError(f"batch={batch}: give 1 or more")
     with Film(source) as film:
