@@ -173,7 +173,7 @@ sys.exit(f"imported: {{heavy}}" if heavy else 0)
     "words", [["-m", "zerosum", "--help"], ["-m", "zerosum", "train", "--help"], ["-c", "import zerosum"]]
 )
 def test_help_and_import_are_quick(words: list[str]) -> None:
-    """Under a second of processor time: what it takes on a machine that does nothing else."""
+    """A second of processor time, what it takes on a machine that does nothing else; half more for slow machines."""
     resource = pytest.importorskip("resource")
     times = []
     for _ in range(3):
@@ -181,7 +181,7 @@ def test_help_and_import_are_quick(words: list[str]) -> None:
         subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 1.0
+    assert min(times) < 1.5
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
