@@ -68,6 +68,7 @@ class Trial:
 def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:
     """Measure a translator in every direction that it goes. UserError if there are too few images."""
     began = time.perf_counter()
+    trial = _at_one_size(trial)
     ways = [_Way(trial, direction, settings, cache, say) for direction in trial.translator.routes]
     measurements: dict[str, Measurement] = {}
     findings: list[Finding] = []
@@ -93,7 +94,7 @@ class _Way:
         self.lpips = self._lpips(settings)
         self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
         train, unseen = trial.train, trial.unseen
-        most = len(_whole(unseen, self.source))
+        most = unseen.count(self.source)
         n = settings.n or min(QUICK if settings.quick else MOST, most)
         if not LEAST <= n <= most:
             raise UserError(
@@ -103,7 +104,7 @@ class _Way:
         self.inputs = self._images(unseen, self.source, n, "inputs")
         self.real = self._images(unseen, self.target, MOST, "inputs" if unseen.paired else "real")
         self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
-        data = _whole(train, self.target)
+        data = _side(train, self.target)
         told = partial(self._told, "features")
         self.choice = choose(data, cache, settings.features, told, download=settings.download)
 
@@ -121,7 +122,7 @@ class _Way:
 
     def _images(self, sides: Sides, side: Side, most: int, purpose: str) -> Tensor:
         """Up to `most` images of a side, keyed, as they are measured: float32 (n, C, H, W) in [0, 1]."""
-        dataset = _whole(sides, side)
+        dataset = _side(sides, side)
         key = "pair" if sides.paired else side
         index = randomness.permutation(self.seed, f"translation/{purpose}/{key}", 0, len(dataset))[:most]
         values = sides.gather(side, index)
@@ -348,6 +349,21 @@ def _frechet_of(known: Tensor, n: int) -> tuple[str, Callable[[Tensor, Tensor], 
     return name, lambda a, b: frechet(statistics(a @ axes), statistics(b @ axes))
 
 
-def _whole(sides: Sides, side: Side) -> Dataset:
-    """One side, of several sizes the commonest."""
+def _at_one_size(trial: Trial) -> Trial:
+    """The trial at the commonest size of training, with a note of what is left out. UserError if that is everything."""
+    size = trial.train.spec.sizes[0]
+    train, unseen = (sides.at(size) for sides in (trial.train, trial.unseen))
+    assert train is not None
+    if unseen is None:
+        sizes = ", ".join(f"{height}x{width}" for height, width in trial.unseen.spec.sizes)
+        raise UserError(
+            f"{trial.against}: the run is measured at its commonest size, {size[0]}x{size[1]}, and these images come "
+            f"to {sizes}; measure it on images held out of training, or train with another --fit than bucket"
+        )
+    left = sum(trial.unseen.count(side) - unseen.count(side) for side in SIDES)
+    said = f"measured at {size[0]}x{size[1]}, the commonest size: {left:,} unseen images of other sizes are left out"
+    return replace(trial, train=train, unseen=unseen, notes=(*trial.notes, said) if left else trial.notes)
+
+
+def _side(sides: Sides, side: Side) -> Dataset:
     return sides.buckets[0][SIDES.index(side)]
