@@ -285,6 +285,8 @@ def record_of(spec: Spec) -> dict[str, Any]:
         record["depth"] = dataclasses.asdict(spec.depth)
     if spec.target is not None:
         record |= {"target": record_of(spec.target), "paired": spec.paired}
+    if spec.more_sizes:
+        record["more_sizes"] = [list(size) for size in spec.more_sizes]
     return record
 
 
@@ -294,6 +296,7 @@ def spec_of(record: Mapping[str, Any]) -> Spec:
     return Spec(
         tuple(record["shape"]), record["classes"], Depth(**record["depth"]) if "depth" in record else EIGHT_BITS,
         None if target is None else spec_of(target), record.get("paired", False),
+        tuple((height, width) for height, width in record.get("more_sizes", ())),
     )  # fmt: skip
 
 

@@ -189,7 +189,7 @@ def write_recipe(training: Training, fresh: bool) -> None:
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
         known = sample.read_recipe(out)["data"]
-        for name in ("shape", "classes", "target", "depth"):
+        for name in ("shape", "classes", "target", "depth", "more_sizes"):
             was, now = known.get(name), record.get(name)
             if was != now:
                 raise UserError(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from zerosum.data import buckets
 from zerosum.data.spec import Spec
 from zerosum.errors import SizeError, UserError
 from zerosum.networks import Patch, ResBlocks, Translators, UNet, coupled, stateful
@@ -92,6 +93,31 @@ def test_sizes_that_do_not_fit_are_refused_with_the_nearest() -> None:
         UNet().generator(Spec((3, 32, 32)), Spec((3, 32, 16)))
     with pytest.raises(UserError, match=r"shape \(2,\)"):
         ResBlocks().generator(Spec((2,)), Spec((2,)))
+
+
+@by_name
+@pytest.mark.parametrize("area", [16 * 16, 24 * 24, 64 * 64, 96 * 96])
+def test_they_take_every_size_that_images_are_sorted_into(name: str, area: int) -> None:
+    first, *others = buckets.candidates(area)
+    spec = Spec((3, *first), more_sizes=tuple(others))
+    net = NETS[name]
+    generator, critic = net.generator(spec, spec), net.critic(spec, spec)
+    with torch.no_grad():
+        for size in spec.sizes:
+            made = generator(torch.rand(2, 3, *size))
+            assert made.shape == (2, 3, *size)
+            assert critic(torch.cat([made, made], 1)).dim() == 3
+
+
+def test_one_of_several_sizes_that_does_not_fit_is_refused() -> None:
+    spec = Spec((3, 64, 64), more_sizes=((56, 72), (16, 256)))
+    for net in (UNet(depth=4), ResBlocks()):
+        narrow = dataclasses.replace(spec, more_sizes=(*spec.more_sizes, (4, 1024)))
+        with pytest.raises(UserError, match=r"--fit bucket: some images come to (56x72|4x1024), .* multiples of") as no:
+            net.generator(narrow, narrow)
+        assert not isinstance(no.value, SizeError), "the commonest size is not what is wrong"
+    with pytest.raises(UserError, match=r"--fit bucket: some images come to 16 pixels .*patch.layers 2"):
+        Patch(layers=3).critic(spec)
 
 
 def test_small_images_get_fewer_layers_of_the_critic_or_a_refusal() -> None:

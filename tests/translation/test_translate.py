@@ -321,7 +321,7 @@ def test_a_run_goes_on_with_its_pool(cycle: Path, tmp_path: Path) -> None:
         checkpoint.load(checkpoint.path_of(out, checkpoint.numbers(out)[-1])) for out in (cycle, tmp_path / "run")
     )
     assert (before.images_seen, after.images_seen) == (24, 48)
-    pools = [saved.under("carried/pool_A/")["images"] for saved in (before, after)]
+    pools = [saved.under("carried/pool_A_16x16/")["images"] for saved in (before, after)]
     assert pools[0].shape == (50, 3, 16, 16)
     filled = [(pool != 0).flatten(1).any(1).sum().item() for pool in pools]
     assert filled == [24, 48]

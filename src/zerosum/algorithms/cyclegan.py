@@ -31,7 +31,7 @@ class CycleGAN(Algorithm):
     weight_identity: float = 0.5
     """Weight, relative to the cycle's, of leaving alone what is of the other side; off where channels differ."""
     pool: int = 50
-    """Fakes kept of each side: D sees one of them in place of half of the new ones. 0 for none."""
+    """Fakes kept of each side (and size): D sees one of them in place of half of the new ones. 0 for none."""
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         a, b = spec.sides
@@ -41,7 +41,11 @@ class CycleGAN(Algorithm):
         }  # fmt: skip
 
     def carries(self, spec: Spec) -> dict[str, nn.Module]:
-        return {f"pool_{name}": Pool(self.pool, side.shape) for name, side in zip("AB", spec.sides, strict=True)}
+        return {
+            _pool(name, *size): Pool(self.pool, (side.shape[0], *size))
+            for name, side in zip("AB", spec.sides, strict=True)
+            for size in side.sizes
+        }
 
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
         fakes_a, fakes_b = [], []
@@ -60,7 +64,9 @@ class CycleGAN(Algorithm):
                 fakes_a.append(fake_a.detach())
                 fakes_b.append(fake_b.detach())
         shown_a, shown_b = (
-            p.carried[f"pool_{name}"](torch.cat(fakes), batch.uniform(f"pool/{name}"), seen).split(len(fakes[0]))
+            p.carried[_pool(name, *fakes[0].shape[2:])](torch.cat(fakes), batch.uniform(f"pool/{name}")).split(
+                len(fakes[0])
+            )
             for name, fakes in (("A", fakes_a), ("B", fakes_b))
         )
         with turn("D_A", "D_B") as minimise:
@@ -70,6 +76,11 @@ class CycleGAN(Algorithm):
                 minimise((least_squares(a_real, a_fake) + least_squares(b_real, b_fake)) / 2)
                 turn.note(real=a_real, fake=a_fake)
                 turn.note(real=b_real, fake=b_fake)
+
+
+def _pool(side: str, height: int, width: int) -> str:
+    """The name of the pool of one side's fakes of one size: a batch is never of two."""
+    return f"pool_{side}_{height}x{width}"
 
 
 SETTINGS = Settings(

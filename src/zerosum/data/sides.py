@@ -51,13 +51,19 @@ class Sides:
 
     @property
     def spec(self) -> Spec:
-        """What networks see, of the commonest size."""
+        """What networks see, of the commonest size, and which other sizes there are."""
         a, b = (self._seen(one.spec) for one in (self.a, self.b))
         return replace(a, target=b, paired=self.paired)
 
     def _seen(self, stored: Spec) -> Spec:
-        channels, height, width = stored.shape
-        return Spec((channels, height - self.jitter, width - self.jitter), depth=stored.depth)
+        height, width = self.size_of(stored)
+        more = tuple(self.size_of(a.spec) for a, _ in self.others)
+        return Spec((stored.shape[0], height, width), depth=stored.depth, more_sizes=more)
+
+    def size_of(self, stored: Spec) -> tuple[int, int]:
+        """Height and width that networks see of images that are kept so."""
+        height, width = stored.shape[1:]
+        return height - self.jitter, width - self.jitter
 
     @cached_property
     def fingerprint(self) -> str:
@@ -66,6 +72,11 @@ class Sides:
         for a, b in self.buckets:
             digest.update(f" {a.fingerprint} {b.fingerprint}".encode())
         return digest.hexdigest()
+
+    def at(self, size: tuple[int, int]) -> Sides | None:
+        """The images that networks see at one size (H, W); None if there are none."""
+        found = next(((a, b) for a, b in self.buckets if self.size_of(a.spec) == size), None)
+        return None if found is None else replace(self, a=found[0], b=found[1], others=())
 
     def count(self, side: Side) -> int:
         """How many images a side has, of all sizes."""

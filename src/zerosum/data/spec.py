@@ -24,6 +24,13 @@ class Spec:
     depth: Depth = EIGHT_BITS
     target: Spec | None = None  # the side that is translated to
     paired: bool = False  # item i of one side belongs to item i of the other
+    more_sizes: tuple[tuple[int, int], ...] = ()  # (H, W) of images that come in others beside that of `shape`
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Every (H, W) that images come in, the commonest first."""
+        height, width = self.shape[1:]
+        return ((height, width), *self.more_sizes)
 
     @property
     def is_image(self) -> bool:

@@ -19,6 +19,7 @@ from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.errors import UserError
 
 SHARE, MOST, FROM = 10, 2_000, 200  # a tenth, at most so many, and none of a set smaller than this
+LEAST = 2  # images of the commonest of several sizes in either part: what is measured is measured on them
 
 
 def held_out_count(count: int, data: Data) -> int:
@@ -41,7 +42,7 @@ def train_part(dataset: Dataset | Sides, data: Data) -> Dataset | Sides:
     """The images that a run trains on: the set itself, if none are held out."""
     held = held_out_count(len(dataset), data)
     if isinstance(dataset, Sides):
-        return _part_of_sides(dataset, lambda order: order[held:], "train") if held else dataset
+        return _part_of_sides(dataset, lambda order: order[held:], "train", held) if held else dataset
     return Part(dataset, np.sort(_shuffled(len(dataset))[held:]), "train") if held else dataset
 
 
@@ -53,18 +54,29 @@ def held_out_part(dataset: Dataset | Sides, data: Data) -> Dataset | Sides | Non
     """The images that a run does not train on; None if there are none. As many of either side."""
     held = held_out_count(len(dataset), data)
     if isinstance(dataset, Sides):
-        return _part_of_sides(dataset, lambda order: order[:held], "held out") if held else None
+        return _part_of_sides(dataset, lambda order: order[:held], "held out", held) if held else None
     return Part(dataset, np.sort(_shuffled(len(dataset))[:held]), "held out") if held else None
 
 
-def _part_of_sides(sides: Sides, part: Callable[[np.ndarray], np.ndarray], name: str) -> Sides:
-    """Of pairs the same items on both sides. The images of all sizes are numbered together, size after size."""
+def _part_of_sides(sides: Sides, part: Callable[[np.ndarray], np.ndarray], name: str, held: int) -> Sides:
+    """Of pairs the same items on both sides. The images of all sizes are numbered together, size after size.
+
+    The commonest size of the whole stays the first. UserError if the part has hardly any images of it.
+    """
     buckets: list[tuple[Dataset, Dataset]] = []
     chosen = [np.sort(part(_shuffled(sides.count(side)))) for side in SIDES]
     first = [0, 0]
     for bucket in sides.buckets:
         ends = [start + len(whole) for start, whole in zip(first, bucket, strict=True)]
         inside = [c[(c >= start) & (c < end)] - start for c, start, end in zip(chosen, first, ends, strict=True)]
+        if not buckets and sides.others and min(map(len, inside)) < LEAST:
+            height, width = sides.spec.sizes[0]
+            few = min(map(len, inside))
+            where = "held out" if name == "held out" else "left to train on"
+            raise UserError(
+                f"--held-out {held}: of the commonest size, {height}x{width}, {few} images of a side are {where}, and "
+                f"measuring needs {LEAST}; give another number, or another --fit than bucket"
+            )
         if all(map(len, inside)):
             buckets.append((Part(bucket[0], inside[0], name), Part(bucket[1], inside[1], name)))
         first = ends

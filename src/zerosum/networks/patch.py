@@ -52,10 +52,17 @@ class Patch:
         if not spec.is_image:
             raise UserError(f"data: the patch critic judges images, but the data has shape {spec.shape}")
         height, width = spec.shape[1:]
-        fitting = max((min(height, width) // LEAST).bit_length() - 1, 0)
+        shortest = min(map(min, spec.sizes))
+        fitting = max((shortest // LEAST).bit_length() - 1, 0)
         layers = max(min(fitting, PUBLISHED), 1) if self.layers is None else self.layers
         if layers > fitting:
             side = LEAST << layers
+            if min(height, width) >= side:
+                raise UserError(
+                    f"--fit bucket: some images come to {shortest} pixels one way, and {layers} strided layers of the "
+                    f"patch critic need {side}; give a larger --size, another --fit or "
+                    f"--algorithm.networks.patch.layers {fitting}"
+                )
             nearest = max(height, side), max(width, side)
             raise SizeError(
                 f"--size {height} {width}: {layers} strided layers of the patch critic need {side} pixels each way; "

@@ -85,7 +85,7 @@ def named(**layers: nn.Module) -> nn.Sequential:
 def check_sides(source: Spec, target: Spec, halvings: int, smallest: int) -> None:
     """Refuse sides of unlike sizes, and sizes that cannot be halved so often; `smallest` is in pixels.
 
-    Raises SizeError that names the nearest sizes that work.
+    Raises SizeError that names the nearest sizes that work, or UserError if it is one of `more_sizes` that does not.
     """
     for spec in (source, target):
         if not spec.is_image:
@@ -97,8 +97,15 @@ def check_sides(source: Spec, target: Spec, halvings: int, smallest: int) -> Non
             f"data: the sides are {height}x{width} and {other}, and these networks keep the size; "
             f"give --size {height} {width}"
         )
-    if min(height, width) >= smallest and sizes.takes(height, width, halvings):
+    misfit = next((one for one in source.sizes if min(one) < smallest or not sizes.takes(*one, halvings)), None)
+    if misfit is None:
         return
+    if misfit != (height, width):
+        raise UserError(
+            f"--fit bucket: some images come to {misfit[0]}x{misfit[1]}, and the generator halves them {halvings} "
+            f"times, so height and width must be multiples of {2**halvings}, from {smallest} on; give a larger --size, "
+            "another --fit, or networks that halve less often"
+        )
     up = sizes.larger(max(height, smallest), max(width, smallest), halvings)
     down = sizes.smaller(height, width, halvings)
     if down is not None and min(down) < smallest:

@@ -41,7 +41,8 @@ class UNet(Translators):
     width: int = 64
     """Features at half the image's size; doubled with every further halving, up to 8 times."""
     depth: int | None = None
-    """How often the image is halved, 2 or more; as often as height and width can be, up to 8 times, if not given."""
+    """How often the image is halved, 2 or more; if not given as often as height and width of all sizes can be, up to 8
+    times."""
     norm: Norm = "batch"
     """Normalisation in the generator."""
     dropout: float = 0.5
@@ -69,7 +70,7 @@ class UNet(Translators):
 
 
 def _halvings(spec: Spec) -> int:
-    common = math.gcd(*spec.shape[1:])
+    common = math.gcd(*(length for size in spec.sizes for length in size))
     return min(max((common & -common).bit_length() - 1, SHALLOWEST), DEEPEST)
 
 

@@ -70,23 +70,22 @@ class Trial:
 def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:
     """Measure a translator in every direction that it goes. UserError if there are too few images."""
     began = time.perf_counter()
+    trial = _at_one_size(trial)
     measurements: dict[str, Measurement] = {}
     findings: list[Finding] = []
     shown: list[DirectionResult] = []
-    notes = list(trial.notes)
     for direction in trial.translator.routes:  # one after the other: each holds some thousand images
         way = _Way(trial, direction, settings, cache, say)
         found = way.measured()
         measurements |= {f"{direction} {name}": value for name, value in found.items()}
         findings += way.verdict(found)
         shown.append(way.shown(measurements))
-        notes += way.notes
         if len(shown) == 1:
             choice, samples = way.choice, to_uint8(way.arms[RUN][:64] * 2 - 1)
     return Evaluation(
         what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=choice,
         measurements=measurements, classes=(), classes_from="", p_values={}, verdict=tuple(findings),
-        notes=tuple(dict.fromkeys([*notes, *cache.notes])), directions=tuple(shown), samples=samples,
+        notes=tuple(dict.fromkeys([*trial.notes, *cache.notes])), directions=tuple(shown), samples=samples,
         seconds=time.perf_counter() - began,
     )  # fmt: skip
 
@@ -96,11 +95,10 @@ class _Way:
 
     def __init__(self, trial: Trial, direction: Direction, settings: Settings, cache: Cache, say: Say) -> None:
         self.trial, self.direction, self.seed, self.say = trial, direction, settings.seed, say
-        self.notes: list[str] = []
         self.lpips = self._lpips(settings)
         self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
         train, unseen = trial.train, trial.unseen
-        most = len(_whole(unseen, self.source))
+        most = unseen.count(self.source)
         n = settings.n or min(QUICK if settings.quick else MOST, most)
         if not LEAST <= n <= most:
             raise UserError(
@@ -111,7 +109,7 @@ class _Way:
         # Of pairs the first n are the inputs' own.
         self.real = self._images(unseen, self.target, max(n, MOST), "inputs" if unseen.paired else "real")
         self.known = {side: self._images(train, side, KNOWN, "known") for side in SIDES}
-        data = _whole(train, self.target)
+        data = _side(train, self.target)
         told = partial(self._told, "features")
         self.choice = choose(data, cache, settings.features, told, download=settings.download)
 
@@ -129,7 +127,7 @@ class _Way:
 
     def _images(self, sides: Sides, side: Side, most: int, purpose: str) -> Tensor:
         """Up to `most` images of a side, keyed, as they are measured: float32 (n, C, H, W) in [0, 1]."""
-        dataset = _whole(sides, side)
+        dataset = _side(sides, side)
         key = "pair" if sides.paired else side
         index = randomness.permutation(self.seed, f"translation/{purpose}/{key}", 0, len(dataset))[:most]
         values = sides.gather(side, index)
@@ -357,6 +355,21 @@ def _frechet_of(known: Tensor, n: int) -> tuple[str, Callable[[Tensor, Tensor], 
     return name, lambda a, b: frechet(statistics(a @ axes), statistics(b @ axes))
 
 
-def _whole(sides: Sides, side: Side) -> Dataset:
-    """One side, of several sizes the commonest."""
+def _at_one_size(trial: Trial) -> Trial:
+    """The trial at the commonest size of training, with a note of what is left out. UserError if that is everything."""
+    size = trial.train.spec.sizes[0]
+    train, unseen = (sides.at(size) for sides in (trial.train, trial.unseen))
+    assert train is not None
+    if unseen is None:
+        sizes = ", ".join(f"{height}x{width}" for height, width in trial.unseen.spec.sizes)
+        raise UserError(
+            f"{trial.against}: the run is measured at its commonest size, {size[0]}x{size[1]}, and these images come "
+            f"to {sizes}; measure it on images held out of training, or train with another --fit than bucket"
+        )
+    left = sum(trial.unseen.count(side) - unseen.count(side) for side in SIDES)
+    said = f"measured at {size[0]}x{size[1]}, the commonest size: {left:,} unseen images of other sizes are left out"
+    return replace(trial, train=train, unseen=unseen, notes=(*trial.notes, said) if left else trial.notes)
+
+
+def _side(sides: Sides, side: Side) -> Dataset:
     return sides.buckets[0][SIDES.index(side)]
