@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from zerosum.data.split import held_out_part, train_part
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.networks import UNet
+from zerosum.runlog import write_status
 from zerosum.translation.evaluate import Trial, evaluate
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -138,21 +140,23 @@ def test_a_cycle_has_a_pool_for_each_size_and_resumes_bit_for_bit(tmp_path: Path
 
 
 def test_the_command_resumes_a_cycle_bit_for_bit(tmp_path: Path) -> None:
-    folder = photos(tmp_path / "data")
+    """From its last checkpoint but one, as if it had been killed there."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
     words = ("--algorithm", "cyclegan", "--pairing", "unpaired", "--algorithm.networks.blocks", "1", *WORDS)
-    ends = []
-    for name in ("whole", "parted"):
-        short = ("--images", "8") if name == "parted" else ()
-        assert train(folder, "--out", tmp_path / name, *words, *short) == 0
-    assert train("--resume", tmp_path / "parted", "--images", "16") == 0
-    for name in ("whole", "parted"):
-        saved = checkpoint.load(checkpoint.path_of(tmp_path / name, checkpoint.numbers(tmp_path / name)[-1]))
-        assert saved.images_seen == 16
-        ends.append(
-            {key: value for kind in ("players/", "carried/", "ema/") for key, value in saved.under(kind).items()}
-        )
-    assert any("16x24" in key for key in ends[0])
-    assert tiny.equal(*ends)
+    assert train(photos(tmp_path / "data"), "--out", whole, *words, "--checkpoint-every", "4") == 0
+    shutil.copytree(whole, killed)
+    *_, before, last = checkpoint.numbers(whole)
+    assert (before, last) == (12, 16)
+    shutil.rmtree(checkpoint.path_of(killed, last))
+    write_status(killed, "running", before, 0.0)
+    assert train("--resume", killed) == 0
+    ends = [checkpoint.load(checkpoint.path_of(out, last)) for out in (whole, killed)]
+    for kind in ("players/", "carried/", "ema/", "adam/"):
+        assert tiny.equal(*(saved.under(kind) for saved in ends)), kind
+    for side in "AB":
+        filled = [int(ends[0].under(f"carried/pool_{side}_{size}/")["filled"]) for size in ("28x20", "20x24")]
+        assert sum(filled) == 16
+        assert all(filled)
 
 
 def test_what_networks_were_built_for_is_in_the_record() -> None:
