@@ -52,8 +52,8 @@ class Import(Command):
         parts: dict[Direction, imported.Part] = {"A2B": imported.Part(self.file, there)}
         if self.back is not None:
             another = self.back.resolve() != self.file.resolve()
-            part = self.part if self.back_part is None and another else self.back_part
-            found = checkpoints.read(self.back, part=part, statistics=self.statistics, option="--back-part")
+            named = self.part if self.back_part is None and another else self.back_part
+            found = checkpoints.read(self.back, part=named, statistics=self.statistics, option="--back-part")
             if imported.alike(there, found):
                 raise UserError(
                     f"--back {self.back}: holds the weights of the way there once more; give the generator of the way "

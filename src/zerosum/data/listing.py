@@ -11,9 +11,8 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from zerosum.data import dicom
 from zerosum.data.picture import SUFFIXES, Broken
@@ -63,10 +62,10 @@ def _bare(name: str, suffixes: frozenset[str]) -> bool:
     return not path.suffix and path.name != "DICOMDIR" and suffixes.issuperset(dicom.SUFFIXES)
 
 
-def _is_dicom(start: Callable[[], IO[bytes]]) -> bool:
-    """Whether a file begins as DICOM does; one that cannot be read does not."""
+def _is_dicom(opened: Callable[..., IO[bytes]], *where: Any) -> bool:
+    """Whether a file, as it is opened for reading bytes, begins as DICOM does; one that cannot be read does not."""
     try:
-        with start() as file:
+        with opened(*where) as file:
             return file.read(dicom.PREFIX_AT + len(dicom.PREFIX))[dicom.PREFIX_AT :] == dicom.PREFIX
     except Exception:  # of a zip almost anything
         return False
@@ -116,7 +115,7 @@ def folder(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
             if _answers(entry.is_dir):
                 inner.append((here / entry.name, name + "/"))
             elif _answers(entry.is_file) and (
-                _wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(partial(open, entry.path, "rb")))
+                _wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(open, entry.path, "rb"))
             ):
                 status = entry.stat()
                 items.append(Item(name, status.st_size, status.st_mtime_ns))
@@ -152,7 +151,7 @@ def zip_file(path: Path, suffixes: frozenset[str] = SUFFIXES) -> Listing:
         outside = ".." in parts or parts[0] == "" or ":" in name
         if info.is_dir() or (any(_hidden(part) for part in parts) and not outside):
             continue
-        if not (_wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(partial(archive.open, info)))):
+        if not (_wanted(name, suffixes) or (_bare(name, suffixes) and _is_dicom(archive.open, info))):
             others.append(name)
         elif outside:
             colon = " (a colon may name a drive)" if ":" in name else ""
