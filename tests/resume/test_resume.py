@@ -16,6 +16,7 @@ import little_runs
 import tiny
 from little_runs import Processes, assert_equal_runs, events, recipe, told, train
 from zerosum import algorithms, checkpoint, session
+from zerosum.engine import has_fast_bf16
 from zerosum.run import Run
 from zerosum.runlog import EVENTS, read_status
 
@@ -51,6 +52,8 @@ def interrupt(processes: Processes, run: Run, out: Path, number: int, after: int
 @pytest.mark.parametrize("name", algorithms.names())
 def test_killed_at_random_moments(name: str, precision: str, tmp_path: Path, processes: Processes) -> None:
     """Three SIGKILLs, each wherever the process happens to be, and then to the end."""
+    if precision == "bf16" and algorithms.translates(name) and not has_fast_bf16():
+        pytest.skip("bf16 is emulated here: no run takes it, and translators take a minute")
     conditional = (name, precision) in CONDITIONAL
     run = recipe(name, 18, precision=precision, conditional=conditional)
     whole, killed = tmp_path / "whole", tmp_path / "killed"

@@ -141,7 +141,6 @@ def test_both_ways_from_one_file(photo: Any, tmp_path: Path, capsys: pytest.Capt
     words = ("import", both, "--out", tmp_path / "model", "--part", "G_AB")
     for more, said in (
         (("--back", both), "name one of them with --back-part"),
-        (("--back", both, "--back-part", "G_CA"), "--back-part G_CA: "),
         (("--back", both, "--back-part", "G_AB"), "holds the weights of the way there once more"),
         (("--back", copy), "holds the weights of the way there once more"),
         (("--back-part", "G_BA"), "give that with --back"),
