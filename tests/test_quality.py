@@ -23,11 +23,11 @@ from zerosum.schedule import Constant
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
-SEEDS = range(6)
-STEPS = 250
+SEEDS = range(4)
+STEPS = 200
 DIGITS = Data(source="digits")
 SUBPIXEL = Subpixel(latent=16, width=16, hidden=32, critic_hidden=32)
-QUICK = pytest.mark.skipif(not has_fast_bf16(), reason="bf16 is emulated here: no run takes it, and it takes minutes")
+QUICK = pytest.mark.skipif(not has_fast_bf16(), reason="bf16 is emulated here: no run takes it")
 STRIDED = DCGAN(latent=16, width=32, norm_critic=False)  # whose layers are our own in bf16, and there alone
 
 
