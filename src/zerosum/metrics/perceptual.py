@@ -30,6 +30,7 @@ ALEXNET = Weights(
     "AlexNet", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79", 244_408_911
 )  # fmt: skip
 RECTIFIED = (2, 5, 8, 10, 12)  # ends of the parts of AlexNet's layers
+SEEN = (1, 3)  # channels
 LEAST = 64  # pixels
 MEAN, SPREAD = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of ImageNet's pixels in [-1, 1]
 TINY = 1e-10
@@ -71,7 +72,7 @@ class LPIPS(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"], y: Float[Tensor, "n c h w"]) -> Float[Tensor, " n"]:
         """UserError if the shapes differ or have neither one channel nor three."""
-        if x.shape != y.shape or x.shape[1] not in (1, 3):
+        if x.shape != y.shape or x.shape[1] not in SEEN:
             raise UserError(f"images {tuple(x.shape)} and {tuple(y.shape)}: LPIPS is of two alike, grey or in colour")
         x, y = self._prepared(x), self._prepared(y)
         total = x.new_zeros(len(x))

@@ -29,7 +29,7 @@ from zerosum.metrics.features.choose import choose
 from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
 from zerosum.metrics.measurement import Better, Measurement, Protocol
 from zerosum.metrics.neighbours import ranks
-from zerosum.metrics.perceptual import ALEXNET, LPIPS
+from zerosum.metrics.perceptual import ALEXNET, LPIPS, SEEN
 from zerosum.metrics.statistics import statistics
 from zerosum.metrics.verdict import Finding, Kind
 from zerosum.sample import to_uint8
@@ -95,9 +95,9 @@ class _Way:
 
     def __init__(self, trial: Trial, direction: Direction, settings: Settings, cache: Cache, say: Say) -> None:
         self.trial, self.direction, self.seed, self.say = trial, direction, settings.seed, say
-        self.lpips = self._lpips(settings)
         self.source, self.target = SIDES if direction == trial.translator.default else SIDES[::-1]
         train, unseen = trial.train, trial.unseen
+        self.lpips = self._lpips(settings)
         most = unseen.count(self.source)
         n = settings.n or min(QUICK if settings.quick else MOST, most)
         if not LEAST <= n <= most:
@@ -118,6 +118,11 @@ class _Way:
             return None
         if not self.trial.unseen.paired:
             raise UserError("--lpips: is measured to the truth, and these sides are not paired: leave it out")
+        channels = _side(self.trial.unseen, self.target).spec.shape[0]
+        if channels not in SEEN:  # said before the work
+            raise UserError(
+                f"--lpips: is of grey and of colour, and side {self.target} has {channels} channels; leave it out"
+            )
         if settings.download:
             ALEXNET.download(partial(self._told, "AlexNet's weights"))
         return LPIPS()
