@@ -11,6 +11,7 @@ from PIL import Image
 
 from zerosum import bench as benchmarks
 from zerosum import cli
+from zerosum.bench import films
 from zerosum.errors import UserError
 from zerosum.film import save_film
 
@@ -47,3 +48,20 @@ def test_a_film_plays_as_it_did_and_its_flicker_is_a_number(tmp_path: Path) -> N
     assert str(tmp_path) not in (tmp_path / "out" / "films.json").read_text()
     with pytest.raises(UserError, match="--translator: name the folder"):
         benchmarks.main(options)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({}, True),
+        ({"frames": 4}, False),
+        ({"rate": 24.0}, False),
+        ({"seconds": 0.3}, False),
+        ({"seconds": None}, False),
+        ({"seconds": None, "seconds_before": None}, True),  # a file need not say how long it is
+    ],
+)
+def test_what_plays_as_before(change: dict[str, float | None], kept: bool) -> None:
+    row = {"frames": 5, "rate": 25.0, "seconds": 0.2}
+    before = {f"{key}_before": value for key, value in row.items()}
+    assert films._plays_as_before({**row, **before, **change}) is kept
