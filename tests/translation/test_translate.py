@@ -395,6 +395,11 @@ class Halves:
         return (x - y).abs().flatten(1).mean(1) / 2
 
 
+def test_no_images_at_all_are_refused(cycle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", cycle, "--features", "random", "-n", "0", "--no-cache") == 2
+    assert "-n 0: give 16 to" in capsys.readouterr().err
+
+
 def test_lpips_stands_beside_the_pixels(
     pairs: Path, cycle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -66,6 +66,8 @@ def measure(bench: Bench) -> Report:
         raise UserError("--translator: name the folder of a trained translator")
     if options.data is None:
         raise UserError("--data: name the folder that holds the films (benchmarks/README.md)")
+    if not options.data.is_dir():
+        raise UserError(f"--data {options.data}: there is no such folder; name the one that holds the films")
     translator = load(options.translator)
     rows: dict[str, list[Result]] = {}
     known = list[Mapping[str, Any]]()
@@ -85,7 +87,7 @@ def measure(bench: Bench) -> Report:
             file = f"{source.stem}-blend{strength:g}"
             rows[f"{source.stem}, blended {strength:g}"] = [bench.arm(file, 0, told, work)]
     if not rows:
-        raise UserError(f"--data {options.data}: holds none of {', '.join(FILMS)}")
+        raise UserError(f"--data {options.data}: holds none of {', '.join(FILMS)}; name the folder that does")
     targets = [
         Target(f"{title}: frames, rate and length as they were", "yes", "yes" if kept else "no", kept)
         for title, (row,) in rows.items()

@@ -99,7 +99,7 @@ class _Way:
         train, unseen = trial.train, trial.unseen
         self.lpips = self._lpips(settings)
         most = unseen.count(self.source)
-        n = settings.n or min(QUICK if settings.quick else MOST, most)
+        n = min(QUICK if settings.quick else MOST, most) if settings.n is None else settings.n
         if not LEAST <= n <= most:
             raise UserError(
                 f"-n {n}: give {LEAST} to {most:,}: so many images of side {direction[0]} were not trained on"
