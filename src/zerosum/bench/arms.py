@@ -28,7 +28,7 @@ from zerosum.trainer import Training
 from zerosum.view import SilentView
 
 RATES = (1.0, 2.0, 4.0)  # times the published learning rate: a few minutes call for boldness
-R3GAN_A_MINUTE = 24_000  # images, about: see `_r3gan`
+R3GAN_A_MINUTE = 22_000  # images, about: see `_r3gan`
 FURTHEST = (0.25, 32.0)  # times: no search goes on beyond
 
 
