@@ -133,3 +133,45 @@ def test_a_film_that_is_text_is_one_error(model: Path, tmp_path: Path, capsys: p
     assert run("translate", model, tmp_path / "in.mp4", tmp_path / "out.mp4") == 2
     assert "in.mp4" in only_error(capsys)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--tile", 0), "--tile 0"),
+        (("--tile", 64, "--overlap", 64), "--overlap 64"),
+        (("--overlap", -1), "--overlap -1"),
+    ],
+)
+def test_tiles_that_cannot_be(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], told: str
+) -> None:
+    """Whether or not the image is large enough to need them."""
+    assert run("translate", model, photo(tmp_path / "in.png"), tmp_path / "out.png", *words) == 2
+    assert f"{told}: must be" in only_error(capsys)
+
+
+def test_a_folder_is_not_translated_into_one_image(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photo(tmp_path / "in" / "a.png")
+    assert run("translate", model, tmp_path / "in", tmp_path / "out.png") == 2
+    assert "out.png: names one image; give a folder" in only_error(capsys)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_lost_transparency_is_said(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("LA", (16, 16), (90, 128)).save(tmp_path / "in.png")
+    assert run("translate", model, tmp_path / "in.png", tmp_path / "out.png") == 0
+    assert "note: what is transparent is laid on white" in capsys.readouterr().err
+    photo(tmp_path / "in.png")
+    assert run("translate", model, tmp_path / "in.png", tmp_path / "out.png") == 0
+    assert "transparent" not in capsys.readouterr().err
+
+
+def test_a_model_is_not_imported_over_a_file(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before the checkpoint is read: there is none."""
+    (tmp_path / "out").write_text("mine")
+    assert run("import", tmp_path / "missing.pth", "--out", tmp_path / "out") == 2
+    assert "--out " in (said := only_error(capsys)) and "is a file" in said
+    assert (tmp_path / "out").read_text() == "mine"

@@ -48,6 +48,7 @@ class Import(Command):
 
         if self.back is None and self.back_part is not None:
             raise UserError(f"--back-part {self.back_part}: is of the file of the way back; give that with --back")
+        imported.check(self.out)
         there = checkpoints.read(self.file, part=self.part, statistics=self.statistics)
         parts: dict[Direction, imported.Part] = {"A2B": imported.Part(self.file, there)}
         if self.back is not None:

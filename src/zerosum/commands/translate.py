@@ -108,6 +108,10 @@ class Translate(Command):
         film = self._is_film()
         if self.blend and not film:
             raise UserError(f"--blend {self.blend:g}: is for films; leave it out")
+        if self.tile < 1:
+            raise UserError(f"--tile {self.tile}: must be 1 pixel or more; 512 is usual")
+        if not 0 <= self.overlap < self.tile:
+            raise UserError(f"--overlap {self.overlap}: must be 0 or more, and less than --tile {self.tile}")
         if not 0 <= self.blend <= 1:
             raise UserError(f"--blend {self.blend:g}: must be from 0 (none) to 1")
         if self.flicker and not film:
@@ -117,6 +121,8 @@ class Translate(Command):
         many = self.source.is_dir() or self.source.suffix.lower() == ".zip"
         if many and self.target.is_file():
             raise UserError(f"{self.target}: is a file; give a folder for the translations of {self.source}")
+        if many and not self.target.exists() and self.target.suffix.lower() in deep.SUFFIXES:
+            raise UserError(f"{self.target}: names one image; give a folder for the translations of {self.source}")
         if not many and self.target.is_dir():
             raise UserError(f"{self.target}: is a folder; give the name of a file for the translation of {self.source}")
         if film:

@@ -44,12 +44,19 @@ def alike(some: Imported, other: Imported) -> bool:
     return mine.keys() == others.keys() and all(torch.equal(value, others[name]) for name, value in mine.items())
 
 
+def check(out: Path) -> None:
+    """UserError if anything is at `out` already: asked before the work, and again by `keep`."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; choose a new folder")
+    if out.is_dir() and any(out.iterdir()):
+        there = "an imported model" if is_imported(out) else "a run" if (out / RECIPE).is_file() else "other files"
+        raise UserError(f"--out {out}: holds {there} already; choose a new folder")
+
+
 def keep(parts: Mapping[Direction, Part], out: Path) -> None:
     """Write the networks into the folder `out`. UserError if anything is there already, or the disk refuses."""
+    check(out)
     try:
-        if out.is_dir() and any(out.iterdir()):
-            there = "an imported model" if is_imported(out) else "a run" if (out / RECIPE).is_file() else "other files"
-            raise UserError(f"--out {out}: holds {there} already; choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
         for direction, part in parts.items():
             weights = {name: value.contiguous() for name, value in part.found.network.state_dict().items()}

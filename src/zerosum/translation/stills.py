@@ -17,6 +17,7 @@ from zerosum.errors import UserError
 from zerosum.translation.model import Translator, Wish
 
 Tick = Callable[[int, int, str], None]
+WITH_ALPHA = (2, 4)  # channels
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def one(translator: Translator, source: Path, target: Path, wish: Wish, tick: Ti
     except OSError as error:
         raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
     except Broken as broken:
-        raise UserError(f"{source}: {broken}") from broken
+        raise UserError(f"{source}: cannot be used: {broken}; give another image, or save it anew") from broken
     stored = translator.stored(still.values, wish.direction, still.depth).stored
     channels = translator.route(wish.direction).target.shape[0]
     deep.check(target, stored, channels, max(still.values.shape[1:]))  # before the work
@@ -124,7 +125,10 @@ def _read(translator: Translator, raw: bytes, name: str, wish: Wish) -> _Still:
     values = translator.make(given.values, wish.direction) if wish.make else given.values
     stored: Stored = values.dtype.name  # type: ignore[assignment]
     depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
-    return _Still(values, depth, given.notes)
+    notes = given.notes
+    if len(values) in WITH_ALPHA and translator.route(wish.direction).source.shape[0] not in WITH_ALPHA:
+        notes += ("what is transparent is laid on white: the translator was trained without transparency",)
+    return _Still(values, depth, notes)
 
 
 def _write(made: np.ndarray, path: Path, translator: Translator) -> Path:
