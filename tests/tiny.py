@@ -172,3 +172,8 @@ def farthest(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 def uncoupled(networks: dict[str, nn.Module]) -> bool:
     """Whether no network lets the samples of a batch influence each other."""
     return not any(coupled(network) for network in networks.values())
+
+
+def replace_networks(name: str, networks: Networks) -> Algorithm:
+    """An algorithm with these networks in place of its own."""
+    return replace(settings(name).algorithm, networks=networks)  # type: ignore[type-var]

@@ -27,8 +27,10 @@ from zerosum.commands.data import DataCommand
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
+from zerosum.commands.explore import Explore
 from zerosum.commands.export import Export
 from zerosum.commands.importing import Import
+from zerosum.commands.invert import Invert
 from zerosum.commands.listing import List
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
@@ -41,6 +43,8 @@ from zerosum.parsing import colour_wanted, nearest, new_registry, options_of, pa
 COMMANDS: dict[str, type[Command]] = {
     "train": Train,
     "sample": Sample,
+    "invert": Invert,
+    "explore": Explore,
     "translate": Translate,
     "import": Import,
     "export": Export,

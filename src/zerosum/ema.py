@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from zerosum.networks.growing import Growing
+
 Given = Callable[[int, int], tuple[Tensor | None, ...]]
 SETTLED, AT_ONCE = 1024, 64  # inputs that BatchNorm's statistics are taken from; no more at once than are drawn
 
@@ -17,7 +19,8 @@ class EMA:
     """A frozen copy of a network whose parameters follow the live ones with a half-life in images.
 
     Half-life, not decay per step, so that batch 32 twice and batch 64 once move it alike (Karras et al. 2020, app. B).
-    Buffers (BatchNorm statistics, counters, spectral norm's vectors) are copied, not averaged.
+    Buffers (BatchNorm statistics, counters, spectral norm's vectors) are copied, not averaged. So are the weights of a
+    size that is still fading in: an average would hold on to what they were born as.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -27,6 +30,8 @@ class EMA:
         self._settled = False
         self._live_buffers = list(network.buffers())
         self._buffers = list(self.network.buffers())
+        pair = (self.network, network)
+        self._growing = [pair] if isinstance(pair[0], Growing) and isinstance(pair[1], Growing) else []
 
     @torch.no_grad()
     def update(self, images: int, half_life_images: float) -> None:
@@ -36,6 +41,10 @@ class EMA:
         torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)
+        for average, network in self._growing:
+            average.grow(network.size)
+            for newborn, weights in zip(average.newest(), network.newest(), strict=True):
+                newborn.copy_(weights)
 
     def settled(self, given: Given) -> nn.Module:
         """The average, ready to draw from: BatchNorm has statistics of its own (see `settle`)."""

@@ -23,12 +23,14 @@ from torch import Tensor, nn
 
 from zerosum import distributed
 from zerosum.adam import FusedAdam
+from zerosum.data.adaptive import Adaptive
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.networks import Networks, Translators, coupled, stateful, track
 from zerosum.schedule import Schedule
 from zerosum.scores import Scoreboard
 
+LATE = 1 << 40  # images seen: later than any run goes on
 BOOKED = 64  # turns that wait to be booked together where the device would be waited for
 Buffers = list[tuple[Tensor, Tensor]]  # each with what it was before the turn
 
@@ -168,6 +170,8 @@ class Algorithm(ABC):
     networks: Networks | Translators
     relative: ClassVar[bool] = False
     """True if D's logits mean something only against each other (accuracy is then taken at their midpoint)."""
+    heaviest_at: ClassVar[int] = 0
+    """Images seen at which a step takes most time and memory: LATE of a game that grows."""
 
     @property
     def rounds(self) -> int:
@@ -260,6 +264,7 @@ class Turns:
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
         self.scores = Scoreboard(relative, next(p.device for ps in self._parameters.values() for p in ps))
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
+        self._adaptive = [module for module in players.carried.values() if isinstance(module, Adaptive)]
         if micro_batches > 1:
             for name, network in players.networks.items():
                 if coupled(network):
@@ -375,8 +380,10 @@ class Turns:
             self.share = 1.0
 
     def note(self, *, real: Tensor, fake: Tensor) -> None:
-        """Keep D's accuracy on real and on fake for the log, from its logits (N,)."""
+        """Keep D's accuracy on real and on fake for the log, from its logits (N,); what adapts to it does."""
         self.scores.note(real, fake)
+        for adaptive in self._adaptive:
+            adaptive.observe(real, fake, relative=self.scores.relative)
 
     def log(self, **losses: Tensor) -> None:
         """Keep the parts of a loss, (N,) each, for the log: what the sum hides."""

@@ -39,7 +39,7 @@ from zerosum.metrics.translation import SAMPLES as TRANSLATED
 from zerosum.networks import coupled
 from zerosum.run import Run
 from zerosum.sample import CHUNK
-from zerosum.seats import seated
+from zerosum.seats import carried_by, seated
 
 MB, GB = 10**6, 10**9
 # Of the processor, with glibc: blocks below 32 MB come from a heap with holes in it, and what is freed there stays with
@@ -106,13 +106,14 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
         run.adam_g.optimiser(nn.Linear(1, 1))  # the first one loads half of torch's compiler: part of the process
         with _default(engine.dtype):  # a fake network cannot be converted
             networks = run.algorithm.players(spec)
-            carried = run.algorithm.carries(spec)
+            carried = carried_by(run, spec)
         turns = Turns(seated(run, networks, engine, carried), {}, engine, micro_batches=run.micro_batches)
 
         def heaviest(sides: Collection[str]) -> int:
             blank = Blank(spec, run.algorithm.networks.latent, engine)
             batch = Batch(blank, 0, count, count)
-            return _peak(lambda: run.algorithm.step(Rehearsal(turns, sides), turns.players, batch, 0))
+            seen = run.algorithm.heaviest_at
+            return _peak(lambda: run.algorithm.step(Rehearsal(turns, sides), turns.players, batch, seen))
 
         sides = {name[0] for name in networks} & {"G", "D"}
         step = heaviest(sides)

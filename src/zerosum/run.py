@@ -54,7 +54,10 @@ class Run:
     compile: Compile = "auto"
     """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay for it."""
     augment: tuple[Policy, ...] = ()
-    """What D sees, real and fake, passes these first (DiffAugment): colour, translation, cutout. For few images."""
+    """What D sees, real and fake, passes these first, for few images: colour, translation, cutout (DiffAugment), or
+    adaptive (ADA), as strong as D overfits."""
+    augment_images: int = 500_000
+    """How many images D sees until adaptive augmentation may have gone from none to all."""
     ema_half_life: Schedule = Constant(10_000)
     """Half-life, in images, of the average of G's weights that is sampled."""
     micro_batches: int = 1
@@ -103,7 +106,7 @@ def check(run: Run) -> None:
     """Raise UserError for values that cannot be."""
     if run.images is None and run.minutes is None:
         raise UserError("--images and --minutes are both missing: give one, so that the run can end")
-    for name in ("batch_size", "log_every", "grid_every", "checkpoint_every", "micro_batches"):
+    for name in ("batch_size", "log_every", "grid_every", "checkpoint_every", "micro_batches", "augment_images"):
         if getattr(run, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more")
     if run.until == "converged" and not run.probe_every:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from zerosum.data.augment import Policy, augment
+from zerosum.data.adaptive import Adaptive
+from zerosum.data.augment import augment
+from zerosum.data.spec import Spec
 from zerosum.engine import Engine
 from zerosum.game import Players
 
 if TYPE_CHECKING:
     from zerosum.run import Run
+
+AUGMENT = "augment"  # the name among what is carried
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,32 @@ class Seat:
 
     network: nn.Module
     quick: nn.Module
-    policies: Sequence[Policy] = ()
-    images: Sequence[int] = ()
-    """Channels of each image, where the player is given several on each other."""
+    shown: Callable[[Tensor], Tensor] | None = None
+    """What images pass first."""
 
     def __call__(self, x: Any, *more: Any) -> Any:
         """`x`: a batch or, for a player of features, several; `more`: what else this player takes, such as labels."""
         penalised = isinstance(x, Tensor) and x.is_leaf and x.requires_grad
         player = self.network if penalised else self.quick
-        return player(augment(x, self.policies, self.images) if self.policies else x, *more)
+        return player(x if self.shown is None else self.shown(x), *more)
+
+
+def carried_by(run: Run, spec: Spec) -> dict[str, nn.Module]:
+    """What is kept from step to step beside the players: by the algorithm, and how strongly D's images are augmented."""
+    carried = run.algorithm.carries(spec)
+    return carried | {AUGMENT: Adaptive(run.augment_images)} if "adaptive" in run.augment else carried
+
+
+def _shown(run: Run, images: Sequence[int], carried: Mapping[str, nn.Module]) -> Callable[[Tensor], Tensor] | None:
+    """The run's augmentation. `images`: channels of each image, where D is given several on each other."""
+    policies = tuple(policy for policy in run.augment if policy != "adaptive")
+    adaptive = carried.get(AUGMENT)
+
+    def shown(x: Tensor) -> Tensor:
+        x = augment(x, policies, images) if policies else x
+        return x if adaptive is None else adaptive(x, images)
+
+    return shown if run.augment else None
 
 
 def seated(
@@ -45,6 +66,6 @@ def seated(
         return Players(networks, carried=carried)
     seats = {}
     for name, network in networks.items():
-        policies = run.augment if name.startswith("D") else ()
-        seats[name] = Seat(network, engine.compiled(network), policies, getattr(network, "images", ()))
+        shown = _shown(run, getattr(network, "images", ()), carried or {}) if name.startswith("D") else None
+        seats[name] = Seat(network, engine.compiled(network), shown)
     return Players(networks, seats, carried)

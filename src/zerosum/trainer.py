@@ -27,7 +27,7 @@ from zerosum.metrics.probe import Reading
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
-from zerosum.seats import seated
+from zerosum.seats import carried_by, seated
 from zerosum.view import View
 
 VIEW_SECONDS = 0.25
@@ -45,7 +45,7 @@ class Training:
         self.spec = run.sees(dataset.spec)
         torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
         modules = {name: engine.place(module) for name, module in run.algorithm.players(self.spec).items()}
-        carried = {name: engine.place(module) for name, module in run.algorithm.carries(self.spec).items()}
+        carried = {name: engine.place(module) for name, module in carried_by(run, self.spec).items()}
         self.players = seated(run, modules, engine, carried)
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}

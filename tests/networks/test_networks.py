@@ -12,7 +12,7 @@ from torch import nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, Networks, ResNet, Subpixel, coupled, stateful, track
+from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, FastGAN, Networks, ResNet, Subpixel, coupled, stateful, track
 
 NETS: dict[str, Networks] = {
     "mlp": MLP(latent=8, width=16, depth=2),
@@ -26,6 +26,7 @@ NETS: dict[str, Networks] = {
     "resnet-layer": ResNet(latent=8, width=8, generator_width=8, spectral=False, norm_critic="layer"),
     "r3": R3(latent=8, width=8, widest=16),
     "subpixel": Subpixel(latent=8, width=8, hidden=12, critic_hidden=6),
+    "fastgan-plain": FastGAN(latent=8, width=8, decoder=0),
     "subpixel-bare": Subpixel(latent=8, width=8, depth=0, hidden=0, critic_hidden=0),
 }
 SHAPES = [(1, 4, 4), (1, 8, 8), (1, 28, 28), (3, 32, 32), (4, 64, 48), (3, 24, 40)]

@@ -175,12 +175,14 @@ def plain(value: Any) -> Any:
 def recipe(run: Run) -> dict[str, Any]:
     """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are.
 
-    What only two-sided data have is left out of the others: what was measured before there were any stays known.
+    What only two-sided data or adaptive augmentation have is left out of the others: what was measured before there
+    were any stays known.
     """
     value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
     unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
     value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
-    return {name: v for name, v in value.items() if name not in CADENCE and v != "auto"}
+    left_out = CADENCE if "adaptive" in run.augment else (*CADENCE, "augment_images")
+    return {name: v for name, v in value.items() if name not in left_out and v != "auto"}
 
 
 def data_record(data: Data, dataset: Dataset | Sides, source: str) -> dict[str, Any]:

@@ -135,6 +135,22 @@ def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
     return _nearest(*_points(x=(x, 1), among=(among, 1)))
 
 
+def nearest_few(x: Tensor, among: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """(distance (n, k) float64, index (n, k) int64) of the k points of `among` (m, d) nearest to each of x, nearest first.
+
+    UserError for fewer than k points.
+    """
+    _check_neighbours(k)
+    points, others = _points(x=(x, 1), among=(among, k))
+    best = torch.full((len(points), k), torch.inf, dtype=torch.float64)
+    index = torch.zeros(len(points), k, dtype=torch.long)
+    for rows, columns, squares in _squares(points, others):
+        number = torch.arange(columns.start, columns.stop).expand(squares.shape)
+        near, at = torch.cat((best[rows], squares), 1).topk(k, 1, largest=False)
+        best[rows], index[rows] = near, torch.cat((index[rows], number), 1).gather(1, at)
+    return best.clamp_min(0).sqrt(), index
+
+
 def _nearest(x: _Points, among: _Points) -> tuple[Tensor, Tensor]:
     square = torch.full((len(x),), torch.inf, dtype=torch.float64)
     index = torch.zeros(len(x), dtype=torch.int64)

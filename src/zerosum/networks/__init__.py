@@ -2,8 +2,11 @@
 
 from zerosum.networks.blocks import Networks, coupled, stateful, track
 from zerosum.networks.dcgan import DCGAN
+from zerosum.networks.fastgan import FastGAN
+from zerosum.networks.growing import Growing
 from zerosum.networks.mlp import MLP
 from zerosum.networks.patch import Patch
+from zerosum.networks.progressive import Progressive
 from zerosum.networks.r3 import R3
 from zerosum.networks.resblocks import ResBlocks
 from zerosum.networks.resnet import ResNet
@@ -13,6 +16,6 @@ from zerosum.networks.translators import Translators
 from zerosum.networks.unet import UNet
 
 __all__ = [
-    "DCGAN", "MLP", "R3", "SNDCGAN", "Networks", "Patch", "ResBlocks", "ResNet", "Subpixel", "Translators", "UNet",
-    "coupled", "stateful", "track",
+    "DCGAN", "MLP", "R3", "SNDCGAN", "FastGAN", "Growing", "Networks", "Patch", "Progressive", "ResBlocks", "ResNet", "Subpixel",
+    "Translators", "UNet", "coupled", "stateful", "track",
 ]  # fmt: skip

@@ -26,6 +26,8 @@ from zerosum.networks.init import scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+SPREAD_TINY = 1e-8
+
 
 class Networks(ABC):
     """A description of a generator and a critic that fit each other; a recipe's `networks`.
@@ -219,12 +221,24 @@ class Projection(nn.Module):
         return logit + (features * self.embedding(required(label))).sum(1)
 
 
+class MinibatchStd(nn.Module):
+    """One feature more: how much the samples of the batch differ, so that D sees collapse (Karras et al. 2017, sec. 3).
+
+    The standard deviation over the batch of every feature of every pixel, averaged to one number, the same everywhere.
+    """
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
+        apart = x - x.mean(0)
+        spread = (apart.square().mean(0) + SPREAD_TINY).sqrt().mean()  # the root's slope is infinite at 0
+        return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], 1)
+
+
 # ---- what the game asks ----------------------------------------------------------------------------------
 
 
 def coupled(network: nn.Module) -> bool:
-    """Whether, in training, the samples of a batch influence each other: with any BatchNorm they do."""
-    return any(isinstance(module, _BatchNorm) for module in network.modules())
+    """Whether, in training, the samples of a batch influence each other: with BatchNorm or minibatch std they do."""
+    return any(isinstance(module, _BatchNorm | MinibatchStd) for module in network.modules())
 
 
 def stateful(network: nn.Module) -> list[nn.Module]:

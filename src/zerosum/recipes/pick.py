@@ -28,6 +28,7 @@ from zerosum.engine import (
     settled_precision,
 )
 from zerosum.errors import SizeError, UserError
+from zerosum.recipes import growing
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.run import Run, check
@@ -198,6 +199,9 @@ def _with_length(
     run = adjust(found)
     if run != found:  # the user's own threads, say, which the trial took for the most it may use
         rate = estimate(run, dataset, device)
+    stages = growing.doublings(run, dataset.spec)
+    rates = growing.rates(run, stages, lambda sized: estimate(sized, dataset, device)) if stages else []
+    rate = growing.average(rates) if stages else rate
     how = f"{run.precision}, {run.memory_format.replace('_', ' ')}, {run.threads} thread{'s' * (run.threads != 1)}"
     how += ", compiled" * (run.compile == "on")
     reasons.append(f"{how}: " + ("what a trial found quickest here" if run == found else "as you asked"))
@@ -207,6 +211,9 @@ def _with_length(
         expected = by_clock if images is None else min(images, by_clock)
     assert expected is not None
     reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
+    if stages:
+        run = adjust(growing.paced(run, rates, expected))
+        reasons.append(f"it grows {stages} times: each size has twice the time of the one before")
     if by_clock_alone:
         run = image_recipes.cooled(run, expected)
         if expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides):
@@ -315,4 +322,6 @@ def _trial(run: Run, dataset: Dataset | Sides, device: str) -> Iterator[Training
         threads=run.threads or torch.get_num_threads(),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        yield Training(run, dataset, choose_device(device), Path(folder), SilentView())
+        training = Training(run, dataset, choose_device(device), Path(folder), SilentView())
+        training.seen = run.algorithm.heaviest_at // 2  # late enough, whatever grows; and steps go on from there
+        yield training

@@ -1,0 +1,188 @@
+"""`zerosum explore`: a run's latent space, to look at."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import tyro
+
+from zerosum.commands.base import Command
+from zerosum.commands.invert import FILM_STEPS, check_film, save
+from zerosum.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from zerosum.latent.directions import Direction
+    from zerosum.sample import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explore(Command):
+    """Look around in a run's latent space.
+
+    directions: along each of a few, one thing changes; the sheet has a row for each. Those that change most are found
+    from the weights; with --by DATA, one for each class of labelled images (smiling, glasses ...).
+    neighbours: samples beside the training images nearest to them.
+    mix: the shapes of some samples in the style of others, where the network takes them apart (fastgan).
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum explore runs/faces-progressive-001 directions --count 6 --out directions.png",
+        "zerosum explore runs/faces-progressive-001 directions --by faces-by-glasses/ --film glasses.mp4",
+        "zerosum explore runs/faces-progressive-001 directions --latents inverted/latents.npz",
+        "zerosum explore runs/faces-fastgan-001 mix --count 5",
+        "zerosum explore runs/faces-fastgan-001 neighbours -n 8 --count 5",
+    )
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    what: tyro.conf.Positional[Literal["directions", "neighbours", "mix"]]
+    """What to look at."""
+    number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 8
+    """Samples: rows of neighbours, or shapes to mix."""
+    count: int = 6
+    """Directions, neighbours of each sample, or styles to mix with."""
+    seed: int = 0
+    """Samples are drawn from it."""
+    latents: Path | None = None
+    """Begin at these instead of at samples: latents.npz of zerosum invert."""
+    steps: int = 7
+    """Of directions: images in a row."""
+    reach: float = 3.0
+    """Of directions: how far to go to either side, in standard deviations of a latent's numbers."""
+    by: str | None = None
+    """Of directions: labelled images, by name or path, whose classes they are to be of."""
+    features: str | None = None
+    """Of neighbours: what images are compared by, as in zerosum evaluate."""
+    out: Path | None = None
+    """The sheet, a .png; RUN/WHAT.png if not given."""
+    film: Path | None = None
+    """Of directions: besides, a film (.mp4 or .gif) that goes there and back along each."""
+    checkpoint: str = "last"
+    """last, best (by the distance that the run logs), or a number of images seen."""
+
+    def run(self) -> int:
+        self._check()
+        from zerosum import pictures, sample
+
+        model = sample.load(self.path, self.checkpoint)
+        if not model.spec.is_image:
+            raise UserError(f"{self.path}: makes points, not images; zerosum sample draws them")
+        looked = {"directions": self._directions, "neighbours": self._neighbours, "mix": self._mix}[self.what]
+        images, columns = looked(model)
+        out = self.out or self.path / f"{self.what}.png"
+        text = {"zerosum": "generated", "run": self.path.resolve().name, "what": self.what, "seed": str(self.seed)}
+        pictures.save_png(pictures.grid(images, columns=columns), out, text)
+        print(out)
+        if self.film is not None:
+            print(self.film)
+        return 0
+
+    def _check(self) -> None:
+        only: dict[str, tuple[Any, Any, str]] = {
+            "--by": (self.by, None, "directions"), "--film": (self.film, None, "directions"),
+            "--steps": (self.steps, 7, "directions"), "--reach": (self.reach, 3.0, "directions"),
+            "--features": (self.features, None, "neighbours"),
+        }  # fmt: skip
+        for option, (value, default, what) in only.items():
+            if value != default and what != self.what:
+                raise UserError(f"{option} {value}: is of {what}; leave it out")
+        for option, count in (("-n", self.number), ("--count", self.count)):
+            if count < 1:
+                raise UserError(f"{option} {count}: must be 1 or more")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be 0 or more")
+        if self.film is not None:
+            check_film(self.film)
+        if self.out is not None and self.out.suffix.lower() != ".png":
+            raise UserError(f"--out {self.out}: a sheet is a .png")
+
+    def _latents(self, model: Model, n: int) -> tuple[Tensor, Tensor | None]:
+        """Where to begin: latents (n, latent), fewer if fewer were given, and their labels."""
+        from zerosum.latent import tools
+
+        if self.latents is None:
+            return model.latents(n, self.seed), model.labels(n, None)
+        z, label = tools.kept(self.latents, model)
+        if model.spec.classes and label is None:
+            raise UserError(f"--latents {self.latents}: has no classes, and this run was trained with labels")
+        return z[:n], None if label is None else label[:n]
+
+    def _directions(self, model: Model) -> tuple[np.ndarray, int]:
+        import numpy as np
+
+        from zerosum.latent import tools
+
+        along = tools.factorised(model, self.count) if self.by is None else self._by_class(model)
+        z, label = self._latents(model, 1)
+        for direction in along:
+            kind = "of the strongest" if self.by is None else "of samples on its side"
+            print(f"{direction.name}: {direction.strength:.0%} {kind}", file=sys.stderr)
+        found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
+        if self.film is not None:
+            smooth = tools.walks(model, z[0], label, along, steps=FILM_STEPS, reach=self.reach).images
+            there_and_back = [np.concatenate([row, row[::-1]]) for row in smooth]
+            save(self.film, np.concatenate(there_and_back))
+        return found.images.reshape(-1, *found.images.shape[2:]), self.steps
+
+    def _by_class(self, model: Model) -> list[Direction]:
+        from zerosum import api
+        from zerosum.data.spec import Data
+        from zerosum.latent import tools
+        from zerosum.metrics.cache import open_cache
+        from zerosum.metrics.features.classifier import classifier, unfit
+        from zerosum.view import progress_bar
+
+        channels, height, width = model.spec.shape
+        data = api.open_images(Data(source=str(self.by), size=(height, width), channels=channels))  # type: ignore[arg-type]
+        if (reason := unfit(data)) is not None:
+            raise UserError(f"--by {self.by}: {reason}; give images in a folder a class")
+        with progress_bar("learning the classes") as tick:
+            judge = classifier(data, open_cache(), told=lambda done, of: tick(done, of, ""))
+        with progress_bar("drawing") as tick:
+            return tools.by_class(model, judge, seed=self.seed, progress=lambda done: tick(done, None, ""))[: self.count]
+
+    def _neighbours(self, model: Model) -> tuple[np.ndarray, int]:
+        import numpy as np
+
+        from zerosum import api
+        from zerosum.data.split import train_part
+        from zerosum.latent import tools
+        from zerosum.metrics.cache import open_cache
+        from zerosum.metrics.features.choose import choose
+
+        if model.run.data.source == api.FROM_PYTHON:
+            raise UserError(f"{self.path}: its data were handed over in Python; use zerosum.latent from there")
+        data = train_part(api.open_images(model.run.data), model.run.data)
+        choice = choose(data, open_cache(), self.features)
+        z, label = self._latents(model, self.number)
+        images = model.values(z, label)
+        index, _ = tools.neighbours(images, data, choice.extractor, self.count)
+        print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
+        near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
+        rows = np.concatenate([images[:, None], near], 1)
+        return rows.reshape(-1, *images.shape[1:]), 1 + self.count
+
+    def _mix(self, model: Model) -> tuple[np.ndarray, int]:
+        """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
+        import numpy as np
+
+        from zerosum.latent import tools
+
+        z, label = self._latents(model, self.number + self.count)
+        if len(z) < 2:
+            raise UserError("mix: takes two latents or more")
+        rows = min(self.number, len(z) - 1)
+        shapes, styles = z[:rows], z[rows:]
+        kind = None if label is None else label[:1]
+        made = tools.mixed(model, shapes, styles, kind)
+        of_rows, of_columns = (tools.image_of(model, part, None if kind is None else kind.expand(len(part)))
+                               for part in (shapes, styles))  # fmt: skip
+        top = np.concatenate([np.full_like(of_columns[:1], 255), of_columns])
+        below = np.concatenate([of_rows[:, None], made], 1)
+        return np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles)

@@ -1,0 +1,125 @@
+"""`zerosum invert`: the latents of photos."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command
+from zerosum.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from zerosum.sample import Model
+
+FILM_STEPS, FILM_RATE = 48, 24  # frames from one photo to the next; a second
+
+
+@dataclass(frozen=True, kw_only=True)
+class Invert(Command):
+    """Find the latents whose images come nearest to photos of yours.
+
+    Of many drawn latents the nearest few are improved by gradient descent, for each photo. Written are a sheet (photo,
+    what was found, where they differ), latents.npz for zerosum explore, and with --film a walk from photo to photo.
+    Errors are root mean squares of pixels, in grey levels of 256.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum invert runs/faces-progressive-001 me.jpg",
+        "zerosum invert runs/faces-progressive-001 me.jpg you.jpg --out both/ --film both.mp4",
+        "zerosum invert runs/faces-progressive-001 me.jpg --restarts 16 --steps 1000",
+    )
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    photos: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="PHOTO [PHOTO ...]")]
+    """Image files; cropped to the shape of the run's images."""
+    out: Path | None = None
+    """The folder to write; RUN/inverted if not given."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLASS ...]", help_behavior_hint="")] = ()
+    """Of a class-conditional run: the class of each photo, or one for all."""
+    restarts: int = 8
+    """How many starts are followed for each photo."""
+    steps: int = 300
+    """Steps that each of them is followed for."""
+    seed: int = 0
+    """The starts are drawn from it."""
+    film: Path | None = None
+    """A film (.mp4 or .gif) from each photo's latent to the next, on the sphere."""
+    checkpoint: str = "last"
+    """last, best (by the distance that the run logs), or a number of images seen."""
+
+    def run(self) -> int:
+        self._check()
+        from zerosum import atomic, pictures, sample
+        from zerosum.latent import tools
+        from zerosum.view import progress_bar
+
+        model = sample.load(self.path, self.checkpoint, "fp32")
+        images = tools.photos(model, self.photos)
+        with progress_bar("inverting") as tick:
+            found = tools.invert(
+                model, images, classes=self.classes or None, restarts=self.restarts, steps=self.steps, seed=self.seed,
+                progress=lambda done, of: tick(done, of),
+            )  # fmt: skip
+        labels = model.labels(len(images), self.classes) if model.spec.classes else None
+        out = self.out or self.path / "inverted"
+        text = {"zerosum": "generated", "run": self.path.resolve().name, "what": "photo, inversion, difference"}
+        pictures.save_png(pictures.grid(tools.sheet(images, found), columns=3), out / "inverted.png", text)
+        atomic.write_file(out / "latents.npz", tools.keep(found, [path.name for path in self.photos], labels))
+        for path, error in zip(self.photos, found.errors.tolist(), strict=True):
+            print(f"{path.name}  {error * 127.5:.1f} of 256 grey levels off", file=sys.stderr)
+        print(out / "inverted.png")
+        print(out / "latents.npz")
+        if self.film is not None:
+            walk_film(model, found.z, labels, self.film)
+            print(self.film)
+        return 0
+
+    def _check(self) -> None:
+        for photo in self.photos:
+            if not photo.is_file():
+                raise UserError(f"{photo}: there is no such image file")
+        if self.film is not None:
+            check_film(self.film)
+            if len(self.photos) < 2:
+                raise UserError(f"--film {self.film}: goes from one photo to the next; give two or more")
+        if self.seed < 0:
+            raise UserError(f"--seed {self.seed}: must be 0 or more")
+        if self.out is not None and self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: is a file; give a folder")
+
+
+def check_film(path: Path) -> None:
+    """UserError for a name that is no film's."""
+    if path.suffix.lower() not in (".mp4", ".gif"):
+        raise UserError(f"--film {path}: give a name that ends in .mp4 or .gif")
+
+
+def walk_film(model: Model, z: Tensor, labels: Tensor | None, path: Path) -> None:
+    """From each latent to the next on the sphere. Of a class-conditional run each way keeps the class it began with."""
+    import torch
+
+    from zerosum import sample
+
+    t = torch.linspace(0, 1, FILM_STEPS)
+    ways = [sample.slerp(a, b, t) for a, b in zip(z[:-1], z[1:], strict=True)]
+    kinds = None if labels is None else labels[:-1].repeat_interleave(FILM_STEPS)
+    save(path, model.values(torch.cat(ways), kinds))
+
+
+def save(path: Path, images: object) -> None:
+    """Images uint8 (n, C, H, W) as a film."""
+    import numpy as np
+
+    from zerosum import pictures
+    from zerosum.film import save_film
+
+    assert isinstance(images, np.ndarray)
+    mp4, gif = (path, None) if path.suffix.lower() == ".mp4" else (None, path)
+    save_film((pictures.grid(image[None], padding=0) for image in images), mp4, gif, frames_per_second=FILM_RATE)

@@ -1,0 +1,1 @@
+"""The latent space as a tool: directions in it, the latent of a photo, and mixtures of two."""

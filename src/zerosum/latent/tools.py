@@ -1,0 +1,188 @@
+"""What people do in a latent space, on a loaded model: photos inverted, directions walked, mixtures, neighbours."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosum.data import picture
+from zerosum.data.loader import scale
+from zerosum.data.picture import Broken
+from zerosum.data.spec import Dataset
+from zerosum.errors import UserError
+from zerosum.latent import directions, inversion
+from zerosum.latent.directions import Direction
+from zerosum.latent.inversion import Inverted
+from zerosum.metrics.features.base import Extractor
+from zerosum.metrics.features.classifier import Classifier
+from zerosum.metrics.neighbours import nearest_few
+from zerosum.networks.fastgan import Generator as Mixing
+from zerosum.sample import Model, generate, to_uint8
+
+CPU = torch.device("cpu")
+REACH = 3.0  # standard deviations of a normal latent, to either side
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Images along directions: uint8 (directions, steps, C, H, W)."""
+
+    directions: tuple[Direction, ...]
+    images: np.ndarray
+
+
+def photos(model: Model, paths: Sequence[Path]) -> np.ndarray:
+    """Image files as the model's data are: uint8 (n, C, H, W), cropped to its shape. UserError names a broken one."""
+    if not model.spec.is_image:
+        raise UserError("this run makes points, not images: there is no photo to find the latent of")
+    found = []
+    for path in paths:
+        try:
+            image = picture.read(path.read_bytes()).image
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except Broken as broken:
+            raise UserError(f"{path}: cannot be used: {broken}; give another image, or save it anew") from broken
+        found.append(picture.render(image, (model.spec.shape[0], *model.spec.shape[1:]), "crop"))  # type: ignore[arg-type]
+    return np.stack(found)
+
+
+def invert(
+    model: Model,
+    images: np.ndarray,
+    *,
+    classes: Sequence[str | int] | None = None,
+    restarts: int = 8,
+    steps: int = 300,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> Inverted:
+    """The latents whose images come nearest to these, uint8 (n, C, H, W) as the model's data are.
+
+    `classes`: of a class-conditional model, one for each image, or one for all.
+    """
+    if model.spec.shape != images.shape[1:]:
+        raise UserError(f"images of {images.shape[1:]}: this model makes {model.spec.shape}")
+    label = None
+    if model.spec.classes:
+        if not classes or len(classes) not in (1, len(images)):
+            raise UserError(f"--classes: this run was trained with labels; give one class, or one for each of {len(images)}")
+        label = model.labels(len(images), classes)
+    x = scale(images, torch.float32, CPU)
+    return inversion.invert(
+        model.generator, x, model.latent, label=label, restarts=restarts, steps=steps, seed=seed, progress=progress
+    )
+
+
+def factorised(model: Model, count: int) -> list[Direction]:
+    """Directions that change what the generator's first layers give most."""
+    return directions.factorised(model.generator, model.latent, count, model.labels(1, None))
+
+
+def by_class(
+    model: Model, judge: Classifier, *, n: int = 2_000, seed: int = 0, progress: Callable[[int], None] | None = None
+) -> list[Direction]:
+    """A direction for each class that the judge finds among n samples often enough. UserError if it finds none."""
+    label = model.labels(n, None)
+    z = model.latents(n, seed)
+    seen = judge.probabilities(judge(model.values(z, label, progress))).argmax(1).numpy()
+    found, why = [], ""
+    for number, name in enumerate(judge.class_names):
+        try:
+            found.append(directions.labelled(z, seen == number, name))
+        except UserError as error:
+            why = str(error)
+    if not found:
+        raise UserError(why)
+    return sorted(found, key=lambda direction: -direction.strength)
+
+
+def walks(
+    model: Model, z: Tensor, label: Tensor | None, along: Sequence[Direction], *, steps: int = 7, reach: float = REACH
+) -> Walks:
+    """Images from -reach to +reach along each direction through the latent z (latent,)."""
+    if steps < 2 or not reach > 0:
+        raise UserError(f"--steps {steps}, --reach {reach:g}: give 2 steps or more, and a reach above 0")
+    distances = np.linspace(-reach, reach, steps).tolist()
+    rows = [
+        model.values(directions.along(z, d, distances), None if label is None else label.expand(steps)) for d in along
+    ]
+    return Walks(tuple(along), np.stack(rows))
+
+
+def mixed(model: Model, shapes: Tensor, styles: Tensor, label: Tensor | None = None) -> np.ndarray:
+    """Each of `shapes` (n, latent) in the style of each of `styles` (m, latent): uint8 (n, m, C, H, W).
+
+    UserError if the generator has no layers for it.
+    """
+    network = model.generator
+    if not isinstance(network, Mixing) or not len(network.gates):
+        raise UserError(
+            "mix: this generator has no layers that take shape and style apart; one trained with --algorithm fastgan "
+            "on images of 32 pixels or more has"
+        )
+    out = []
+    with torch.no_grad():
+        for z in shapes:
+            kind = None if label is None else label.expand(len(styles))
+            out.append(to_uint8(network.mixed(z.expand(len(styles), -1), styles, kind)))
+    return np.stack(out)
+
+
+def neighbours(images: np.ndarray, data: Dataset, extractor: Extractor, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` images of `data` nearest to each of `images` in these features: their indices, their distances
+    (n, count), nearest first."""
+    if not 1 <= count <= len(data):
+        raise UserError(f"--count {count}: from 1 to {len(data)}, the images there are")
+    values, _ = data.gather(np.arange(len(data)))
+    distance, index = nearest_few(extractor(images), extractor(values), count)
+    return index.numpy(), distance.numpy()
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def keep(found: Inverted, names: Sequence[str], labels: Tensor | None = None) -> bytes:
+    """What was found as the bytes of an .npz file that `kept` reads: latents, errors, names."""
+    file = io.BytesIO()
+    arrays = {"z": found.z.numpy(), "errors": found.errors.numpy(), "names": np.array(names)}
+    if labels is not None:
+        arrays["labels"] = labels.numpy()
+    np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
+    return file.getvalue()
+
+
+def kept(path: Path, model: Model) -> tuple[Tensor, Tensor | None]:
+    """Latents (n, latent), and labels if there are, that `keep` wrote. UserError if they are not this model's."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            z = torch.from_numpy(np.asarray(arrays["z"], np.float32))
+            labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"--latents {path}: cannot be read ({error}); give latents.npz of zerosum invert") from error
+    if z.ndim != 2 or z.shape[1] != model.latent or not bool(torch.isfinite(z).all()):
+        raise UserError(f"--latents {path}: holds {tuple(z.shape)}, and this run has latents of {model.latent} numbers")
+    return z, labels
+
+
+def sheet(images: np.ndarray, found: Inverted) -> np.ndarray:
+    """Rows of photo, what was found, and where they differ (white: by half of the range or more), (3 n, C, H, W)."""
+    x = scale(images, torch.float32, CPU)
+    apart = (found.error_map(x) * 2 - 1).clamp(-1, 1).expand(-1, images.shape[1], -1, -1).clone()
+    if images.shape[1] == 4:
+        apart[:, 3] = 1
+    rows = np.stack([images, to_uint8(found.images), to_uint8(apart)], 1)
+    return rows.reshape(-1, *images.shape[1:])
+
+
+def image_of(model: Model, z: Tensor, label: Tensor | None) -> np.ndarray:
+    """G(z) in fp32, as it was inverted: uint8 (n, C, H, W)."""
+    return to_uint8(generate(model.generator, z, label))

@@ -1,0 +1,52 @@
+"""How long each size of a game that grows lasts: by the clock, for a small size takes little time and learns quickly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import torch
+
+from zerosum.algorithms.progressive import ProgressiveGAN
+from zerosum.data.spec import Spec
+from zerosum.game import LATE
+from zerosum.networks import Growing
+from zerosum.run import Run
+
+
+def doublings(run: Run, spec: Spec) -> int:
+    """How often this game's networks double on these data before they are whole; 0 if that is settled, or none do."""
+    if not isinstance(run.algorithm, ProgressiveGAN) or run.algorithm.growth:
+        return 0
+    with torch.device("meta"):
+        critic = run.algorithm.players(replace(spec, classes=0))["D"]
+    return critic.stages if isinstance(critic, Growing) else 0
+
+
+def rates(run: Run, stages: int, estimate: Callable[[Run], float]) -> list[float]:
+    """Real images a second at each size, from the smallest."""
+    assert isinstance(run.algorithm, ProgressiveGAN)
+    found = []
+    for size in range(stages + 1):
+        growth = (0,) * size + (LATE,) * (stages - size)
+        found.append(estimate(replace(run, algorithm=replace(run.algorithm, growth=growth))))
+    return found
+
+
+def shares(sizes: int) -> list[float]:
+    """Of the time: each size twice as long as the one before, the last a little more than half of it all."""
+    return [2**size / (2**sizes - 1) for size in range(sizes)]
+
+
+def average(rates: Sequence[float]) -> float:
+    """Images a second over such a run as a whole."""
+    return sum(rate * share for rate, share in zip(rates, shares(len(rates)), strict=True))
+
+
+def paced(run: Run, rates: Sequence[float], images: int) -> Run:
+    """The run of about so many images with its doublings where each size has its share of the time."""
+    assert isinstance(run.algorithm, ProgressiveGAN)
+    parts = [rate * share / average(rates) for rate, share in zip(rates, shares(len(rates)), strict=True)]
+    growth = tuple(round(images * part) for part in accumulate(parts[:-1]))
+    return replace(run, algorithm=replace(run.algorithm, growth=growth))

@@ -1,0 +1,162 @@
+"""Progressive GAN: when it grows, how a batch is shared out, and going on exactly in the middle of a fade."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import tiny
+from zerosum import checkpoint
+from zerosum.algorithms.progressive import SETTINGS, ProgressiveGAN
+from zerosum.errors import UserError
+from zerosum.game import LATE
+from zerosum.networks import Growing, Progressive
+from zerosum.recipes import growing
+from zerosum.trainer import Training
+
+NET = Progressive(latent=6, width=4, widest=8)
+DATA = tiny.images((1, 16, 24))
+
+
+def training(**changes: object) -> Training:
+    algorithm = ProgressiveGAN(networks=NET, growth=(16, 48), parts=2, **changes)  # type: ignore[arg-type]
+    return tiny.training(tiny.run("progressive", algorithm=algorithm), DATA)
+
+
+def critic(t: Training) -> Growing:
+    found = t.players.networks["D"]
+    assert isinstance(found, Growing)
+    return found
+
+
+# ---- growth --------------------------------------------------------------------------------------------------------
+
+
+def test_each_doubling_fades_over_half_of_the_way_to_the_next() -> None:
+    grown = replace(SETTINGS.algorithm, growth=(100, 300, 700)).grown  # type: ignore[type-var]
+    at = {0: 0, 99: 0, 100: 0, 150: 0.5, 200: 1, 299: 1, 350: 1.25, 400: 1.5, 500: 2, 699: 2, 800: 2.5, 900: 3, LATE: 3}
+    assert {seen: grown(seen, 3) for seen in at} == at
+
+
+def test_by_default_sizes_last_equally_long_and_the_first_half_of_that() -> None:
+    grown = ProgressiveGAN(networks=NET, size_images=800).grown
+    at = {399: 0, 400: 0, 600: 0.5, 800: 1, 1199: 1, 1400: 1.5, 1600: 2, 10_000: 2}
+    assert {seen: grown(seen, 2) for seen in at} == at
+
+
+def test_zeros_are_whole_from_the_start() -> None:
+    assert ProgressiveGAN(growth=(0, 0)).grown(0, 2) == 2
+
+
+def test_what_cannot_be_grown_is_refused() -> None:
+    with pytest.raises(UserError, match="--algorithm.growth 5 3: give images seen in rising order"):
+        ProgressiveGAN(growth=(5, 3))
+    with pytest.raises(UserError, match="--algorithm.growth 5: names 1 doublings, and the networks have 2"):
+        ProgressiveGAN(growth=(5,)).grown(0, 2)
+    with pytest.raises(UserError, match="--algorithm.parts 3: must be 1, 2, 4, 8"):
+        ProgressiveGAN(parts=3)
+    with pytest.raises(UserError, match="--algorithm.size-images 0: must be 1 or more"):
+        ProgressiveGAN(size_images=0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sizes"), [(4, {0.0: 1, 1.0: 2, 1.5: 4, 2.0: 4}), (1, {0.0: 1, 2.0: 1}), (16, {2.0: 4})]
+)
+def test_the_larger_the_images_the_more_turns(parts: int, sizes: dict[float, int]) -> None:
+    algorithm = ProgressiveGAN(networks=NET, parts=parts)
+    network = NET.critic(DATA.spec)
+    assert isinstance(network, Growing)
+    for grown, turns in sizes.items():
+        network.grow(grown)
+        assert algorithm._turns(network, 8) == turns  # 8 images: never fewer than two a turn
+    assert algorithm._turns(None, 8) == min(parts, 4)
+
+
+# ---- playing -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["wasserstein", "logistic"])
+def test_it_grows_as_it_plays(loss: str) -> None:
+    t = training(loss=loss)
+    sizes = []
+    for _ in range(11):
+        t.step()
+        sizes.append(critic(t).size)
+    assert sizes == [0, 0, 0, 0.5, 1, 1, 1, 1.5, 2, 2, 2]
+    average = t.averaged["G"]
+    assert isinstance(average, Growing)
+    assert average.size == 2
+    for network in t.players.networks.values():
+        assert all(torch.isfinite(p).all() for p in network.parameters())
+
+
+def test_a_newborn_begins_without_moments() -> None:
+    t = training()
+    for _ in range(3):
+        t.step()
+    known = t.optimisers["D"].state
+    newborn = critic(t).blocks[0].parameters()
+    assert all(p not in known for p in newborn)
+    t.step()
+    assert all(int(known[p]["step"]) == 1 for p in critic(t).newest())
+
+
+def test_going_on_in_the_middle_of_a_fade_is_exact(tmp_path: Path) -> None:
+    t = training()
+    for _ in range(4):
+        t.step()
+    assert critic(t).fading
+    tiny.keep(t, tmp_path)
+    other = training()
+    saved = checkpoint.newest(tmp_path)
+    assert saved is not None
+    other.restore(saved)
+    assert critic(other).size == 0.5
+    assert torch.equal(other.averaged["G"](torch.ones(2, 6)), t.averaged["G"](torch.ones(2, 6)))
+    for _ in range(8):  # beyond the next doubling
+        t.step()
+        other.step()
+    for name in ("G", "D"):
+        assert tiny.equal(tiny.weights(t.players.networks[name]), tiny.weights(other.players.networks[name]))
+
+
+def test_large_images_build_and_step() -> None:
+    algorithm = ProgressiveGAN(networks=Progressive(latent=8, width=2, widest=4), growth=(0,) * 6)
+    t = tiny.training(tiny.run("progressive", algorithm=algorithm, batch_size=4), tiny.images((3, 256, 256), 8))
+    t.step()
+    assert critic(t).born == 6
+    assert t.averaged["G"](torch.randn(1, 8)).shape == (1, 3, 256, 256)
+
+
+# ---- its pace ------------------------------------------------------------------------------------------------------
+
+
+def test_shares_of_the_time() -> None:
+    assert growing.shares(3) == pytest.approx([1 / 7, 2 / 7, 4 / 7])
+
+
+def test_doublings_come_where_each_size_has_had_its_share_of_the_time() -> None:
+    run = tiny.run("progressive", algorithm=ProgressiveGAN(networks=NET))
+    assert growing.doublings(run, DATA.spec) == 2
+    rates = [700.0, 350.0, 175.0]  # 100 images a second each, all in all
+    assert growing.average(rates) == pytest.approx(300)
+    paced = growing.paced(run, rates, 3_000)  # ten seconds
+    assert isinstance(paced.algorithm, ProgressiveGAN)
+    assert paced.algorithm.growth == (1_000, 2_000)
+    assert growing.doublings(paced, DATA.spec) == 0, "settled"
+    assert growing.doublings(tiny.run("r3gan"), DATA.spec) == 0
+
+
+def test_rates_are_taken_at_each_size() -> None:
+    run = tiny.run("progressive", algorithm=ProgressiveGAN(networks=NET))
+    sizes = []
+
+    def size_of(run: object) -> float:
+        sizes.append(run.algorithm.grown(LATE // 2, 2))  # type: ignore[attr-defined]
+        return 1.0
+
+    growing.rates(run, 2, size_of)
+    assert sizes == [0, 1, 2]

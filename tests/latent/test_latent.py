@@ -1,0 +1,295 @@
+"""The latent space: what is inverted is found again, directions do what they say, neighbours are those of the data."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import tiny
+from zerosum import cli, sample
+from zerosum.data.spec import Spec
+from zerosum.errors import UserError
+from zerosum.latent import directions, inversion, tools
+from zerosum.metrics.features.weak import Pixels
+from zerosum.metrics.neighbours import nearest_few
+from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, FastGAN, Networks, Progressive, ResNet, Subpixel
+from zerosum.sample import Model
+
+
+class Smooth(nn.Module):
+    """Images that bend gently with z: tanh of a linear map."""
+
+    def __init__(self, latent: int = 4) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.map = nn.Linear(latent, 3 * 8 * 8, bias=False)
+        with torch.no_grad():
+            self.map.weight.copy_(torch.randn(3 * 8 * 8, latent, generator=generator) / 2)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        shift = 0.0 if label is None else label.to(z.dtype)[:, None] / 4
+        return torch.tanh(self.map(z) + shift).unflatten(1, (3, 8, 8))
+
+
+def smooth() -> nn.Module:
+    return Smooth().eval().requires_grad_(False)
+
+
+def model(name: str = "r1gan", networks: Networks | None = None, shape: tuple[int, ...] = (3, 16, 16)) -> Model:
+    run = tiny.run(name)
+    networks = networks or Subpixel(latent=6, width=8, hidden=8)
+    torch.manual_seed(0)
+    generator = tiny.lively(networks.generator(Spec(shape)))
+    run = replace(run, algorithm=tiny.replace_networks(name, networks))
+    return Model(generator.eval().requires_grad_(False), run, Spec(shape), (), 1_000, "fp32")
+
+
+# ---- inversion -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [None, torch.tensor([0, 1, 1])])
+def test_what_the_model_made_is_found_again(label: Tensor | None) -> None:
+    generator = smooth()
+    z = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    found = inversion.invert(generator, generator(z, label), 4, label=label, restarts=3, steps=200, drawn=200)
+    torch.testing.assert_close(found.z, z, atol=0.02, rtol=0)
+    assert float(found.errors.max()) < 0.01
+    torch.testing.assert_close(found.images, generator(found.z, label))
+    assert found.of_starts.shape == (3, 3)
+    assert torch.equal(found.errors, found.of_starts.min(1).values)
+
+
+def test_what_no_latent_makes_is_approached_from_many_starts() -> None:
+    generator, x = smooth(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = inversion.invert(generator, x, 4, restarts=4, steps=100, drawn=500)
+    drawn = generator(torch.randn(500, 4, generator=torch.Generator().manual_seed(3)))
+    nearest = (drawn[None] - x[:, None]).square().flatten(2).mean(2).sqrt().min(1).values
+    assert bool((found.errors <= nearest).all())
+    told = found.error_map(x)
+    assert told.shape == (2, 1, 8, 8)
+    torch.testing.assert_close(told.square().flatten(1).mean(1).sqrt(), found.errors)
+
+
+def test_latents_stay_where_the_model_was_trained() -> None:
+    class Far(nn.Module):
+        def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+            return (z / 100)[:, :1, None, None].expand(-1, 1, 4, 4)
+
+    found = inversion.invert(Far(), torch.ones(1, 1, 4, 4), 4, restarts=2, steps=300, drawn=10)
+    assert float(found.z.norm()) <= 2 + inversion.BEYOND + 1e-4
+
+
+def test_the_same_seed_finds_the_same_and_progress_goes_to_the_end() -> None:
+    generator, x = smooth(), torch.zeros(2, 3, 8, 8)
+    told: list[tuple[int, int]] = []
+    options = {"restarts": 2, "steps": 5, "drawn": 20}
+    one = inversion.invert(generator, x, 4, **options, progress=lambda *t: told.append(t))  # type: ignore[arg-type]
+    two = inversion.invert(generator, x, 4, **options)  # type: ignore[arg-type]
+    assert torch.equal(one.z, two.z)
+    assert told == [(i, 10) for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("name", ["restarts", "steps"])
+def test_counts_below_one(name: str) -> None:
+    with pytest.raises(UserError, match=f"--{name} 0: must be 1 or more"):
+        inversion.invert(smooth(), torch.zeros(1, 3, 8, 8), 4, **{name: 0})  # type: ignore[arg-type]
+
+
+# ---- directions ----------------------------------------------------------------------------------------------------
+
+NETS: list[Networks] = [
+    DCGAN(latent=6, width=4), MLP(latent=6, width=8), R3(latent=6, width=8, widest=8, group_width=8),
+    SNDCGAN(latent=6, width=4), FastGAN(latent=6, width=4), Progressive(latent=6, width=4, widest=8),
+    ResNet(latent=6, width=4, generator_width=4), Subpixel(latent=6, width=4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("networks", NETS, ids=lambda net: type(net).__name__)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_directions_of_every_kind_of_generator(networks: Networks, classes: int) -> None:
+    generator = networks.generator(Spec((1, 16, 16), classes)).eval()
+    label = torch.zeros(1, dtype=torch.long) if classes else None
+    found = directions.factorised(generator, 6, 3, label)
+    vectors = torch.stack([d.vector for d in found])
+    torch.testing.assert_close(vectors @ vectors.T, torch.eye(3), atol=1e-5, rtol=0)
+    assert found[0].strength == 1 >= found[1].strength >= found[2].strength > 0
+
+
+def test_the_first_direction_changes_the_first_layer_most() -> None:
+    generator = smooth()
+    weight = generator.map.weight
+    best, *others = directions.factorised(generator, 4, 4)
+    gain = float((weight @ best.vector).norm())
+    assert all(float((weight @ d.vector).norm()) < gain for d in others)
+    random = torch.nn.functional.normalize(torch.randn(100, 4), dim=1)
+    assert float((weight @ random.T).norm(dim=0).max()) <= gain + 1e-5
+
+
+def test_directions_that_cannot_be() -> None:
+    with pytest.raises(UserError, match="--count 5: from 1 to 4"):
+        directions.factorised(smooth(), 4, 5)
+
+    class Convolves(nn.Module):
+        def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+            return z[:, :, None, None]
+
+    with pytest.raises(UserError, match="no linear layer of this generator meets the latent"):
+        directions.factorised(Convolves(), 4, 1)
+
+
+def test_a_labelled_direction_is_the_normal_of_what_parts_the_classes() -> None:
+    z = torch.randn(600, 5, generator=torch.Generator().manual_seed(0))
+    normal = torch.tensor([3.0, 0, 0, -4, 0]) / 5
+    found = directions.labelled(z, (z @ normal > 0.5).numpy(), "smiles")
+    assert float(found.vector @ normal) > 0.98
+    assert found.strength > 0.9
+    noise = directions.labelled(z, np.random.default_rng(0).random(600) < 0.5, "nothing")
+    assert noise.strength < 0.6, "judged on others than it was fitted to"
+    with pytest.raises(UserError, match="smiles: 3 samples"):
+        directions.labelled(z, np.arange(600) < 3, "smiles")
+
+
+def test_along_is_symmetric_about_where_it_begins() -> None:
+    z = torch.randn(4)
+    direction = directions.factorised(smooth(), 4, 1)[0]
+    far = directions.along(z, direction, (-2.0, 0.0, 2.0))
+    assert torch.equal(far[1], z)
+    torch.testing.assert_close(far.mean(0), z)
+    torch.testing.assert_close((far[2] - z).norm(), torch.tensor(2.0))
+
+
+# ---- tools ---------------------------------------------------------------------------------------------------------
+
+
+def test_neighbours_are_the_nearest_in_order() -> None:
+    points, among = torch.randn(7, 3), torch.randn(1_500, 3)
+    distance, index = nearest_few(points, among, 4)
+    apart = torch.cdist(points.double(), among.double())
+    expected, at = apart.topk(4, 1, largest=False)
+    torch.testing.assert_close(distance, expected)
+    assert torch.equal(index, at)
+    data = tiny.images((3, 8, 8))
+    values, _ = data.gather(np.array([5, 2]))
+    found, far = tools.neighbours(values, data, Pixels(data.spec), 3)
+    assert found[:, 0].tolist() == [5, 2]
+    assert far[:, 0].max() < 1e-3 < far[:, 1].min()
+    with pytest.raises(UserError, match="--count 41: from 1 to 40"):
+        tools.neighbours(values, data, Pixels(data.spec), 41)
+
+
+def test_mixtures_of_shape_and_style() -> None:
+    made = model("fastgan", FastGAN(latent=6, width=4), (3, 32, 32))
+    z = made.latents(5)
+    out = tools.mixed(made, z[:2], z[2:])
+    assert out.shape == (2, 3, 3, 32, 32)
+    assert len({image.tobytes() for image in out.reshape(6, -1)}) == 6
+    same = tools.mixed(made, z[:1], z[:1])[0]
+    assert np.array_equal(same, tools.image_of(made, z[:1], None))
+    with pytest.raises(UserError, match="mix: this generator has no layers"):
+        tools.mixed(model(), z[:1], z[1:])
+
+
+def test_latents_are_kept_and_read(tmp_path: Path) -> None:
+    made = model()
+    images = made.values(made.latents(2), None)
+    found = tools.invert(made, images, restarts=1, steps=2)
+    path = tmp_path / "latents.npz"
+    path.write_bytes(tools.keep(found, ["a", "b"]))
+    z, label = tools.kept(path, made)
+    assert torch.equal(z, found.z)
+    assert label is None
+    with pytest.raises(UserError, match=r"holds \(2, 6\), and this run has latents of 4"):
+        tools.kept(path, model(networks=Subpixel(latent=4, width=4)))
+    path.write_text("no arrays")
+    with pytest.raises(UserError, match="cannot be read"):
+        tools.kept(path, made)
+
+
+def test_the_sheet_shows_where_they_differ() -> None:
+    made = model(shape=(4, 16, 16))
+    images = made.values(made.latents(2), None)
+    found = tools.invert(made, images, restarts=1, steps=1, seed=5)
+    rows = tools.sheet(images, found)
+    assert rows.shape == (6, 4, 16, 16)
+    assert np.array_equal(rows[0], images[0])
+    assert (rows[2][3] == 255).all()
+    off = np.abs(rows[0].astype(float) - rows[1]).max(0)
+    assert rows[2][0][off < 0.5].max(initial=0) <= 2
+    assert rows[2][0][off > 40].min(initial=255) > 5
+
+
+# ---- commands ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two steps."""
+    run = tiny.run("r1gan", algorithm=tiny.replace_networks("r1gan", Subpixel(latent=6, width=8)))
+    t = tiny.training(run, tiny.images((3, 16, 16)))
+    for _ in range(2):
+        t.step()
+    return tiny.keep(t, tmp_path_factory.mktemp("run") / "run")
+
+
+def run_cli(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def photo(path: Path) -> Path:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_invert_and_explore_by_the_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = photo(tmp_path / "a.png"), photo(tmp_path / "b.png")
+    out, film = tmp_path / "out", tmp_path / "walk.gif"
+    assert run_cli("invert", folder, a, b, "--out", out, "--film", film, "--steps", 3, "--restarts", 1) == 0
+    told = capsys.readouterr()
+    assert told.out.split("\n")[:-1] == [str(out / "inverted.png"), str(out / "latents.npz"), str(film)]
+    assert "a.png  " in told.err and "of 256 grey levels off" in told.err
+    with Image.open(film) as opened:
+        assert opened.n_frames > 40
+    sheet = tmp_path / "directions.png"
+    words = ("explore", folder, "directions", "--count", 2, "--latents", out / "latents.npz", "--out", sheet)
+    assert run_cli(*words) == 0
+    with Image.open(sheet) as opened:
+        assert opened.text["what"] == "directions"  # type: ignore[attr-defined]
+    assert "direction 1: 100% of the strongest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("invert", "RUN", "missing.png"), "missing.png: there is no such image file"),
+        (("invert", "RUN", "PHOTO", "--film", "walk.gif"), "goes from one photo to the next"),
+        (("invert", "RUN", "PHOTO", "--steps", 0), "--steps 0: must be 1 or more"),
+        (("explore", "RUN", "directions", "--count", 7), "--count 7: from 1 to 6"),
+        (("explore", "RUN", "mix"), "mix: this generator has no layers"),
+        (("explore", "RUN", "mix", "--reach", 2), "--reach 2.0: is of directions"),
+        (("explore", "RUN", "directions", "--features", "pixels"), "--features pixels: is of neighbours"),
+        (("explore", "RUN", "directions", "--out", "sheet.jpg"), "sheet.jpg: a sheet is a .png"),
+        (("explore", "RUN", "directions", "--latents", "PHOTO"), "--latents "),
+    ],
+)
+def test_what_cannot_be_is_one_error(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], told: str
+) -> None:
+    named = {"RUN": folder, "PHOTO": photo(tmp_path / "a.png")}
+    assert run_cli(*(named.get(str(word), word) for word in words)) == 2
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+
+
+def test_a_loaded_model_inverts_its_own_samples_best(folder: Path) -> None:
+    made = sample.load(folder, precision="fp32")
+    own = made.values(made.latents(1, seed=9), None)
+    strange = np.random.default_rng(0).integers(0, 256, own.shape, dtype=np.uint8)
+    errors = [float(tools.invert(made, images, restarts=2, steps=100).errors) for images in (own, strange)]
+    assert errors[0] < 0.3 * errors[1]
