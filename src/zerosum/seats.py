@@ -41,13 +41,15 @@ class Seat:
 
 
 def carried_by(run: Run, spec: Spec) -> dict[str, nn.Module]:
-    """What is kept from step to step beside the players: by the algorithm, and how strongly D's images are augmented."""
+    """What is kept from step to step beside the players: by the algorithm, and how strong augmentation is."""
     carried = run.algorithm.carries(spec)
     return carried | {AUGMENT: Adaptive(run.augment_images)} if "adaptive" in run.augment else carried
 
 
-def _shown(run: Run, images: Sequence[int], carried: Mapping[str, nn.Module]) -> Callable[[Tensor], Tensor] | None:
-    """The run's augmentation. `images`: channels of each image, where D is given several on each other."""
+def _augmentation(
+    run: Run, images: Sequence[int], carried: Mapping[str, nn.Module]
+) -> Callable[[Tensor], Tensor] | None:
+    """The run's. `images`: channels of each image, where D is given several on each other."""
     policies = tuple(policy for policy in run.augment if policy != "adaptive")
     adaptive = carried.get(AUGMENT)
 
@@ -66,6 +68,6 @@ def seated(
         return Players(networks, carried=carried)
     seats = {}
     for name, network in networks.items():
-        shown = _shown(run, getattr(network, "images", ()), carried or {}) if name.startswith("D") else None
+        shown = _augmentation(run, getattr(network, "images", ()), carried or {}) if name[0] == "D" else None
         seats[name] = Seat(network, engine.compiled(network), shown)
     return Players(networks, seats, carried)

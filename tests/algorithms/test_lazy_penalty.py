@@ -49,7 +49,7 @@ class Still:
 
 
 @pytest.mark.parametrize("every", [1, 4, 16])
-def test_over_k_steps_it_weighs_as_much_as_at_every_step(every: int) -> None:
+def test_over_k_steps_it_weighs_as_much_as_at_every_step(every: int) -> None:  # trap 16
     algorithm: Any = R1GAN(networks=MLP(latent=2, width=8), every=every, gamma=Constant(0.7))
     t = tiny.training(tiny.run("r1gan", toy=True, precision="fp64", algorithm=algorithm), tiny.points())
     turn, p = Still(t.players), t.players

@@ -26,8 +26,8 @@ def images(channels: int = 3, n: int = 32, size: tuple[int, int] = (12, 8)) -> T
     return torch.rand(n, channels, *size, dtype=torch.float64) * 2 - 1
 
 
-def matrix(*rows: list[float]) -> Tensor:
-    return torch.tensor([[*rows, [0.0, 0.0, 1.0]]], dtype=torch.float64)
+def matrix(*rows: list[float], n: int = 1) -> Tensor:
+    return torch.tensor([[*rows, [0.0, 0.0, 1.0]]], dtype=torch.float64).expand(n, -1, -1)
 
 
 # ---- transformations -----------------------------------------------------------------------------------------------
@@ -68,9 +68,9 @@ def test_it_happens_with_probability_p(family: Family) -> None:
 
 def test_whole_moves_are_exact() -> None:
     x = images(size=(8, 8))
-    assert torch.equal(sampled(x, matrix([-1, 0, 0], [0, 1, 0])), x.flip(3))
-    assert torch.equal(sampled(x, matrix([0, -1, 0], [1, 0, 0])), torch.rot90(x, 1, (3, 2)))
-    moved = sampled(x, matrix([1, 0, -2], [0, 1, 0]))
+    assert torch.equal(sampled(x, matrix([-1, 0, 0], [0, 1, 0], n=32)), x.flip(3))
+    assert torch.equal(sampled(x, matrix([0, -1, 0], [1, 0, 0], n=32)), torch.rot90(x, 1, (3, 2)))
+    moved = sampled(x, matrix([1, 0, -2], [0, 1, 0], n=32))
     assert torch.equal(moved[..., 2:], x[..., :-2])
     assert torch.equal(moved[..., :2], x[..., :2].flip(3)), "mirrored at the edge"
 
@@ -184,8 +184,8 @@ def test_overfitting_is_remembered_over_256_images() -> None:
     assert float(adaptive.overfit) == pytest.approx(0.25)
 
 
-def test_d_alone_sees_it_and_its_strength_is_in_the_checkpoint(tmp_path: Path) -> None:
-    """Trap 23: after a resume every tensor of the game is what it would have been."""
+def test_d_alone_sees_it_and_its_strength_is_in_the_checkpoint(tmp_path: Path) -> None:  # trap 23
+    """After a resume every tensor of the game is what it would have been."""
     run = tiny.run("r1gan", augment=("adaptive",), augment_images=40)
     t = tiny.training(run, tiny.images((1, 8, 8)))
     adaptive = t.players.carried["augment"]
@@ -200,7 +200,7 @@ def test_d_alone_sees_it_and_its_strength_is_in_the_checkpoint(tmp_path: Path) -
     assert not torch.equal(t.players.D(x), t.players.networks["D"](x)), "D sees others"
     tiny.keep(t, tmp_path)
     other = tiny.training(run, tiny.images((1, 8, 8)))
-    saved = checkpoint.newest(tmp_path)
+    saved = checkpoint.newest(tmp_path, print)
     assert saved is not None
     other.restore(saved)
     assert float(other.players.carried["augment"].p) == 0.5  # type: ignore[arg-type]
@@ -212,8 +212,8 @@ def test_d_alone_sees_it_and_its_strength_is_in_the_checkpoint(tmp_path: Path) -
         assert tiny.equal(tiny.weights(module), tiny.weights(theirs[name])), name
 
 
-def test_it_does_not_leak() -> None:
-    """Trap 27: images with their light above, shown in any turn to D with p = 0.8, are drawn with their light above."""
+def test_it_does_not_leak() -> None:  # trap 27
+    """Images with their light above, shown in any turn to D with p = 0.8, are drawn with their light above."""
     random = np.random.default_rng(0)
     values = random.integers(0, 60, (400, 1, 8, 8))
     values[:, :, :4] += 180

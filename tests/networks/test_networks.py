@@ -117,6 +117,7 @@ COUPLED = {  # generator, critic
     "resnet-layer": (True, False),
     "r3": (False, False),
     "subpixel": (True, False),
+    "fastgan-plain": (True, True),
     "subpixel-bare": (True, False),
 }
 

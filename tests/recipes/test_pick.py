@@ -14,8 +14,12 @@ from PIL import Image
 from zerosum import algorithms, recipes
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
+from zerosum.data.depth import EIGHT_BITS, Depth
+from zerosum.data.sides import Sides
+from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.networks import DCGAN
+from zerosum.recipes import images as image_recipes
 from zerosum.run import Run
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -195,6 +199,25 @@ def test_what_is_hardly_quicker_than_the_plain_choice_is_left(
     slow = {("bf16", "channels_last", 1, "off"): 104.9, ("fp32", "contiguous", 2, "off"): 90.0}
     tried(monkeypatch, RATES | slow)
     assert settings(recipes.quickest(*game)[1]) == ("fp32", "contiguous", 1, "off")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_images_of_more_than_8_bits_are_kept_out_of_bf16(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever side they are on: bf16 does not hold their values. Who asks for it gets it."""
+    stored = [np.uint8, np.uint8]
+    stored[side] = np.uint16
+    depths = [EIGHT_BITS if kind is np.uint8 else Depth("uint16", 0, 65535) for kind in stored]
+    a, b = (
+        ArrayDataset(np.zeros((8, 1, 16, 16), kind), depth=depth) for kind, depth in zip(stored, depths, strict=True)
+    )
+    run = replace(
+        image_recipes.translation("pix2pix", Data(source="")), precision="auto", memory_format="auto", threads=1
+    )
+    found = tried(monkeypatch, RATES)
+    assert recipes.quickest(run, Sides(a, b, paired=True))[1].precision == "fp32"
+    assert not [key for key in found if key[0] == "bf16"]
+    asked = replace(run, precision="bf16")
+    assert recipes.quickest(asked, Sides(a, b, paired=True))[1].precision == "bf16"
 
 
 def test_what_is_given_is_not_tried(game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,5 +173,7 @@ def test_a_model_is_not_imported_over_a_file(model: Path, tmp_path: Path, capsys
     """Said before the checkpoint is read: there is none."""
     (tmp_path / "out").write_text("mine")
     assert run("import", tmp_path / "missing.pth", "--out", tmp_path / "out") == 2
-    assert "--out " in (said := only_error(capsys)) and "is a file" in said
+    said = only_error(capsys)
+    assert "--out " in said
+    assert "is a file" in said
     assert (tmp_path / "out").read_text() == "mine"

@@ -3,8 +3,8 @@ arXiv:2101.04775, sec. 3.2 and 3.3, eq. 2 to 4), for some tens to a few thousand
 
 Symbols (paper -> here): x -> b.image; z -> b.z; D(x) -> d_real; G(f), T(x) -> `Rebuilt`, what D's decoders made and
 what it saw of it; L_recons -> `losses.l1` of both, weighted by rebuild.
-Differs from the paper: what is rebuilt is compared pixel by pixel, for the perceptual network is a download; augmentation
-is the run's own (`augment`).
+Differs from the paper: what is rebuilt is compared pixel by pixel, for the perceptual network is a download;
+augmentation is the run's own (`augment`).
 """
 
 from __future__ import annotations

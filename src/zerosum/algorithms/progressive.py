@@ -99,13 +99,13 @@ class ProgressiveGAN(Algorithm):
                 f"--algorithm.growth {' '.join(map(str, begins))}: names {len(begins)} doublings, and the networks "
                 f"have {stages}"
             )
-        number, grown = 0, 0.0
-        for before, begin, after in zip((0, *begins), begins, (*begins[1:], None), strict=False):
+        around = zip((0, *begins), begins, (*begins[1:], None), strict=False)
+        grown = 0.0
+        for number, (before, begin, after) in enumerate(around):
             if seen < begin:
                 break
             lasts = (begin - before if after is None else after - begin) / 2
             grown = number + (min((seen - begin) / lasts, 1.0) if lasts else 1.0)
-            number += 1
         return grown
 
     def _grow(self, players: dict[str, nn.Module], seen: int) -> Growing | None:

@@ -139,13 +139,15 @@ class Explore(Command):
         from zerosum.view import progress_bar
 
         channels, height, width = model.spec.shape
-        data = api.open_images(Data(source=str(self.by), size=(height, width), channels=channels))  # type: ignore[arg-type]
+        wanted = Data(source=str(self.by), size=(height, width), channels=channels)  # type: ignore[arg-type]
+        data = api.open_images(wanted)
         if (reason := unfit(data)) is not None:
             raise UserError(f"--by {self.by}: {reason}; give images in a folder a class")
         with progress_bar("learning the classes") as tick:
             judge = classifier(data, open_cache(), told=lambda done, of: tick(done, of, ""))
         with progress_bar("drawing") as tick:
-            return tools.by_class(model, judge, seed=self.seed, progress=lambda done: tick(done, None, ""))[: self.count]
+            found = tools.by_class(model, judge, seed=self.seed, progress=lambda done: tick(done, None, ""))
+        return found[: self.count]
 
     def _neighbours(self, model: Model) -> tuple[np.ndarray, int]:
         import numpy as np

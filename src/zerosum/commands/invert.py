@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -108,7 +109,7 @@ def walk_film(model: Model, z: Tensor, labels: Tensor | None, path: Path) -> Non
     from zerosum import sample
 
     t = torch.linspace(0, 1, FILM_STEPS)
-    ways = [sample.slerp(a, b, t) for a, b in zip(z[:-1], z[1:], strict=True)]
+    ways = [sample.slerp(a, b, t) for a, b in pairwise(z)]
     kinds = None if labels is None else labels[:-1].repeat_interleave(FILM_STEPS)
     save(path, model.values(torch.cat(ways), kinds))
 

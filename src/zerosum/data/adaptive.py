@@ -1,15 +1,15 @@
-"""Adaptive discriminator augmentation (Karras et al. 2020, "Training Generative Adversarial Networks with Limited Data",
-arXiv:2006.06676, sec. 2, 3 and app. B): what D sees passes many random transformations, each with probability p, and p
-follows how much D overfits.
+"""Adaptive discriminator augmentation (Karras et al. 2020, "Training Generative Adversarial Networks with Limited
+Data", arXiv:2006.06676, sec. 2, 3 and app. B): what D sees passes many random transformations, each with probability p,
+and p follows how much D overfits.
 
 Symbols (paper -> here): p -> p; r_t = E[sign(D_train)] -> overfit; its target 0.6 -> TARGET; the ADA length of 500k
-images -> images. The families are the paper's pixel blitting, geometry and colour, which it finds best; filtering, noise
-and cutout are there by name.
-Differs from the paper: images are sampled bilinearly, mirrored at their edges, without the wavelet filter around it; the
-bands of the filter are of the Fourier transform; p stays below 0.8, where augmentations do not leak; r_t is a running
-mean over some 256 images; only half turns are drawn of images that are not square.
+images -> images. The families are the paper's pixel blitting, geometry and colour, which it finds best; filtering,
+noise and cutout are there by name.
+Differs from the paper: images are sampled bilinearly, mirrored at their edges, without the wavelet filter around it;
+the bands of the filter are of the Fourier transform; p stays below 0.8, where augmentations do not leak; r_t is a
+running mean over some 256 images; only half turns are drawn of images that are not square.
 
-Everything is differentiable twice, so that penalties on the raw image go through it; grids of torch's own sampler are not.
+Everything is differentiable twice, so that penalties on the raw image go through it; torch's own grid sampler is not.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Adaptive(nn.Module):
         self.p.add_((self.overfit - TARGET).sign() * (count / self.images)).clamp_(0.0, MOST)
 
     def forward(self, x: Float[Tensor, "n c h w"], images: Sequence[int] = ()) -> Float[Tensor, "n c h w"]:
-        """T(x). `images`: channels of each of several images on each other, which move together in their own colours."""
+        """T(x). `images`: channels of each of several images on each other, which move as one and have their own colours."""
         with torch.autocast(x.device.type, enabled=False):
             return transformed(x if x.dtype == torch.float64 else x.float(), self.p, self.families, images)
 
@@ -73,7 +73,7 @@ class Adaptive(nn.Module):
 def transformed(
     x: Float[Tensor, "n c h w"], p: Float[Tensor, ""] | float, families: Sequence[Family], images: Sequence[int] = ()
 ) -> Float[Tensor, "n c h w"]:
-    """T(x; p): every transformation of these families with probability p, each image for itself, in the paper's order."""
+    """T(x; p): every transformation of these families with probability p, in the paper's order, each image by itself."""
     draw = _Draw(x, p)
     if {"blit", "geometry"} & set(families):
         x = sampled(x, _inverse(draw, *x.shape[2:], families))

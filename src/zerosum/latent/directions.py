@@ -1,9 +1,9 @@
 """Directions in the latent space along which one thing changes.
 
-`factorised`: Shen and Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs", arXiv:2007.06600, eq. 5 to 7: G's
-first layers map z by A; the unit vectors n that change what they give most, |A n|, are the eigenvectors of A^T A of the
-largest eigenvalues. `labelled`: Shen et al. 2020, "Interpreting the Latent Space of GANs", arXiv:1907.10786, sec. 3.2: the
-normal of the hyperplane that parts latents whose images are of a class from the others.
+`factorised`: Shen and Zhou 2021, "Closed-Form Factorization of Latent Semantics in GANs", arXiv:2007.06600, eq. 5 to 7:
+G's first layers map z by A; the unit vectors n that change what they give most, |A n|, are the eigenvectors of A^T A of
+the largest eigenvalues. `labelled`: Shen et al. 2020, "Interpreting the Latent Space of GANs", arXiv:1907.10786,
+sec. 3.2: the normal of the hyperplane that parts latents whose images are of a class from the others.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """From an image to the latent whose image is nearest (Zhu et al. 2016, "Generative Visual Manipulation on the Natural
 Image Manifold", arXiv:1609.03552, sec. 3.1, eq. 4): min over z of L(G(z), x), by gradient descent on z.
 
-Symbols (paper -> here): G -> generator; x^R -> x; L -> the mean squared difference of pixels. The start is the best of many
-drawn latents, as such a descent finds the nearest valley only, and several are followed. Latents stay as near the
-origin as normal ones do: beyond, G was never trained (Lipton and Tripathi 2017, arXiv:1702.04782, clip for that reason).
+Symbols (paper -> here): G -> generator; x^R -> x; L -> the mean squared difference of pixels. The start is the best of
+many drawn latents, as such a descent finds the nearest valley only, and several are followed. Latents stay as near the
+origin as normal ones do: beyond, G was never trained (Lipton and Tripathi 2017, arXiv:1702.04782, clip them for that).
 """
 
 from __future__ import annotations

@@ -74,7 +74,9 @@ def invert(
     label = None
     if model.spec.classes:
         if not classes or len(classes) not in (1, len(images)):
-            raise UserError(f"--classes: this run was trained with labels; give one class, or one for each of {len(images)}")
+            raise UserError(
+                f"--classes: this run was trained with labels; give one class, or one for each of {len(images)}"
+            )
         label = model.labels(len(images), classes)
     x = scale(images, torch.float32, CPU)
     return inversion.invert(

@@ -136,9 +136,9 @@ def nearest(x: Tensor, among: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_few(x: Tensor, among: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(distance (n, k) float64, index (n, k) int64) of the k points of `among` (m, d) nearest to each of x, nearest first.
+    """(distance (n, k) float64, index (n, k) int64) of the k points of `among` (m, d) nearest to each of x (n, d).
 
-    UserError for fewer than k points.
+    The nearest comes first. UserError for fewer than k points.
     """
     _check_neighbours(k)
     points, others = _points(x=(x, 1), among=(among, k))

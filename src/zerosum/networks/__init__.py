@@ -16,6 +16,6 @@ from zerosum.networks.translators import Translators
 from zerosum.networks.unet import UNet
 
 __all__ = [
-    "DCGAN", "MLP", "R3", "SNDCGAN", "FastGAN", "Growing", "Networks", "Patch", "Progressive", "ResBlocks", "ResNet", "Subpixel",
-    "Translators", "UNet", "coupled", "stateful", "track",
+    "DCGAN", "MLP", "R3", "SNDCGAN", "FastGAN", "Growing", "Networks", "Patch", "Progressive", "ResBlocks", "ResNet",
+    "Subpixel", "Translators", "UNet", "coupled", "stateful", "track",
 ]  # fmt: skip

@@ -175,7 +175,8 @@ class _Critic(nn.Module):
 def _quarter(x: Float[Tensor, "n c h w"], which: Int[Tensor, " n"]) -> Float[Tensor, "n c a b"]:
     """Of each image one of its four corners: 0 and 1 above, 2 and 3 below."""
     height, width = (x.shape[2] + 1) // 2, (x.shape[3] + 1) // 2
-    corners = [x[:, :, a, b] for a in (slice(height), slice(-height, None)) for b in (slice(width), slice(-width, None))]
+    rows, columns = (slice(height), slice(-height, None)), (slice(width), slice(-width, None))
+    corners = [x[:, :, a, b] for a in rows for b in columns]
     return torch.stack(corners, 1)[torch.arange(len(x), device=x.device), which]
 
 

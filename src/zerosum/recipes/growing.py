@@ -1,4 +1,4 @@
-"""How long each size of a game that grows lasts: by the clock, for a small size takes little time and learns quickly."""
+"""How long each size of a game that grows lasts: by the clock, for small sizes take little time and learn quickly."""
 
 from __future__ import annotations
 

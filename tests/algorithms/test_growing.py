@@ -52,13 +52,13 @@ def test_zeros_are_whole_from_the_start() -> None:
 
 
 def test_what_cannot_be_grown_is_refused() -> None:
-    with pytest.raises(UserError, match="--algorithm.growth 5 3: give images seen in rising order"):
+    with pytest.raises(UserError, match=r"--algorithm\.growth 5 3: give images seen in rising order"):
         ProgressiveGAN(growth=(5, 3))
-    with pytest.raises(UserError, match="--algorithm.growth 5: names 1 doublings, and the networks have 2"):
+    with pytest.raises(UserError, match=r"--algorithm\.growth 5: names 1 doublings, and the networks have 2"):
         ProgressiveGAN(growth=(5,)).grown(0, 2)
-    with pytest.raises(UserError, match="--algorithm.parts 3: must be 1, 2, 4, 8"):
+    with pytest.raises(UserError, match=r"--algorithm\.parts 3: must be 1, 2, 4, 8"):
         ProgressiveGAN(parts=3)
-    with pytest.raises(UserError, match="--algorithm.size-images 0: must be 1 or more"):
+    with pytest.raises(UserError, match=r"--algorithm\.size-images 0: must be 1 or more"):
         ProgressiveGAN(size_images=0)
 
 
@@ -111,7 +111,7 @@ def test_going_on_in_the_middle_of_a_fade_is_exact(tmp_path: Path) -> None:
     assert critic(t).fading
     tiny.keep(t, tmp_path)
     other = training()
-    saved = checkpoint.newest(tmp_path)
+    saved = checkpoint.newest(tmp_path, print)
     assert saved is not None
     other.restore(saved)
     assert critic(other).size == 0.5
