@@ -15,6 +15,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tiny
 from zerosum import bench as benchmarks
@@ -23,6 +24,7 @@ from zerosum.bench import (
     bare,
     fashion,
     field,
+    folders,
     judge,
     loop,
     metrics,
@@ -635,3 +637,28 @@ def test_a_damaged_judge_is_trained_again(tmp_path: Path) -> None:
 def test_minutes_of_the_speedrun_are_more_than_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--minutes -1"):
         benchmarks.main(["speedrun", "--quick", "--out", str(tmp_path), "--minutes", "-1"])
+
+
+def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picking, "estimate", lambda *_: 100.0)
+    rng = np.random.default_rng(0)
+    lists = folders.split("faces")
+    assert not set(lists["train"]) & {*lists["validation"], *lists["test"]}
+    assert not set(lists["few_train"]) & {*lists["few_validation"], *lists["few_test"]}
+    people = [{name.split("/")[0] for name in lists[part]} for part in ("train", "validation", "test")]
+    assert sum(map(len, people)) == len(set.union(*people)) == 40
+    for photo in {name for part, names in lists.items() if part != "how" for name in names}:
+        path = tmp_path / "att_faces" / photo
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (112, 92), dtype=np.uint8)).save(path)
+    words = ["--data", str(tmp_path), "--courses", "growth", "few", "best", "--final"]
+    written = quick("faces", tmp_path / "out", *words)
+    assert len(written["tables"]) == 10
+    by_title = {table["title"]: table["arms"] for table in written["tables"]}
+    few = by_title["100 faces: validation photos"]
+    assert set(few) == {"default", "default, not augmented", "textbook DCGAN", "real photos"}
+    planted = by_title["300 faces, longer: validation photos: planted copies"]
+    p = {name: arm["runs"][0]["copies_p"] for name, arm in planted.items()}
+    assert p.pop("none planted") > 1e-3
+    assert all(value < 1e-3 for value in p.values())
+    quick("faces", tmp_path / "out", *words)  # nothing is trained again

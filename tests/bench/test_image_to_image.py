@@ -27,7 +27,7 @@ def drawings(folder: Path, names: list[str], size: tuple[int, int] = (64, 64)) -
 
 
 def test_no_drawing_is_on_both_sides_or_in_two_parts() -> None:
-    emoji = scenes._split("emoji")
+    emoji = scenes.split("emoji")
     parts = [set(emoji[name]) for name in ("train_a", "train_b", "validation", "test")]
     assert sum(map(len, parts)) == len(set.union(*parts))
     assert min(map(len, parts)) > 200
@@ -39,16 +39,16 @@ def test_no_drawing_is_on_both_sides_or_in_two_parts() -> None:
         {f"{ord(c):04x}" for c in "0123456789#*"},
     )
     assert shared - flags - keys <= {"1f468", "1f469", "1f9d1"}
-    facades = scenes._split("facades")
+    facades = scenes.split("facades")
     assert not set(facades["train_a"]) & set(facades["train_b"])
-    cats = scenes._split("cat2dog")
+    cats = scenes.split("cat2dog")
     assert len(set(cats["validation_a"])) == len(set(cats["validation_b"])) == 150
 
 
 def test_quick_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{i}.png" for i in range(90)]
     parts = {"train_a": names[:30], "train_b": names[30:60], "validation": names[60:76], "test": names[70:]}
-    monkeypatch.setattr(scenes, "_split", lambda name: parts)
+    monkeypatch.setattr(scenes, "split", lambda name: parts)
     monkeypatch.setattr(two_sample, "LEAST_STEPS", 5)
     monkeypatch.setattr(two_sample, "STEPS", 5)
     monkeypatch.setattr(picking, "estimate", lambda *_: 100.0)
@@ -84,7 +84,7 @@ def test_pairs_are_scored_as_pairs_and_facades_cut_apart(tmp_path: Path, monkeyp
     names = [f"{i}.png" for i in range(40)]
     for part, these in (("train", names), ("val", names[:16]), ("test", names[16:32])):
         drawings(tmp_path / "facades" / part, these, (128, 64))
-    monkeypatch.setattr(scenes, "_split", lambda name: {"train_a": names[:20], "train_b": names[20:]})
+    monkeypatch.setattr(scenes, "split", lambda name: {"train_a": names[:20], "train_b": names[20:]})
     paired = scenes.facades(tmp_path, tmp_path / "work")
     unpaired = scenes.unpaired_facades(tmp_path, tmp_path / "work")
     assert open_sides(paired.judged["validation"]).paired

@@ -20,6 +20,7 @@ BENCHMARKS = {
     "throughput": "images a second of the 64x64 DCGAN beside the textbook's loop and the machine's bf16 bound",
     "image-to-image": "translators trained for minutes beside what needs no training",
     "translate": "pix2pix and CycleGAN beside the textbook's loops: rates, memory, an image of 1,024x768",
+    "faces": "faces from few photos: growing, augmentation, copies, inversion",
     "films": "real films through a trained translator: do they play, how much do they flicker",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "faults": "planted faults, and whether the verdict names them",

@@ -65,7 +65,7 @@ class Adaptive(nn.Module):
         self.p.add_((self.overfit - TARGET).sign() * (count / self.images)).clamp_(0.0, MOST)
 
     def forward(self, x: Float[Tensor, "n c h w"], images: Sequence[int] = ()) -> Float[Tensor, "n c h w"]:
-        """T(x). `images`: channels of each of several images on each other, which move as one and have their own colours."""
+        """T(x). `images`: channels of each of several images on each other: they move as one, in their own colours."""
         with torch.autocast(x.device.type, enabled=False):
             return transformed(x if x.dtype == torch.float64 else x.float(), self.p, self.families, images)
 
@@ -73,7 +73,7 @@ class Adaptive(nn.Module):
 def transformed(
     x: Float[Tensor, "n c h w"], p: Float[Tensor, ""] | float, families: Sequence[Family], images: Sequence[int] = ()
 ) -> Float[Tensor, "n c h w"]:
-    """T(x; p): every transformation of these families with probability p, in the paper's order, each image by itself."""
+    """T(x; p): each transformation of these families with probability p, in the paper's order, each image by itself."""
     draw = _Draw(x, p)
     if {"blit", "geometry"} & set(families):
         x = sampled(x, _inverse(draw, *x.shape[2:], families))

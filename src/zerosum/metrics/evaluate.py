@@ -22,7 +22,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
-from zerosum.metrics import measurement, neighbours
+from zerosum.metrics import measurement, neighbours, registered
 from zerosum.metrics.balance import class_balance
 from zerosum.metrics.cache import Cache, address, hash_of_values
 from zerosum.metrics.detail import detail, fine_power, grain, grain_ratio
@@ -321,6 +321,17 @@ class _Work:
 
         return self.cache.made("features", address("features", sha, extractor.key), make)[0]["features"]
 
+    def _registered(
+        self, extractor: Pixels, values: np.ndarray, among: np.ndarray, among_sha: str
+    ) -> tuple[Tensor, Tensor]:
+        def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
+            distance, index = registered.nearest_registered(values, among, extractor)
+            return {"distance": distance, "index": index}, {}
+
+        key = address("registered", hash_of_values(values), among_sha, extractor.key, registered.SETTINGS)
+        kept = self.cache.made("statistics", key, make)[0]
+        return kept["distance"], kept["index"]
+
     def _statistics(self, side: Side, sha: str) -> Statistics:
         def make() -> tuple[dict[str, Tensor], dict[str, Any]]:
             found = statistics(side.features)
@@ -429,7 +440,7 @@ class _Work:
         return tuple(out)
 
     def _copying(self, values: np.ndarray) -> tuple[dict[str, Measurement], dict[str, float], Pairs | None]:
-        """Whether fakes lie nearer to training images than held-out real images do, by their pixels."""
+        """Whether fakes lie nearer to training images than held-out real images do, by their pixels, moved or not."""
         known = self.real.originals or self.real
         train, held_out = known.train, known.held_out
         if held_out is None:
@@ -438,14 +449,13 @@ class _Work:
         extractor = Pixels(train.spec)
         values = values[: QUICK if self.settings.quick else COPY_CHECKED]
         self.say("nearest training images", 0, None)
-        sides = ((_all(train), "training images"), (_all(held_out), "held-out images"), (values, "generated images"))
-        old, new, fake = (
-            self._features(extractor, images, hash_of_values(images), f"{name} as pixels") for images, name in sides
-        )
-        found = neighbours.copying(old, new, fake, pairs=PAIRS)
+        old = _all(train)
+        new, fake = (self._registered(extractor, images, old, train.fingerprint) for images in (_all(held_out), values))
+        found = neighbours.copying_by(*fake, new[0], pairs=PAIRS)
+        settings = f"share nearer than the 1st percentile of held-out, {registered.SETTINGS}"
         protocol = replace(
-            self._protocol("copies", "share nearer than the 1st percentile of held-out", extractor, len(train),
-                           len(values)), real=known.what, real_sha256=train.fingerprint,
+            self._protocol("copies", settings, extractor, len(train), len(values)),
+            real=known.what, real_sha256=train.fingerprint,
         )  # fmt: skip
         chance = Interval(found.expected, found.expected, found.expected, LEVEL, "by the choice of the threshold")
         pairs = Pairs(values[found.fake], train.gather(found.train)[0], tuple(float(d) for d in found.distance))

@@ -243,11 +243,18 @@ def copying(
     both (`zerosum data` counts them) make the threshold 0, and with it this blind. Ties with the threshold are not
     counted as below it. UserError for an empty side or a quantile outside 0 .. 1.
     """
+    fakes, held, trained = _points(fake=(fake, 1), held_out=(held_out, 1), train=(train, 1))
+    return copying_by(*_nearest(fakes, trained), _nearest(held, trained)[0], quantile, pairs, level)
+
+
+def copying_by(
+    distances: Tensor, indices: Tensor, held_out: Tensor, quantile: float = 0.01, pairs: int = 16, level: float = 0.95
+) -> Copying:
+    """`copying` from distances (n,) of fakes to their nearest training images, by number (n,), and of held-out images
+    (h,) to theirs, however they were measured."""
     if not 0 < quantile < 1:
         raise UserError(f"quantile {quantile}: must be above 0 and below 1, such as 0.01")
-    fakes, held, trained = _points(fake=(fake, 1), held_out=(held_out, 1), train=(train, 1))
-    distance, index = (v.numpy() for v in _nearest(fakes, trained))
-    known = np.sort(_nearest(held, trained)[0].numpy())
+    distance, index, known = distances.numpy(), indices.numpy(), np.sort(held_out.numpy())
     n, h = len(distance), len(known)
     rank = max(1, int(quantile * (h + 1)))
     threshold = float(known[rank - 1])

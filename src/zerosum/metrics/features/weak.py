@@ -85,7 +85,8 @@ class Pixels(Extractor):
     def __init__(self, spec: Spec) -> None:
         channels, height, width = spec.shape
         self.channels, self.shrink = channels, max(height, width) > PIXELS_SIDE
-        shape = (channels, PIXELS_SIDE, PIXELS_SIDE) if self.shrink else spec.shape
+        self.size = (PIXELS_SIDE, PIXELS_SIDE) if self.shrink else (height, width)
+        shape = (channels, *self.size)
         to = f"bicubic with antialiasing to {PIXELS_SIDE} x {PIXELS_SIDE} in 8 bits, scaled to [-1, 1]"
         super().__init__(
             "pixels", _none("pixels"), weak=True, dimensions=math.prod(shape),

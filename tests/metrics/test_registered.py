@@ -1,0 +1,89 @@
+"""The nearest image whoever mirrored or moved it, and that planted copies are seen at one threshold in every guise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zerosum.data.spec import Spec
+from zerosum.metrics import registered
+from zerosum.metrics.features.weak import Pixels
+from zerosum.metrics.neighbours import copying_by
+from zerosum.metrics.registered import nearest_registered
+
+SHAPE = (1, 20, 16)
+
+
+def faces(count: int, seed: int) -> np.ndarray:
+    """Smooth images that differ, uint8 (count, 1, 20, 16)."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0 : SHAPE[1], 0 : SHAPE[2]]
+    a, b, c, d = random.uniform(0, 2 * np.pi, (4, count, 1, 1))
+    u, v = random.uniform(0.2, 0.9, (2, count, 1, 1))
+    waves = np.sin(u * rows + a) * np.cos(v * columns + b) + 0.5 * np.sin(v * rows + c) + 0.5 * np.sin(u * columns + d)
+    return ((waves + 2) * 63).astype(np.uint8)[:, None]
+
+
+def moved(images: np.ndarray, down: int, right: int) -> np.ndarray:
+    """By whole pixels; what comes in is the edge again."""
+    out = np.pad(images, ((0, 0), (0, 0), (3, 3), (3, 3)), mode="edge")
+    return out[:, :, 3 - down : 3 - down + SHAPE[1], 3 - right : 3 - right + SHAPE[2]]
+
+
+GUISES = {
+    "as they are": lambda x: x, "mirrored": lambda x: x[..., ::-1], "moved by two": lambda x: moved(x, 2, -2),
+    "mirrored and moved": lambda x: moved(x[..., ::-1], -1, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("guise", GUISES)
+def test_whoever_moved_it_it_is_found(guise: str) -> None:
+    among = faces(300, 0)
+    distance, index = nearest_registered(GUISES[guise](among[40:60]), among, Pixels(Spec(SHAPE)))
+    assert index.tolist() == list(range(40, 60))
+    assert float(distance.max()) < 1e-6
+
+
+def test_the_distance_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registered, "BLOCK", 7)
+    monkeypatch.setattr(registered, "AT_ONCE", 2)
+    x, among = faces(5, 1), faces(20, 2)
+    monkeypatch.setattr(registered, "CANDIDATES", 40)  # all: what is left out by the first look is another matter
+    distance, index = nearest_registered(x, among, Pixels(Spec(SHAPE)))
+    for i, image in enumerate(x):
+        least = {}
+        for j, other in enumerate(among):
+            for turned in (other, other[..., ::-1]):
+                for down in range(-2, 3):
+                    for right in range(-2, 3):
+                        a = image[:, max(down, 0) : 20 + min(down, 0), max(right, 0) : 16 + min(right, 0)]
+                        b = turned[:, max(-down, 0) : 20 - max(down, 0), max(-right, 0) : 16 - max(right, 0)]
+                        apart = (a.astype(float) - b).ravel() * 2 / 255
+                        least[j] = min(least.get(j, np.inf), float(np.sqrt((apart**2).mean())))
+        assert int(index[i]) == min(least, key=lambda j: least[j])
+        assert float(distance[i]) == pytest.approx(min(least.values()), rel=1e-5)
+
+
+def test_large_images_are_looked_at_small() -> None:
+    among = faces(50, 3).repeat(4, 2).repeat(4, 3)
+    two = np.roll(among[:5], 2, 3)
+    distance, index = nearest_registered(two, among, Pixels(Spec(among.shape[1:])))
+    assert index.tolist() == [0, 1, 2, 3, 4]
+    assert torch.isfinite(distance).all()
+
+
+@pytest.mark.parametrize("guise", [*GUISES, "none"])
+def test_planted_copies_are_told_at_one_threshold_and_no_others(guise: str) -> None:
+    train, held, fresh = faces(300, 4), faces(200, 5), faces(400, 6)
+    fakes = fresh.copy()
+    if guise != "none":
+        fakes[::20] = GUISES[guise](train[:20])
+    pixels = Pixels(Spec(SHAPE))
+    known, _ = nearest_registered(held, train, pixels)
+    found = copying_by(*nearest_registered(fakes, train, pixels), known)
+    if guise == "none":
+        assert found.p_value > 0.01
+    else:
+        assert found.p_value < 1e-3
+        assert set(found.fake[:16].tolist()) <= set(range(0, 400, 20))
