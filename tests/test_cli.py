@@ -789,3 +789,19 @@ def test_status_is_said_by_the_session(run: Path) -> None:
     """The exit status of a stopped run rests on this word."""
     assert session._asked([signal.SIGTERM]).endswith("SIGTERM")
     assert session._asked([]) == "asked to stop"
+
+
+def test_from_takes_the_game_and_the_size_of_the_other_run(
+    run: Path, tmp_path: Path, zerosum: Callable[..., Result]
+) -> None:
+    done = zerosum("train", "digits", "--from", run, "--out", tmp_path / "again", "--images", 64, "--batch-size", 32)
+    assert done.status == 0, done.err
+    mine, others = (json.loads((folder / "recipe.json").read_text()) for folder in (tmp_path / "again", run))
+    assert mine["run"]["algorithm"] == others["run"]["algorithm"]
+    assert mine["from"]["run"] == run.name
+    refused = zerosum("train", "digits", "--from", run, "--resume", run)
+    assert refused.status == 2
+    assert "--from: a run goes on with the recipe that it began with" in refused.err
+    missing = zerosum("train", "digits", "--from", tmp_path / "nothing")
+    assert missing.status == 2
+    assert "not a run folder" in missing.err

@@ -107,6 +107,30 @@ def test_holds_a_run_already(tmp_path: Path) -> None:
         assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
+def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
+    """Live and averaged, but with optimisers of its own; and says so, after a resume too."""
+    first = session.start(recipe("gan", 2), DATA, tmp_path / "first")
+    taught = checkpoint.load(checkpoint.path_of(first, checkpoint.numbers(first)[-1]))
+    out = session.start(replace(recipe("gan", 2), seed=5), DATA, tmp_path / "run", weights_of=first)
+    begun = checkpoint.load(checkpoint.path_of(out, 0))
+    weights = {name: value for name, value in begun.tensors.items() if not name.startswith("adam/")}
+    assert weights
+    assert set(weights) == {name for name in taught.tensors if not name.startswith("adam/")}
+    assert all(bool((value == taught.tensors[name]).all()) for name, value in weights.items())
+    assert not [name for name in begun.tensors if name.startswith("adam/")]
+    origin = {"run": "first", "images_seen": taught.images_seen}
+    assert json.loads((out / "recipe.json").read_text())["from"] == origin
+    session.resume(out, DATA, images=taught.images_seen + 16)
+    assert json.loads((out / "recipe.json").read_text())["from"] == origin
+
+
+def test_weights_of_other_networks_are_refused_and_nothing_begins(tmp_path: Path) -> None:
+    first = session.start(recipe("gan", 2), DATA, tmp_path / "first")
+    with pytest.raises(UserError, match=f"--from {first}: its networks are not those of this run"):
+        session.start(recipe("gan", 2), tiny.images((3, 8, 8)), tmp_path / "run", weights_of=first)
+    assert not (tmp_path / "run" / "recipe.json").exists()
+
+
 def test_not_a_run(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(UserError, match="not a run folder"):

@@ -48,6 +48,7 @@ class Plan:
     run: Run
     dataset: Dataset | Sides
     out: Path
+    weights_of: Path | None = None
 
 
 def train(
@@ -61,14 +62,15 @@ def train(
     out: str | Path | None = None,
     view: View | None = None,
     device: str = "auto",
+    weights_of: str | Path | None = None,
 ) -> Model:
     """Train, and return the generator. The call that `zerosum train` makes.
 
     `run` is a complete `Run`, or the name or path of data for which a recipe is picked. `data`, if given,
     replaces what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or
     (N, H, W), a pair (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/
-    if not given), `view` what to show (what suits the place, if not given; `SilentView()` for nothing).
-    Raises UserError.
+    if not given), `view` what to show (what suits the place, if not given; `SilentView()` for nothing),
+    `weights_of` another run of the same networks, to begin with its last weights. Raises UserError.
     """
     wanted: dict[str, Any] = {"images": images, "minutes": minutes, "seed": seed}
 
@@ -97,7 +99,8 @@ def train(
             chosen = replace(chosen, data=replace(chosen.data, source=FROM_PYTHON))
         if dataset is None:
             dataset = open_data(chosen.data)
-        return Plan(chosen, dataset, reserve(chosen) if out is None else Path(out))
+        begin = None if weights_of is None else Path(weights_of)
+        return Plan(chosen, dataset, reserve(chosen) if out is None else Path(out), begin)
 
     given = None if data is None else lambda: as_dataset(data)
     return sample.load(play(plan, device=device, view=view, dataset=given))
@@ -156,13 +159,15 @@ def play(
     # Before they join: a plan may try the recipe out, which joined processes would do together.
     mine = plan() if _is_first() else None
     with _together(device):
-        shared = distributed.by_writer(lambda: (runs.to_json(mine.run), str(mine.out)) if mine else None)
+        shared = distributed.by_writer(lambda: (runs.to_json(mine.run), mine.out, mine.weights_of) if mine else None)
         if mine is None:
             assert shared is not None
             run = runs.from_json(shared[0])
-            mine = Plan(run, dataset() if dataset else open_data(run.data), Path(shared[1]))
+            mine = Plan(run, dataset() if dataset else open_data(run.data), *shared[1:])
         try:
-            return session.start(mine.run, mine.dataset, mine.out, view=_view(view), device=device)
+            return session.start(
+                mine.run, mine.dataset, mine.out, view=_view(view), device=device, weights_of=mine.weights_of
+            )
         finally:
             if distributed.is_writer() and mine.out.is_dir() and not any(mine.out.iterdir()):
                 mine.out.rmdir()  # reserved, but the run could not begin

@@ -21,7 +21,7 @@ import psutil
 import torch
 from PIL import Image
 
-from zerosum import atomic, checkpoint, distributed, pictures, sample
+from zerosum import atomic, checkpoint, distributed, pictures, sample, snapshot
 from zerosum import run as runs
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
@@ -56,9 +56,20 @@ CONVERGED = "converged"  # the status text of a run that ended by itself before 
 SAME_SECONDS = 0.5
 
 
-def start(run: Run, dataset: Dataset | Sides, out: Path, *, view: View | None = None, device: str = "auto") -> Path:
-    """Train a new run in the folder `out` and return it. UserError if it holds a run already."""
-    return _play(run, dataset, out, view or SilentView(), device, fresh=True)
+def start(
+    run: Run,
+    dataset: Dataset | Sides,
+    out: Path,
+    *,
+    view: View | None = None,
+    device: str = "auto",
+    weights_of: Path | None = None,
+) -> Path:
+    """Train a new run in the folder `out` and return it, from the last weights of another run if one is named.
+
+    UserError if `out` holds a run already, or if the other run's networks are not this one's.
+    """
+    return _play(run, dataset, out, view or SilentView(), device, fresh=True, weights_of=weights_of)
 
 
 def resume(
@@ -96,7 +107,16 @@ def resume(
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
 
 
-def _play(run: Run, dataset: Dataset | Sides, out: Path, view: View, device_name: str, *, fresh: bool) -> Path:
+def _play(
+    run: Run,
+    dataset: Dataset | Sides,
+    out: Path,
+    view: View,
+    device_name: str,
+    *,
+    fresh: bool,
+    weights_of: Path | None = None,
+) -> Path:
     device = choose_device(device_name)
     joined = distributed.start(device)
     writer = distributed.is_writer()
@@ -112,13 +132,14 @@ def _play(run: Run, dataset: Dataset | Sides, out: Path, view: View, device_name
             threads=run.threads or torch.get_num_threads(),
         )  # fmt: skip
         training = Training(run, dataset, device, out, view)
+        origin = None if weights_of is None else _take_over(training, weights_of)
         lock: Lock | None = None
         outcome = ""
 
         def take() -> None:
             nonlocal lock
             lock = _take(out, fresh)
-            write_recipe(training, fresh)
+            write_recipe(training, fresh, origin)
 
         try:
             distributed.by_writer(take)
@@ -184,11 +205,31 @@ def data_record(spec: Spec, dataset: Dataset | Sides) -> dict[str, Any]:
     }
 
 
-def write_recipe(training: Training, fresh: bool) -> None:
-    """`recipe.json` and what stands beside it; of a run that goes on, UserError if the data do not fit it."""
+def _take_over(training: Training, path: Path) -> dict[str, Any]:
+    """Put the last weights of another run, live and averaged, into one that is to begin; where they come from."""
+    _, run, saved = sample.stored(path, "last")
+    try:
+        for name, network in training.players.networks.items():
+            snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
+        for name, average in training.ema.items():
+            snapshot.fit(average.network, saved.under(f"ema/{name}/"), saved.path)
+    except UserError as error:
+        raise UserError(
+            f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size and "
+            "width are wanted); leave --algorithm, --size and --channels to it, or leave --from out"
+        ) from error
+    return {"run": path.resolve().name, "images_seen": saved.images_seen}
+
+
+def write_recipe(training: Training, fresh: bool, origin: dict[str, Any] | None = None) -> None:
+    """`recipe.json` and what stands beside it; of a run that goes on, UserError if the data do not fit it.
+
+    `origin`: the run whose weights this one begins with.
+    """
     out, record = training.out, data_record(training.spec, training.dataset)
     if not fresh:
-        known = sample.read_recipe(out)["data"]
+        before = sample.read_recipe(out)
+        known, origin = before["data"], before.get("from")
         for name in ("shape", "classes", "target", "depth", "more_sizes"):
             was, now = known.get(name), record.get(name)
             if was != now:
@@ -203,7 +244,9 @@ def write_recipe(training: Training, fresh: bool) -> None:
                 "warning",
             )
             record = known
-    content = {"format": FORMAT, "run": runs.to_json(training.run), "data": record}
+    content: dict[str, Any] = {"format": FORMAT, "run": runs.to_json(training.run), "data": record}
+    if origin is not None:
+        content["from"] = origin
     content["seal"] = sample.seal(content)
     atomic.write_file(out / RECIPE, json.dumps(content, indent=1).encode())
     atomic.write_file(out / ENVIRONMENT, json.dumps(environment(training.device), indent=1).encode())

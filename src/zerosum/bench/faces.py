@@ -348,8 +348,8 @@ class Stage:
         if self.name == "few":
             ours, plain, textbook = ([r["kernel"] for r in rows[title]] for title in rows)
             floor = real["kernel"]
-            yield at_most(f"{where}: excess kernel distance augmented, of that without",
-                          [(a - floor) / (b - floor) for a, b in zip(ours, plain, strict=True)], 0.5, ".2f")  # fmt: skip
+            excess = [(a - floor) / (b - floor) for a, b in zip(ours, plain, strict=True)]
+            yield at_most(f"{where}: excess kernel distance augmented, of that without", excess, 0.5, ".2f")
             yield below(f"{where}: kernel distance, against the textbook's best", ours, min(textbook), ".2f")
         if self.name in ("few", "best"):
             p = [r["copies_p"] for r in rows["default"]]

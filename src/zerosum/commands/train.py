@@ -19,10 +19,12 @@ from zerosum.runlog import read_status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zerosum.data.spec import Data
     from zerosum.recipes import Choice
     from zerosum.run import Run
 
 WITH_RESUME = {"resume", "images", "minutes", "device"}
+NAMED = {"weights_of": "from"}  # what Python does not let a field be called
 STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give them
 
 
@@ -43,6 +45,7 @@ class Train(Command):
         "zerosum train digits --adam-g.lr cosine:3e-4:0:200000 --batch-size 32",
         "zerosum train ./photos --recipe-help",
         "zerosum train --resume runs/clothes --minutes 20",
+        "zerosum train ./paintings --from runs/photos-fastgan-001 --minutes 10",
         "torchrun --nproc-per-node 2 -m zerosum train digits",
     )
     passes_on: ClassVar[bool] = True
@@ -64,6 +67,8 @@ class Train(Command):
     """Images between two checkpoints."""
     memory: Annotated[float | None, tyro.conf.arg(metavar="GB")] = None
     """Take no more memory than this; what is free if not given. Batches are split where that helps."""
+    weights_of: Annotated[Path | None, tyro.conf.arg(name="from", metavar="RUN")] = None
+    """Begin with the last weights of this run; algorithm, optimisers, size and channels are its own, if not given."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="RUN")] = None
     """Go on with the run in this folder; --images or --minutes make it longer."""
     recipe_help: bool = False
@@ -104,7 +109,7 @@ class Train(Command):
             runs.check(choice.run)
             for reason in choice.reasons:
                 print(reason, file=sys.stderr)
-            return api.Plan(choice.run, choice.dataset, self.out or api.reserve(choice.run))
+            return api.Plan(choice.run, choice.dataset, self.out or api.reserve(choice.run), self.weights_of)
 
         return _status(api.play(plan, device=self.device))
 
@@ -113,8 +118,8 @@ class Train(Command):
         from zerosum import api
 
         return api.pick(
-            self.data.plain(),
-            algorithm=self.algorithm,
+            self._data(),
+            algorithm=self.algorithm or self._game_of_other(),
             images=self.images,
             minutes=self.minutes,
             device=self.device,
@@ -123,14 +128,43 @@ class Train(Command):
             out=self.out or Path(),
         )
 
+    def _game_of_other(self) -> str | None:
+        """The algorithm of the run whose weights are taken over, by the name of its file."""
+        if self.weights_of is None:
+            return None
+        from zerosum import run as runs
+        from zerosum import sample
+
+        other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
+        return type(other.algorithm).__module__.rpartition(".")[2]
+
+    def _data(self) -> Data:
+        """As this command says; size and channels of the run whose weights are taken over, if it says none."""
+        from zerosum import sample
+
+        data = self.data.plain()
+        if self.weights_of is None:
+            return data
+        spec = sample.spec_of(sample.read_recipe(self.weights_of)["data"])
+        if not spec.is_image:
+            return data
+        channels, height, width = spec.shape
+        return replace(data, size=data.size or (height, width), channels=data.channels or channels)  # type: ignore[arg-type]
+
     def _own(self, run: Run) -> Run:
-        """The recipe with this command's own settings in it."""
+        """The recipe with this command's own settings in it, and those of the run whose weights are taken over."""
+        from zerosum import run as runs
+        from zerosum import sample
+
+        if self.weights_of is not None and self.algorithm is None:
+            other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
+            run = replace(run, algorithm=other.algorithm, adam_g=other.adam_g, adam_d=other.adam_d)
         own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(run, **{k: v for k, v in own.items() if v is not None})
 
     def _resume(self, path: Path) -> int:
         set_here = [
-            "--" + f.name.replace("_", "-")
+            "--" + NAMED.get(f.name, f.name.replace("_", "-"))
             for f in dataclasses.fields(self)
             if f.name not in {"data", "rest", *WITH_RESUME} and getattr(self, f.name) != f.default
         ]
