@@ -83,6 +83,8 @@ class Invert(Command):
         return 0
 
     def _check(self) -> None:
+        if not self.photos:
+            raise UserError("PHOTO is missing: name the image files to find the latents of")
         for photo in self.photos:
             if not photo.is_file():
                 raise UserError(f"{photo}: there is no such image file")
