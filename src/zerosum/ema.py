@@ -30,8 +30,11 @@ class EMA:
         self._settled = False
         self._live_buffers = list(network.buffers())
         self._buffers = list(self.network.buffers())
-        pair = (self.network, network)
-        self._growing = [pair] if isinstance(pair[0], Growing) and isinstance(pair[1], Growing) else []
+        self._growing = [
+            (mine, theirs)
+            for mine, theirs in [(self.network, network)]
+            if isinstance(mine, Growing) and isinstance(theirs, Growing)
+        ]
 
     @torch.no_grad()
     def update(self, images: int, half_life_images: float) -> None:

@@ -211,7 +211,8 @@ def options_of(kind: type) -> dict[str, int]:
         elif tyro.conf.Positional not in marks and tyro.conf.Fixed not in marks:
             inner = next((o for o in get_args(hint) if get_origin(o) is tuple), hint)
             count = len(get_args(inner)) if get_origin(inner) is tuple else 0 if hint is bool else 1
-            found["--" + field.name.replace("_", "-")] = count
+            named = next((name for mark in marks if (name := getattr(mark, "name", None))), field.name)
+            found["--" + named.replace("_", "-")] = count
     return found
 
 

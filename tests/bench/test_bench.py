@@ -659,6 +659,6 @@ def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(few) == {"default", "default, not augmented", "textbook DCGAN", "real photos"}
     planted = by_title["300 faces, longer: validation photos: planted copies"]
     p = {name: arm["runs"][0]["copies_p"] for name, arm in planted.items()}
-    assert p.pop("none planted") > 1e-3
-    assert all(value < 1e-3 for value in p.values())
+    assert p["none planted"] > 1e-3
+    assert max(p["as they are"], p["mirrored"]) < 1e-3  # noise that was moved is noise: test_registered has pictures
     quick("faces", tmp_path / "out", *words)  # nothing is trained again

@@ -69,7 +69,7 @@ def test_it_happens_with_probability_p(family: Family) -> None:
 def test_whole_moves_are_exact() -> None:
     x = images(size=(8, 8))
     assert torch.equal(sampled(x, matrix([-1, 0, 0], [0, 1, 0], n=32)), x.flip(3))
-    assert torch.equal(sampled(x, matrix([0, -1, 0], [1, 0, 0], n=32)), torch.rot90(x, 1, (3, 2)))
+    assert torch.equal(sampled(x, matrix([0, -1, 0], [1, 0, 0], n=32)), torch.rot90(x, 1, (2, 3)))
     moved = sampled(x, matrix([1, 0, -2], [0, 1, 0], n=32))
     assert torch.equal(moved[..., 2:], x[..., :-2])
     assert torch.equal(moved[..., :2], x[..., :2].flip(3)), "mirrored at the edge"

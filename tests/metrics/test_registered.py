@@ -20,7 +20,7 @@ def faces(count: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[0 : SHAPE[1], 0 : SHAPE[2]]
     a, b, c, d = random.uniform(0, 2 * np.pi, (4, count, 1, 1))
-    u, v = random.uniform(0.2, 0.9, (2, count, 1, 1))
+    u, v = random.uniform(0.1, 0.4, (2, count, 1, 1))
     waves = np.sin(u * rows + a) * np.cos(v * columns + b) + 0.5 * np.sin(v * rows + c) + 0.5 * np.sin(u * columns + d)
     return ((waves + 2) * 63).astype(np.uint8)[:, None]
 

@@ -183,7 +183,7 @@ def test_equalised_layers_learn_equally_quickly() -> None:
         layer(torch.randn(32, fan_in)).square().mean().backward()
         optimiser.step()
         moved.append(float((layer.weight - before).norm() / before.norm()))
-    assert moved[0] == pytest.approx(moved[1], rel=0.05)
+    assert moved[0] == pytest.approx(moved[1], rel=0.15)
 
 
 def test_pixel_norm_by_hand() -> None:

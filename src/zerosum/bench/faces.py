@@ -32,6 +32,7 @@ from zerosum.metrics.features.weak import Pixels, RandomConvolutions
 from zerosum.metrics.neighbours import copying_by, density_coverage
 from zerosum.metrics.registered import nearest_registered
 from zerosum.metrics.verdict import RARE
+from zerosum.networks.blocks import stages_for
 from zerosum.recipes import pick
 from zerosum.recipes.base import from_settings
 from zerosum.recipes.images import quick as quick_recipe
@@ -114,7 +115,8 @@ class Course:
 def whole(run: Run) -> Run:
     """The same networks, all of them from the start."""
     assert isinstance(run.algorithm, ProgressiveGAN)
-    return replace(run, algorithm=replace(run.algorithm, growth=(0, 0, 0, 0)))
+    assert run.data.size is not None
+    return replace(run, algorithm=replace(run.algorithm, growth=(0,) * stages_for((1, *run.data.size))))
 
 
 DEFAULT = Arm("default")
@@ -173,17 +175,11 @@ class Stage:
         self.samples = 60 if bench.quick else SAMPLES
 
     def _data(self, part: str) -> Data:
-        faces = self.course.set != "facades"
-        size, channels = ((80, 64), 1) if faces else ((64, 64), 3)
+        size: tuple[int, int] = (80, 64) if self.course.set != "facades" else (64, 64)
         if self.bench.quick:
-            size = (20, 16) if faces else (16, 16)
-        return Data(
-            source=str(self.folder / part),
-            split="all",
-            size=size,
-            channels=channels,
-            held_out=0,  # type: ignore[arg-type]
-        )
+            size = (size[0] // 4, size[1] // 4)
+        channels: Literal[1, 3] = 1 if self.course.set != "facades" else 3
+        return Data(source=str(self.folder / part), split="all", size=size, channels=channels, held_out=0)
 
     @property
     def arms(self) -> list[tuple[str, Arm]]:
@@ -324,16 +320,17 @@ class Stage:
             model = sample.load(folder, precision="fp32")
             few = 2 if self.bench.quick else INVERTED
             unseen, own = self._unseen(part)[:few], model.values(model.latents(few, seed=2), None)
-            options = {"steps": 3, "restarts": 1} if self.bench.quick else {}
+            restarts, steps = (1, 3) if self.bench.quick else (8, 300)
+            invert = partial(tools.invert, model, restarts=restarts, steps=steps)
             began = time.perf_counter()
-            found = tools.invert(model, unseen, **options)
+            found = invert(unseen)
             seconds = (time.perf_counter() - began) / few
             sheet = pictures.grid(tools.sheet(unseen, found), columns=3)
             pictures.save_png(sheet, folder.with_name(f"{folder.name}-inverted.png"), {"zerosum": "generated"})
             seen = self._seen[0]
             return {
                 "unseen": GREYS * float(found.errors.mean()),
-                "own": GREYS * float(tools.invert(model, own, **options).errors.mean()),
+                "own": GREYS * float(invert(own).errors.mean()),
                 "nearest": _rms(unseen, seen[_nearest(unseen, seen)]),
                 "pca": _rms(unseen, _pca(unseen, seen, model.latent)),
                 "seconds": seconds,

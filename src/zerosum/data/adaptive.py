@@ -76,7 +76,7 @@ def transformed(
     """T(x; p): each transformation of these families with probability p, in the paper's order, each image by itself."""
     draw = _Draw(x, p)
     if {"blit", "geometry"} & set(families):
-        x = sampled(x, _inverse(draw, *x.shape[2:], families))
+        x = sampled(x, _inverse(draw, x.shape[2], x.shape[3], families))
     for name, change in (("colour", _coloured), ("filter", _filtered)):
         if name in families:
             x = torch.cat([change(part, draw) for part in x.split(list(images) or [x.shape[1]], 1)], 1)

@@ -91,7 +91,7 @@ def _nearest(
     index = torch.zeros(len(x), restarts, dtype=torch.long)
     kinds = [None] if label is None else label.unique().tolist()
     for kind in kinds:
-        rows = torch.arange(len(x)) if label is None else (label == kind).nonzero()[:, 0]
+        rows = torch.arange(len(x)) if label is None else torch.nonzero(label == torch.tensor(kind))[:, 0]
         for start in range(0, drawn, CHUNK):
             piece = z[start : start + CHUNK]
             made = generator(piece, None if kind is None else torch.full((len(piece),), kind))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from zerosum.metrics.features.weak import Pixels
@@ -14,7 +15,8 @@ from zerosum.metrics.neighbours import nearest_few
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-CANDIDATES = 12  # nearest as they lie, of images and their mirror images, that are looked at moved
+CANDIDATES = 24  # images and mirror images, nearest by what a move hardly changes, that are looked at moved
+CELLS = 8  # a side, of whose means those are chosen by
 REACH = 2  # pixels either way, of images no larger than Pixels makes them
 AT_ONCE, BLOCK = 64, 5_000  # images: of x, and of `among`
 SETTINGS = f"mirrored or not, moved by up to {REACH} pixels"
@@ -26,9 +28,9 @@ def nearest_registered(x: np.ndarray, among: np.ndarray, pixels: Pixels) -> tupl
     Images are uint8 (n, C, H, W). The distance is the root mean squared difference of pixels in [-1, 1] where both lie
     over each other, the least over `SETTINGS`.
     """
-    seen = pixels(x)
-    near, mirrored = _candidates(seen, among, pixels)
     shape = (pixels.channels, *pixels.size)
+    seen = pixels(x)
+    near, mirrored = _candidates(_coarse(seen, shape), among, pixels)
     distances = []
     for start in range(0, len(x), AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -47,13 +49,18 @@ def _candidates(seen: Tensor, among: np.ndarray, pixels: Pixels) -> tuple[Tensor
     near, mirrored = best.long(), best.bool()
     for start in range(0, len(among), BLOCK):
         block = among[start : start + BLOCK]
-        both = pixels(np.concatenate([block, block[..., ::-1]]))
+        both = _coarse(pixels(np.concatenate([block, block[..., ::-1]])), (pixels.channels, *pixels.size))
         distance, at = nearest_few(seen, both, min(CANDIDATES, len(both)))
         best, order = torch.cat([best, distance], 1).sort(1)
         near = torch.cat([near, at % len(block) + start], 1).gather(1, order)[:, :CANDIDATES]
         mirrored = torch.cat([mirrored, at >= len(block)], 1).gather(1, order)[:, :CANDIDATES]
         best = best[:, :CANDIDATES]
     return near, mirrored
+
+
+def _coarse(pixels: Float[Tensor, "n d"], shape: tuple[int, ...]) -> Float[Tensor, "n e"]:
+    cells = min(CELLS, shape[1]), min(CELLS, shape[2])
+    return F.adaptive_avg_pool2d(pixels.view(-1, *shape), cells).flatten(1)
 
 
 def _least_moved(x: Float[Tensor, "n 1 c h w"], candidates: Float[Tensor, "n k c h w"]) -> Float[Tensor, "n k"]:

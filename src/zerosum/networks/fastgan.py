@@ -84,7 +84,7 @@ class Generator(nn.Module):
         self.project = nn.Linear(net.latent, self.base[0] * self.base[1] * self.base[2], bias=False)
         self.norm = BatchNorm(self.base[0], spec.classes)
         self.layers = nn.ModuleList(nn.Conv2d(a, 2 * b, 3, padding=1, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(BatchNorm(layer.out_channels, spec.classes) for layer in self.layers)
+        self.norms = nn.ModuleList(BatchNorm(2 * b, spec.classes) for b in widths[1:])
         pooled = [min(POOLED, side) for side in self.base[1:]]
         self.gates = nn.ModuleList(_Gate(widths[i], widths[i + REACH], pooled) for i in range(stages + 1 - REACH))
         self.image = nn.Conv2d(widths[-1], spec.shape[0], 3, padding=1)
