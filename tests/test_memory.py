@@ -48,10 +48,9 @@ def test_fake_tensors_take_what_real_ones_take(name: str) -> None:
     source = memory.Blank(SPEC, run.algorithm.networks.latent, training.engine)
 
     def real(sides: set[str]) -> int:
-        turns = Turns(training.players, {}, training.engine)
-        return memory._peak(
-            lambda: run.algorithm.step(memory.Rehearsal(turns, sides), training.players, Batch(source, 0, 16, 16), 0)
-        )
+        turns, seen = Turns(training.players, {}, training.engine), run.algorithm.heaviest_at
+        batch = Batch(source, 0, 16, 16)
+        return memory._peak(lambda: run.algorithm.step(memory.Rehearsal(turns, sides), training.players, batch, seen))
 
     need = memory.predict(run, SPEC, CPU)
     assert need.turn == real(sides)

@@ -23,7 +23,7 @@ from zerosum.schedule import Constant
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
-SEEDS = range(4)
+SEEDS = range(6)
 STEPS = 200
 DIGITS = Data(source="digits")
 SUBPIXEL = Subpixel(latent=16, width=16, hidden=32, critic_hidden=32)

@@ -85,8 +85,12 @@ def test_a_critic_of_pairs_says_what_it_is_given() -> None:
     game = replace(run(augment=("colour",)), algorithm=Pix2Pix(networks=net))
     seat = seats.seated(game, {"D": net.critic(colour, given=grey)}, Engine(CPU)).D
     assert isinstance(seat, seats.Seat)
-    assert list(seat.images) == [1, 3]
-    assert seat(torch.zeros(2, 4, 16, 16)).shape[0] == 2
+    assert seat.shown is not None
+    pair = torch.rand(2, 4, 16, 16).expand(2, 4, 16, 16)
+    shown = seat.shown(pair)
+    # Each image has a brightness of its own: the grey one is not moved as the colours are.
+    assert not torch.allclose((shown - pair)[:, :1].mean((2, 3)), (shown - pair)[:, 1:].mean((1, 2, 3))[:, None])
+    assert seat(pair).shape[0] == 2
 
 
 def test_what_is_learned_differs_and_the_weights_names_do_not(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.store import ArrayDataset
 from zerosum.game import Algorithm, Settings
-from zerosum.networks import DCGAN, Networks, Translators, coupled
+from zerosum.networks import DCGAN, FastGAN, Networks, Translators, coupled
 from zerosum.run import Run, to_json
 from zerosum.schedule import Constant
 from zerosum.session import data_record
@@ -85,7 +85,7 @@ def small(networks: Networks | Translators) -> Networks | Translators:
         return replace(networks, patch=replace(networks.patch, width=4), **changes)  # type: ignore
     fields = {f.name for f in dataclasses.fields(networks)}
     changes = {name: value for name, value in SMALL.items() if name in fields}
-    if isinstance(networks, DCGAN):
+    if isinstance(networks, DCGAN | FastGAN):
         changes["stages"] = 2  # with one, on images of 8x8, its critic would have no BatchNorm
     return replace(networks, **changes)
 
@@ -95,6 +95,7 @@ def small_algorithm(name: str, *, toy: bool = False) -> Algorithm:
     algorithm = settings(name, toy=toy).algorithm
     fewer: dict[str, Any] = {"critic_steps": 2} if algorithm.rounds > 2 else {}
     fewer |= {"pool": 6} if hasattr(algorithm, "pool") else {}
+    fewer |= {"parts": 1} if hasattr(algorithm, "parts") else {}
     return replace(algorithm, networks=small(algorithm.networks), **fewer)
 
 

@@ -660,5 +660,5 @@ def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     planted = by_title["300 faces, longer: validation photos: planted copies"]
     p = {name: arm["runs"][0]["copies_p"] for name, arm in planted.items()}
     assert p["none planted"] > 1e-3
-    assert max(p["as they are"], p["mirrored"]) < 1e-3  # noise that was moved is noise: test_registered has pictures
+    assert max(p["as they are"], p["mirrored"]) < 1e-3  # what is moved of noise is other noise: see test_registered
     quick("faces", tmp_path / "out", *words)  # nothing is trained again
