@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -122,6 +123,15 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     assert json.loads((out / "recipe.json").read_text())["from"] == origin
     session.resume(out, DATA, images=taught.images_seen + 16)
     assert json.loads((out / "recipe.json").read_text())["from"] == origin
+
+
+def test_before_its_first_checkpoint_it_has_no_weights_to_go_on_with(tmp_path: Path) -> None:
+    first = session.start(recipe("gan", 2), DATA, tmp_path / "first")
+    out = session.start(recipe("gan", 2), DATA, tmp_path / "run", weights_of=first)
+    shutil.rmtree(checkpoint.folder(out))
+    (out / "events.jsonl").write_text("")
+    with pytest.raises(UserError, match="ended before its first checkpoint, which was to hold the weights of another"):
+        session.resume(out, DATA)
 
 
 def test_weights_of_other_networks_are_refused_and_nothing_begins(tmp_path: Path) -> None:

@@ -300,6 +300,11 @@ def _go_back(training: Training) -> None:
 
     if distributed.by_writer(begun):
         raise UserError(f"--resume {out}: there is no whole checkpoint; start anew with another --out")
+    if "from" in distributed.by_writer(lambda: sample.read_recipe(out)):
+        raise UserError(
+            f"--resume {out}: ended before its first checkpoint, which was to hold the weights of another run; start "
+            "anew with --from and another --out"
+        )
     if distributed.is_writer():  # it ended before its first checkpoint: from the beginning
         checkpoint.forget_after(out, -1, lambda number: False)
 

@@ -178,6 +178,17 @@ def test_a_relative_game_has_its_zero_between_both_kinds() -> None:
     assert float(adaptive.overfit) == -1
 
 
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_turn_that_is_not_finite_leaves_no_trace(relative: bool) -> None:
+    adaptive = Adaptive(images=1_000)
+    adaptive.observe(torch.ones(128), -torch.ones(128), relative=relative)
+    before = float(adaptive.p), float(adaptive.overfit)
+    broken = torch.ones(128)
+    broken[5] = torch.nan
+    adaptive.observe(broken, -broken, relative=relative)
+    assert (float(adaptive.p), float(adaptive.overfit)) == before
+
+
 def test_overfitting_is_remembered_over_256_images() -> None:
     adaptive = Adaptive(images=1_000)
     adaptive.observe(torch.ones(64), -torch.ones(64), relative=False)

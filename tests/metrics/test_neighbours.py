@@ -11,7 +11,14 @@ from torch import Tensor
 
 from zerosum.errors import UserError
 from zerosum.metrics import neighbours
-from zerosum.metrics.neighbours import authenticity, copying, density_coverage, nearest, precision_recall, ranks
+from zerosum.metrics.neighbours import (
+    Copying,
+    authenticity,
+    density_coverage,
+    nearest,
+    precision_recall,
+    ranks,
+)
 
 
 def draw(n: int, d: int, seed: int = 0) -> Tensor:
@@ -159,6 +166,11 @@ def test_authenticity_of_copies_is_0_and_of_new_samples_about_a_half() -> None:
     assert authenticity(train.repeat(2, 1), train[:100]) == 0, "also of images that the training set has twice"
     assert authenticity(train, draw(500, 8, 1)) == pytest.approx(0.5, abs=0.1)
     assert authenticity(train, draw(50, 8, 1) + 100) == 1
+
+
+def copying(train: Tensor, held_out: Tensor, fake: Tensor, *settings: float, **named: int) -> Copying:
+    """By plain nearest neighbours."""
+    return neighbours.copying(*nearest(fake, train), nearest(held_out, train)[0], *settings, **named)
 
 
 @pytest.fixture(scope="module")

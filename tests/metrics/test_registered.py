@@ -9,7 +9,7 @@ import torch
 from zerosum.data.spec import Spec
 from zerosum.metrics import registered
 from zerosum.metrics.features.weak import Pixels
-from zerosum.metrics.neighbours import copying_by
+from zerosum.metrics.neighbours import copying
 from zerosum.metrics.registered import nearest_registered
 
 SHAPE = (1, 20, 16)
@@ -81,7 +81,7 @@ def test_planted_copies_are_told_at_one_threshold_and_no_others(guise: str) -> N
         fakes[::20] = GUISES[guise](train[:20])
     pixels = Pixels(Spec(SHAPE))
     known, _ = nearest_registered(held, train, pixels)
-    found = copying_by(*nearest_registered(fakes, train, pixels), known)
+    found = copying(*nearest_registered(fakes, train, pixels), known)
     if guise == "none":
         assert found.p_value > 0.01
     else:

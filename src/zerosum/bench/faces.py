@@ -29,7 +29,7 @@ from zerosum.metrics.distances import kernel_distance
 from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.imagenet import ImageNet
 from zerosum.metrics.features.weak import Pixels, RandomConvolutions
-from zerosum.metrics.neighbours import copying_by, density_coverage
+from zerosum.metrics.neighbours import copying, density_coverage
 from zerosum.metrics.registered import nearest_registered
 from zerosum.metrics.verdict import RARE
 from zerosum.networks.blocks import stages_for
@@ -284,7 +284,7 @@ class Stage:
 
     def _copies(self, images: np.ndarray, unseen: np.ndarray) -> Result:
         pixels, seen = Pixels(self.train.spec), self._seen[0]
-        found = copying_by(*nearest_registered(images, seen, pixels), nearest_registered(unseen, seen, pixels)[0])
+        found = copying(*nearest_registered(images, seen, pixels), nearest_registered(unseen, seen, pixels)[0])
         return {"copies": found.share.value, "copies_expected": found.expected, "copies_p": found.p_value}
 
     def planted(self, part: str) -> dict[str, list[Result]]:

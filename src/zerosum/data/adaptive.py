@@ -55,14 +55,18 @@ class Adaptive(nn.Module):
     def observe(self, real: Tensor, fake: Tensor, *, relative: bool) -> None:
         """Follow D's logits (N,) of real and of fake images, as they stand in its turn; on all processes at once.
 
-        D's logits of a relative game have no zero: the middle between both kinds stands for it.
+        D's logits of a relative game have no zero: the middle between both kinds stands for it. What is not finite, in
+        a turn that will be skipped, changes nothing.
         """
         zero = (real.float().mean() + fake.float().mean()) / 2 if relative else 0.0
-        found = torch.stack([(real.float() - zero).sign().mean(), real.new_ones((), dtype=torch.float32)])
-        sign, ranks = distributed.sum_over_ranks(found)
+        sign = (real.float() - zero).sign().mean()  # of what is no number torch says 0
+        found = torch.stack([sign, torch.ones_like(sign), real.float().sum() + fake.float().sum()])
+        sign, ranks, finite = distributed.sum_over_ranks(found)
         count = len(real) * distributed.world()
-        self.overfit.lerp_((sign / ranks).to(self.overfit), min(count / MEMORY, 1.0))
-        self.p.add_((self.overfit - TARGET).sign() * (count / self.images)).clamp_(0.0, MOST)
+        sane = finite.isfinite()
+        told = torch.where(sane, sign / ranks, self.overfit).to(self.overfit)
+        self.overfit.lerp_(told, min(count / MEMORY, 1.0))
+        self.p.add_((self.overfit - TARGET).sign() * sane * (count / self.images)).clamp_(0.0, MOST)
 
     def forward(self, x: Float[Tensor, "n c h w"], images: Sequence[int] = ()) -> Float[Tensor, "n c h w"]:
         """T(x). `images`: channels of each of several images on each other: they move as one, in their own colours."""

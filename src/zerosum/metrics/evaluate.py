@@ -451,7 +451,7 @@ class _Work:
         self.say("nearest training images", 0, None)
         old = _all(train)
         new, fake = (self._registered(extractor, images, old, train.fingerprint) for images in (_all(held_out), values))
-        found = neighbours.copying_by(*fake, new[0], pairs=PAIRS)
+        found = neighbours.copying(*fake, new[0], pairs=PAIRS)
         settings = f"share nearer than the 1st percentile of held-out, {registered.SETTINGS}"
         protocol = replace(
             self._protocol("copies", settings, extractor, len(train), len(values)),

@@ -229,31 +229,25 @@ class Copying:
 
 
 def copying(
-    train: Tensor, held_out: Tensor, fake: Tensor, quantile: float = 0.01, pairs: int = 16, level: float = 0.95
+    distances: Tensor, indices: Tensor, held_out: Tensor, quantile: float = 0.01, pairs: int = 16, level: float = 0.95
 ) -> Copying:
-    """Distances of fakes (n, d) to the training set (t, d), against those of held-out real samples (h, d) to it.
+    """Distances (n,) of fakes to their nearest training images, by number (n,), against those (h,) of held-out ones.
 
-    The threshold is the r-th smallest distance of the held-out samples, r = quantile (h + 1) rounded down, at least 1.
-    If fakes are to the training set as the held-out samples are, a fake lies below it with probability r / (h + 1),
-    and the number of fakes that do has a known distribution, which the p-value uses. This sees a few copies among many
-    honest fakes; z (Meehan et al. 2020, without their cells, ties at mid-rank) sees all fakes lying a little too near.
-    Both take the images for copies only as far as the features do; fakes that are all blurred lie nearer to everything.
+    They are measured alike, by `nearest` or `registered.nearest_registered`. The threshold is the r-th smallest
+    distance of the held-out samples, r = quantile (h + 1) rounded down, at least 1. If fakes are to the training set as
+    the held-out samples are, a fake lies below it with probability r / (h + 1), and the number of fakes that do has a
+    known distribution, which the p-value uses. This sees a few copies among many honest fakes; z (Meehan et al. 2020,
+    without their cells, ties at mid-rank) sees all fakes lying a little too near. Both take the images for copies only
+    as far as the distances do; fakes that are all blurred lie nearer to everything.
 
     The held-out samples must come from the same source as the training set and must not be in it: copies shared by
     both (`zerosum data` counts them) make the threshold 0, and with it this blind. Ties with the threshold are not
     counted as below it. UserError for an empty side or a quantile outside 0 .. 1.
     """
-    fakes, held, trained = _points(fake=(fake, 1), held_out=(held_out, 1), train=(train, 1))
-    return copying_by(*_nearest(fakes, trained), _nearest(held, trained)[0], quantile, pairs, level)
-
-
-def copying_by(
-    distances: Tensor, indices: Tensor, held_out: Tensor, quantile: float = 0.01, pairs: int = 16, level: float = 0.95
-) -> Copying:
-    """`copying` from distances (n,) of fakes to their nearest training images, by number (n,), and of held-out images
-    (h,) to theirs, however they were measured."""
     if not 0 < quantile < 1:
         raise UserError(f"quantile {quantile}: must be above 0 and below 1, such as 0.01")
+    if not (len(distances) and len(held_out)):
+        raise UserError(f"copies: {len(distances)} fakes and {len(held_out)} held-out images; give one or more of each")
     distance, index, known = distances.numpy(), indices.numpy(), np.sort(held_out.numpy())
     n, h = len(distance), len(known)
     rank = max(1, int(quantile * (h + 1)))
