@@ -33,11 +33,11 @@ class Seat:
     shown: Callable[[Tensor], Tensor] | None = None
     """What images pass first."""
 
-    def __call__(self, x: Any, *more: Any) -> Any:
+    def __call__(self, x: Any, *more: Any, **named: Any) -> Any:
         """`x`: a batch or, for a player of features, several; `more`: what else this player takes, such as labels."""
         penalised = isinstance(x, Tensor) and x.is_leaf and x.requires_grad
         player = self.network if penalised else self.quick
-        return player(x if self.shown is None else self.shown(x), *more)
+        return player(x if self.shown is None else self.shown(x), *more, **named)
 
 
 def carried_by(run: Run, spec: Spec) -> dict[str, nn.Module]:

@@ -531,6 +531,17 @@ def test_real_and_fake_pass_d_apart(name: str) -> None:  # trap 9
         torch.testing.assert_close(apart, together, rtol=1e-10, atol=1e-12)
 
 
+@every
+@pytest.mark.parametrize("policy", ["colour", "adaptive"])
+@conditional
+def test_every_algorithm_plays_behind_an_augmentation(name: str, policy: str, conditional: bool) -> None:
+    t = training(name, augment=(policy,), conditional=conditional)
+    for _ in range(2):
+        t.step()
+    assert t.turns.skipped == 0
+    assert all(bool(v.isfinite().all()) for v in tiny.tensors(t).values())
+
+
 def test_some_critic_has_batch_norm() -> None:  # trap 9
     assert coupled(training("dcgan").players.D)
     assert not coupled(training("wgan_gp").players.D)

@@ -73,6 +73,7 @@ def test_the_larger_the_images_the_more_turns(parts: int, sizes: dict[float, int
         network.grow(grown)
         assert algorithm._turns(network, 8) == turns  # 8 images: never fewer than two a turn
     assert algorithm._turns(None, 8) == min(parts, 4)
+    assert algorithm._turns(None, 1) == 1
 
 
 # ---- playing -------------------------------------------------------------------------------------------------------

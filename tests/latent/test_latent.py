@@ -206,6 +206,20 @@ def test_latents_are_kept_and_read(tmp_path: Path) -> None:
     assert label is None
     with pytest.raises(UserError, match=r"holds \(2, 6\), and this run has latents of 4"):
         tools.kept(path, model(networks=Subpixel(latent=4, width=4)))
+    for content, told in (
+        ({"z": np.zeros((0, 6))}, "and this run has latents of 6"),
+        ({"z": np.zeros((1, 6)), "labels": np.zeros(1, np.int64)}, "classes that are not this run's"),
+    ):
+        with path.open("wb") as file:
+            np.savez(file, **content)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match=told):
+            tools.kept(path, made)
+    with path.open("wb") as file:
+        np.save(file, np.zeros((1, 6)))
+    with pytest.raises(UserError, match="one array alone"):
+        tools.kept(path, made)
+    with pytest.raises(UserError, match="--classes 3: this run was trained without labels"):
+        tools.invert(made, images, classes=["3"])
     path.write_text("no arrays")
     with pytest.raises(UserError, match="cannot be read"):
         tools.kept(path, made)

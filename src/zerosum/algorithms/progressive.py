@@ -118,9 +118,9 @@ class ProgressiveGAN(Algorithm):
     def _turns(self, grown: Growing | None, count: int) -> int:
         """Into how many parts a batch of `count` is played at this size: no fewer than 2 samples each."""
         turns = self.parts if grown is None else max(self.parts >> (grown.stages - grown.born), 1)
-        while count % turns or count < 2 * turns:
+        while turns > 1 and (count % turns or count < 2 * turns):
             turns //= 2
-        return max(turns, 1)
+        return turns
 
 
 def _shown(x: Tensor, grown: Growing | None) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,8 @@ def invert(
     if model.spec.shape != images.shape[1:]:
         raise UserError(f"images of {images.shape[1:]}: this model makes {model.spec.shape}")
     label = None
+    if classes and not model.spec.classes:
+        raise UserError(f"--classes {' '.join(map(str, classes))}: this run was trained without labels; leave it out")
     if model.spec.classes:
         if not classes or len(classes) not in (1, len(images)):
             raise UserError(
@@ -111,7 +114,7 @@ def walks(
     model: Model, z: Tensor, label: Tensor | None, along: Sequence[Direction], *, steps: int = 7, reach: float = REACH
 ) -> Walks:
     """Images from -reach to +reach along each direction through the latent z (latent,)."""
-    if steps < 2 or not reach > 0:
+    if steps < 2 or not 0 < reach < math.inf:
         raise UserError(f"--steps {steps}, --reach {reach:g}: give 2 steps or more, and a reach above 0")
     distances = np.linspace(-reach, reach, steps).tolist()
     rows = [
@@ -163,15 +166,23 @@ def keep(found: Inverted, names: Sequence[str], labels: Tensor | None = None) ->
 
 
 def kept(path: Path, model: Model) -> tuple[Tensor, Tensor | None]:
-    """Latents (n, latent), and labels if there are, that `keep` wrote. UserError if they are not this model's."""
+    """Latents (n, latent), and labels if there are, that `keep` wrote. UserError if this model cannot take them."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        arrays = np.load(path, allow_pickle=False)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("one array alone")
+        with arrays:
             z = torch.from_numpy(np.asarray(arrays["z"], np.float32))
-            labels = torch.from_numpy(arrays["labels"]) if "labels" in arrays else None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            labels = torch.from_numpy(np.asarray(arrays["labels"])) if "labels" in arrays else None
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"--latents {path}: cannot be read ({error}); give latents.npz of zerosum invert") from error
-    if z.ndim != 2 or z.shape[1] != model.latent or not bool(torch.isfinite(z).all()):
+    if z.ndim != 2 or not len(z) or z.shape[1] != model.latent or not bool(torch.isfinite(z).all()):
         raise UserError(f"--latents {path}: holds {tuple(z.shape)}, and this run has latents of {model.latent} numbers")
+    classes = model.spec.classes
+    if labels is not None and (labels.dtype != torch.int64 or labels.shape != z.shape[:1] or not classes):
+        raise UserError(f"--latents {path}: has classes that are not this run's; give latents that it was inverted to")
+    if labels is not None and not bool(((labels >= 0) & (labels < classes)).all()):
+        raise UserError(f"--latents {path}: has classes beyond the {classes} of this run")
     return z, labels
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CANDIDATES = 24  # images and mirror images, nearest by what a move hardly changes, that are looked at moved
 CELLS = 8  # a side, of whose means those are chosen by
 REACH = 2  # pixels either way, of images no larger than Pixels makes them
-AT_ONCE, BLOCK = 64, 5_000  # images: of x, and of `among`
+AT_ONCE, BLOCK = 8, 5_000  # images: of x, and of `among`
 SETTINGS = f"mirrored or not, moved by up to {REACH} pixels"
 
 
