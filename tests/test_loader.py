@@ -15,6 +15,7 @@ from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.loader import Loader, scale
 from zerosum.data.spec import Dataset
 from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
 from zerosum.randomness import normal, order, uniform
 from zerosum.sample import to_stored, to_uint8
 
@@ -290,3 +291,68 @@ def test_what_is_read_in_sequence_is_drawn_ahead_and_nothing_else(monkeypatch: p
 def test_precision_changes_the_type_and_not_the_draw() -> None:
     assert torch.equal(loader().latent("z", 0, 9), loader(dtype=torch.float64).latent("z", 0, 9).float())
     assert items(loader().real("real", 0, 9)) == items(loader(dtype=torch.float64).real("real", 0, 9))
+
+
+# ---- labels that are known of some, classes that are drawn evenly ---------------------------------------
+
+
+def uneven(counts: tuple[int, ...] = (50, 10, 4)) -> ArrayDataset:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    values = np.zeros((len(labels), 1, 2, 2), dtype=np.uint8)
+    values[:] = np.arange(len(labels))[:, None, None, None]
+    return ArrayDataset(values, labels, tuple(str(k) for k in range(len(counts))))
+
+
+def numbers_of(x: torch.Tensor) -> np.ndarray:
+    return to_uint8(x)[:, 0, 0, 0].astype(int)
+
+
+def test_labels_are_known_of_as_many_as_were_asked_for() -> None:
+    data = uneven()
+    found = loader(data, labelled=9)
+    assert found.known is not None
+    assert len(set(found.known.tolist())) == 9
+    assert np.bincount(data.labels[found.known]).tolist() == [3, 3, 3]
+    assert set(numbers_of(found.real("labelled", 0, 200)).tolist()) == set(found.known.tolist())
+    assert set(numbers_of(found.real("gap/labelled", 0, 200)).tolist()) == set(found.known.tolist())
+    assert len(set(numbers_of(found.real("real", 0, 64)).tolist())) == 64, "all others are seen, too"
+    label = found.label("labelled", 0, 50)
+    assert np.array_equal(label, data.labels[numbers_of(found.real("labelled", 0, 50))])
+
+
+def test_who_is_labelled_is_the_seeds_choice() -> None:
+    known = [loader(uneven(), labelled=9, seed=seed).known for seed in (1, 1, 2)]
+    assert np.array_equal(known[0], known[1])
+    assert not np.array_equal(known[0], known[2])
+
+
+def test_a_class_with_too_few_gives_all_it_has() -> None:
+    data = uneven()
+    found = loader(data, labelled=30)
+    assert np.bincount(data.labels[found.known]).tolist() == [16, 10, 4]
+    assert len(loader(data, labelled=64).known) == 64
+
+
+@pytest.mark.parametrize("count", [2, 65])
+def test_labels_that_there_are_not_are_refused(count: int) -> None:
+    with pytest.raises(UserError, match=f"--labelled {count}: there are 64 images of 3 classes"):
+        loader(uneven(), labelled=count)
+    with pytest.raises(UserError, match="--labelled: these data have no labels"):
+        loader(tiny.images(classes=0), labelled=3)
+
+
+def test_classes_can_be_drawn_evenly() -> None:
+    data = uneven()
+    found = loader(data, even=True)
+    for first, count in ((0, 64), (7, 30), (1_000_001, 33)):
+        x, label = numbers_of(found.real("real", first, count)), found.label("real", first, count)
+        assert label is not None
+        counts = np.bincount(label.numpy(), minlength=3)
+        assert counts.max() - counts.min() <= 1
+        assert np.array_equal(data.labels[x], label.numpy())
+    assert set(numbers_of(found.real("real", 0, 150)).tolist()) == set(range(64)), (
+        "each class in passes"
+    )
+    whole = numbers_of(found.real("real", 0, 90))
+    parts = np.concatenate([numbers_of(found.real("real", k, 30)) for k in (0, 30, 60)])
+    assert np.array_equal(whole, parts), "the number decides the sample, not the batch"

@@ -33,6 +33,7 @@ SINGLE: list[Loss] = [
     losses.least_squares_generator,
 ]
 OF_IMAGES: list[Loss] = [losses.per_sample, losses.l1, losses.patch_nce]
+OF_CLASSES: list[Loss] = [losses.cross_entropy, losses.feature_matching]
 
 # The papers' formulas as they are printed, for one pair of logits, by Python's own mathematics.
 FORMULAS: dict[Loss, Callable[[float, float], float]] = {
@@ -197,7 +198,7 @@ def test_every_loss_is_in_these_tests() -> None:
     public = {
         f for n, f in vars(losses).items() if inspect.isfunction(f) and f.__module__ == losses.__name__ and n[0] != "_"
     }
-    assert public == {*PAIRED, *SINGLE, *OF_IMAGES}
+    assert public == {*PAIRED, *SINGLE, *OF_IMAGES, *OF_CLASSES}
     assert {*PAIRED, *SINGLE} - {losses.optimal_logits} == set(FORMULAS)
 
 
@@ -232,3 +233,24 @@ def test_contrast_is_a_cross_entropy_among_the_patches_of_an_image() -> None:
         torch.testing.assert_close(got[i], expected)
     same = losses.patch_nce(torch.eye(5)[None], torch.eye(5)[None])
     assert float(same) < 1e-5, "each patch knows itself"
+
+
+# ---- classes -------------------------------------------------------------------------------------------
+
+
+def test_the_cross_entropy_of_classes() -> None:
+    logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]], dtype=torch.float64)
+    got = losses.cross_entropy(logits, torch.tensor([1, 0]))
+    assert got.tolist() == pytest.approx([math.log(2), math.log(4 / 3)])
+    assert losses.cross_entropy(logits.bfloat16(), torch.tensor([1, 0])).dtype == torch.float32
+    for wrong in (None, torch.tensor([1]), torch.tensor([[1], [0]])):
+        with pytest.raises(ValueError, match=r"class logits \(N, K\) and labels \(N,\) are needed"):
+            inspect.unwrap(losses.cross_entropy)(logits, wrong)
+
+
+def test_features_are_matched_in_their_means() -> None:
+    real = torch.tensor([[1.0, 0.0], [3.0, 2.0]])
+    assert losses.feature_matching(real, real.flip(0)).tolist() == [0, 0]
+    assert losses.feature_matching(real, real + torch.tensor([2.0, 0.0])).tolist() == [2, 2], "4 / 2, for each"
+    with pytest.raises(ValueError, match="features must be"):
+        inspect.unwrap(losses.feature_matching)(real, real[:1])

@@ -34,6 +34,9 @@ ALGORITHMS = (*(name for name in algorithms.names() if name not in TRANSLATORS),
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"fastcut": ("cut", {"weight_nce": 10.0, "weight_identity": 0.0})}
 """What papers give a name of its own, by the file that it is in and the settings that make it: translators."""
 
+LABELLED = tuple(name for name in algorithms.names() if algorithms.settings(name).algorithm.labels != "optional")
+"""The algorithms that are always played with labels."""
+
 RATE = Constant(5e-4)
 SMALL = {"latent": 6, "width": 8, "widest": 16, "generator_width": 8, "depth": 2}
 SMALL_TRANSLATORS = {"width": 4, "blocks": 2, "dropout": 0.0}  # dropout's numbers depend on how a batch is split
@@ -113,7 +116,7 @@ def run(name: str, *, toy: bool = False, **changes: Any) -> Run:
         "precision": "fp32",
         "threads": 1,
     }
-    return Run(**(usual | changes))
+    return Run(**(usual | changes | ({"conditional": True} if name in LABELLED else {})))
 
 
 def training(run: Run, dataset: Dataset | Sides, out: Path | str = "unused") -> Training:

@@ -19,11 +19,15 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from zerosum.commands.attack import Attack
+from zerosum.commands.augment import Augment
 from zerosum.commands.base import Command
 from zerosum.commands.bench import Bench
+from zerosum.commands.classify import Classify
 from zerosum.commands.compare import Compare
 from zerosum.commands.completion import Completion
 from zerosum.commands.data import DataCommand
+from zerosum.commands.design import Design
 from zerosum.commands.doctor import Doctor
 from zerosum.commands.equilibrium import EquilibriumCommand
 from zerosum.commands.evaluate import Evaluate
@@ -32,6 +36,7 @@ from zerosum.commands.export import Export
 from zerosum.commands.importing import Import
 from zerosum.commands.invert import Invert
 from zerosum.commands.listing import List
+from zerosum.commands.recommend import Recommend
 from zerosum.commands.report import Report
 from zerosum.commands.sample import Sample
 from zerosum.commands.train import Train
@@ -46,6 +51,11 @@ COMMANDS: dict[str, type[Command]] = {
     "invert": Invert,
     "explore": Explore,
     "translate": Translate,
+    "classify": Classify,
+    "augment": Augment,
+    "recommend": Recommend,
+    "design": Design,
+    "attack": Attack,
     "import": Import,
     "export": Export,
     "list": List,

@@ -14,15 +14,16 @@ from zerosum.metrics.translation import TranslationProbe
 from zerosum.run import Run
 
 
-def loader_of(run: Run, dataset: Dataset | Sides, engine: Engine) -> Loader | SidesLoader:
-    """The source of a run's batches."""
+def loader_of(run: Run, dataset: Dataset | Sides, engine: Engine, *, held_out: bool = False) -> Loader | SidesLoader:
+    """The source of a run's batches. What is held out is drawn as it is found, with every label."""
     if isinstance(dataset, Sides):
         return SidesLoader(
             dataset, seed=run.seed, batch=run.batch_size, flip=run.data.flip, dtype=engine.dtype, device=engine.device
         )
     return Loader(
-        dataset, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional, flip=run.data.flip,
-        dtype=engine.dtype, device=engine.device,
+        dataset, seed=run.seed, latent=run.algorithm.networks.latent, conditional=run.conditional,
+        labelled=None if held_out else run.labelled, even=not held_out and run.class_balance == "even",
+        flip=run.data.flip, dtype=engine.dtype, device=engine.device,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from zerosum.scores import Scoreboard
 
 LATE = 1 << 40  # images seen: later than any run goes on
 BOOKED = 64  # turns that wait to be booked together where the device would be waited for
+Labels = Literal["optional", "both", "critic"]
 Buffers = list[tuple[Tensor, Tensor]]  # each with what it was before the turn
 
 
@@ -55,6 +56,7 @@ class Batch:
 
     Shapes: image (N, C, H, W) or (N, d) in the run's precision, scaled to [-1, 1] if images; label (N,) int64 or
     None; z (N, latent). The twins `image2`, `label2`, `z2` are a second, independent draw, for G's turn.
+    Where labels are known of some images alone, `labelled` are such images, and `known_label` (N,) what they are.
     Of a two-sided set: `a` (N, Ca, H, W) and `b` (N, Cb, H, W), which belong together if the set is paired.
     """
 
@@ -86,6 +88,14 @@ class Batch:
     @cached_property
     def z2(self) -> Tensor:
         return self.source.latent("z2", self.first, self.count)
+
+    @cached_property
+    def labelled(self) -> Tensor:
+        return self.source.real("labelled", self.first, self.count)
+
+    @cached_property
+    def known_label(self) -> Tensor | None:
+        return self.source.label("labelled", self.first, self.count)
 
     @cached_property
     def a(self) -> Tensor:
@@ -172,6 +182,12 @@ class Algorithm(ABC):
     """True if D's logits mean something only against each other (accuracy is then taken at their midpoint)."""
     heaviest_at: ClassVar[int] = 0
     """Images seen at which a step takes most time and memory: LATE of a game that grows."""
+    labels: ClassVar[Labels] = "optional"
+    """Whether the game needs labels: as the run says, always and of both players, or always and of D alone."""
+    averaged: ClassVar[tuple[str, ...]] = ("G",)
+    """What the names of players start with whose weights are averaged."""
+    coupled: ClassVar[bool] = False
+    """True if a loss is of the batch as a whole, which therefore is not split."""
 
     @property
     def rounds(self) -> int:
@@ -251,6 +267,7 @@ class Turns:
         *,
         micro_batches: int = 1,
         relative: bool = False,
+        coupled_loss: bool = False,
     ) -> None:
         self.players = players
         self.optimisers = optimisers
@@ -265,6 +282,11 @@ class Turns:
         self.scores = Scoreboard(relative, next(p.device for ps in self._parameters.values() for p in ps))
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
         self._adaptive = [module for module in players.carried.values() if isinstance(module, Adaptive)]
+        if micro_batches > 1 and coupled_loss:
+            raise UserError(
+                f"micro_batches={micro_batches}: a loss of this game is of the batch as a whole, so it cannot be "
+                "split; set micro_batches to 1"
+            )
         if micro_batches > 1:
             for name, network in players.networks.items():
                 if coupled(network):

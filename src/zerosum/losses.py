@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import cross_entropy as _cross_entropy
 from torch.nn.functional import relu, softplus
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
+    from jaxtyping import Float, Int
     from torch import Tensor
 
     Logits = Float[Tensor, " n"] | Float[Tensor, "n h w"]
@@ -125,6 +126,21 @@ def patch_nce(
         raise ValueError(f"features must be (n, s, d) and alike, not {tuple(query.shape)} and {tuple(key.shape)}")
     logits = _full(query) @ _full(key).transpose(1, 2) / temperature
     return -logits.log_softmax(2).diagonal(dim1=1, dim2=2).mean(1)
+
+
+def cross_entropy(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+    """-log p(y | x) from the logits of the classes (Odena et al. 2017, eq. 3; Salimans et al. 2016, sec. 5)."""
+    if logits.dim() != 2 or label is None or label.shape != logits.shape[:1]:
+        shape = None if label is None else tuple(label.shape)
+        raise ValueError(f"class logits (N, K) and labels (N,) are needed, not {tuple(logits.shape)} and {shape}")
+    return _cross_entropy(_full(logits), label, reduction="none")
+
+
+def feature_matching(real: Float[Tensor, "n c"], fake: Float[Tensor, "n c"]) -> Float[Tensor, " n"]:
+    """|| E f(x) - E f(G(z)) ||^2 / c, one loss of the whole batch (Salimans et al. 2016, sec. 3.1)."""
+    if real.shape != fake.shape or real.dim() != 2:
+        raise ValueError(f"features must be (N, C) and alike, not {tuple(real.shape)} and {tuple(fake.shape)}")
+    return (_full(real).mean(0) - _full(fake).mean(0)).square().mean().expand(len(fake))
 
 
 def optimal_logits(p_data: Float[Tensor, " n"], p_g: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

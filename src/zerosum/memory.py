@@ -125,7 +125,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     return Need(
         process=0 if on_gpu else psutil.Process().memory_info().rss,
         networks=sum(sizes.values()) + sum(_bytes(kept.buffers()) for kept in carried.values()),
-        average=sum(size for name, size in sizes.items() if name.startswith("G")),
+        average=sum(size for name, size in sizes.items() if name.startswith(run.algorithm.averaged)),
         moments=moments,
         turn=step,
         regret=alone + sum(sizes.values()) + moments if run.regret_every else 0,
@@ -242,7 +242,7 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
 
 def _is_coupled(run: Run, spec: Spec) -> bool:
     with _fakes():
-        return any(coupled(network) for network in run.algorithm.players(spec).values())
+        return run.algorithm.coupled or any(coupled(network) for network in run.algorithm.players(spec).values())
 
 
 def _narrower(run: Run) -> str:

@@ -47,6 +47,10 @@ class Run:
     """All randomness of the run is keyed by it."""
     conditional: bool = False
     """Tell both players the labels (class-conditional)."""
+    class_balance: Literal["found", "even"] = "found"
+    """Show D the classes as often as the data have them, or each as often as every other."""
+    labelled: int | None = None
+    """Use so many of the labels alone, drawn by the seed, as many of each class: for --algorithm ssgan."""
     precision: Precision = "auto"
     """fp32, bf16 (mixed; penalties stay in fp32), fp64 (for proofs), or auto: what a trial finds quickest here."""
     memory_format: MemoryFormat = "auto"
@@ -92,6 +96,11 @@ class Run:
                 f"--algorithm {type(self.algorithm).__name__.lower()}: makes images of noise, and the data have two "
                 "sides; give --algorithm pix2pix, cyclegan or cut"
             )
+        name = type(self.algorithm).__name__.lower()
+        if self.algorithm.labels != "optional" and not self.conditional:
+            raise UserError(f"--conditional False: {name} plays with the labels; drop it, or give another --algorithm")
+        if self.labelled is not None and self.algorithm.labels != "critic":
+            raise UserError(f"--labelled {self.labelled}: {name} needs every label; give --algorithm ssgan, or drop it")
         return replace(spec, classes=spec.classes if self.conditional else 0)
 
     def adam_of(self, player: str) -> Adam:

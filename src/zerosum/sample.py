@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -244,8 +244,10 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
     if isinstance(run.algorithm.networks, Translators):
         raise UserError(f"{path}: translates images; give it some with zerosum translate {path} INPUT OUTPUT")
     spec = spec_of(recipe["data"])
-    generator = averaged(run.algorithm.players(spec)["G"], saved, "G")
-    return Model(generator, run, spec, recipe["data"]["class_names"], saved.images_seen, precision)
+    generator, names = averaged(run.algorithm.players(spec)["G"], saved, "G"), recipe["data"]["class_names"]
+    if run.algorithm.labels == "critic":  # G knows of no classes
+        spec, names = replace(spec, classes=0), []
+    return Model(generator, run, spec, names, saved.images_seen, precision)
 
 
 def averaged(generator: nn.Module, saved: checkpoint.Checkpoint, name: str) -> nn.Module:

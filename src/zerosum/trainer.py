@@ -50,15 +50,20 @@ class Training:
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
-            self.players, self.optimisers, engine, micro_batches=run.micro_batches, relative=run.algorithm.relative
+            self.players,
+            self.optimisers,
+            engine,
+            micro_batches=run.micro_batches,
+            relative=run.algorithm.relative,
+            coupled_loss=run.algorithm.coupled,
         )
-        self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith("G")}
+        self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith(run.algorithm.averaged)}
         held_out = held_out_part(dataset, run.data)
         self.loader = loader_of(run, train_part(dataset, run.data), engine)
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
-        held = None if held_out is None else loader_of(run, held_out, engine)
-        self.probe = probe_of(self.loader, held, self.spec, self.ema)
+        held = None if held_out is None else loader_of(run, held_out, engine, held_out=True)
+        self.probe = probe_of(self.loader, held, self.spec, [name for name in self.ema if name.startswith("G")])
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -114,7 +119,11 @@ class Training:
     @property
     def averaged(self) -> dict[str, nn.Module]:
         """The averaged generators by name, in eval mode, as they are drawn from."""
-        return {name: ema.settled(partial(self.loader.given, name, "ema")) for name, ema in self.ema.items()}
+        return {
+            name: ema.settled(partial(self.loader.given, name, "ema"))
+            for name, ema in self.ema.items()
+            if name.startswith("G")
+        }
 
     def due(self, every: int, seen: int | None = None) -> bool:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
@@ -187,7 +196,7 @@ class Training:
             "lr_scale": self.lr_scale, "rolled_back": self.rolled_back, "probes": self.advisor.state(),
             **self.advisor.score_at(self.seen),
         }  # fmt: skip
-        assert all(self.averaged[name] is ema.network for name, ema in self.ema.items())  # settled
+        assert all(self.ema[name].network is network for name, network in self.averaged.items())  # settled
         return snapshot.take(self.players, self.ema, self.optimisers), values
 
     def save(self) -> None:

@@ -14,6 +14,7 @@ from zerosum.data import buckets
 from zerosum.data.spec import Spec
 from zerosum.errors import SizeError, UserError
 from zerosum.networks import Patch, ResBlocks, Translators, UNet, coupled, stateful
+from zerosum.networks.resblocks import LEAST
 from zerosum.networks.translators import InstanceNorm
 
 SMALL = Patch(width=4)
@@ -24,6 +25,7 @@ NETS: dict[str, Translators] = {
     "resblocks": ResBlocks(width=4, blocks=2, patch=SMALL),
     "resblocks-batch": ResBlocks(width=4, blocks=2, norm="batch", patch=SMALL),
     "resblocks-scaled": ResBlocks(width=4, blocks=2, norm="scaled_instance", bias=True, patch=SMALL),
+    "resblocks-attention": ResBlocks(width=4, blocks=2, attention=True, patch=SMALL),
     "resblocks-none": ResBlocks(width=4, blocks=2, norm="none", patch=Patch(width=4, layers=0)),
 }
 by_name = pytest.mark.parametrize("name", NETS)
@@ -372,3 +374,31 @@ def test_values_that_make_no_network_are_refused() -> None:
     for net in itertools.chain(NETS.values(), [SMALL]):
         with pytest.raises(dataclasses.FrozenInstanceError):
             net.width = 3  # type: ignore[union-attr,misc]
+
+
+# ---- attention -----------------------------------------------------------------------------------------
+
+
+def test_with_attention_an_untrained_generator_is_nearly_the_identity() -> None:
+    generator, plain = pair("resblocks-attention")[0], pair("resblocks")[0]
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        assert 0 < float((generator(x) - x).abs().max()) < 0.4
+        assert float((plain(x) - x).abs().max()) > 0.5
+
+
+def test_attention_is_all_or_the_least_of_the_change() -> None:
+    generator, _ = pair("resblocks-attention")
+    last = generator.decoder[-1].conv
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    with torch.no_grad():
+        last.bias[-1] = 200.0
+        change = torch.tanh(generator.decoder(generator.encoder(x))[:, :3])
+        torch.testing.assert_close(generator(x), change, rtol=0, atol=1e-6)
+        last.bias[-1] = -200.0
+        torch.testing.assert_close(generator(x), LEAST * change + (1 - LEAST) * x, rtol=0, atol=1e-6)
+
+
+def test_attention_is_off_where_the_channels_differ() -> None:
+    generator, _ = pair("resblocks-attention", channels=(1, 3))
+    assert generator.decoder[-1].conv.out_channels == 3

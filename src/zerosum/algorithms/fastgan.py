@@ -49,7 +49,7 @@ class FastGame(Algorithm):
         """D's logits of the real images, and how far off what it rebuilds of them is (eq. 2)."""
         if not rebuilds:
             return p.D(b.image, b.label), None
-        d_real, r = cast("tuple[Tensor, Any]", p.D(b.image, b.label, True))
+        d_real, r = cast("tuple[Tensor, Any]", p.D(b.image, b.label, rebuild=True))
         return d_real, l1(r.whole, r.whole_seen) + l1(r.part, r.part_seen)
 
 

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from zerosum import randomness
+from zerosum.data.classes import Even, drawn_labels, labels_of
 from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.spec import Dataset
+from zerosum.errors import UserError
 
+LABELLED = "labelled"  # what a purpose ends in that asks for images whose labels are known
 AHEAD = 1 << 16  # numbers drawn at once where samples are asked for in sequence: a draw costs 30 us, however small
 
 Draw = Callable[[int, str, int, int, int], Tensor]
@@ -63,6 +66,9 @@ class Loader:
 
     Endless and stateless: sample i of a purpose is item i mod n of pass i div n, each pass in a new keyed order; so a
     restart needs nothing but the index, and the processes' shares are disjoint because their indices are.
+
+    `labelled`: how many labels are known, as many of each class; all if None. `even`: as many of each class in every
+    batch, whatever the set has.
     """
 
     def __init__(
@@ -72,6 +78,8 @@ class Loader:
         seed: int,
         latent: int,
         conditional: bool = False,
+        labelled: int | None = None,
+        even: bool = False,
         flip: bool = False,
         dtype: torch.dtype = torch.float32,
         device: torch.device | None = None,
@@ -85,12 +93,26 @@ class Loader:
         self.device = device or torch.device("cpu")
         self._kept: tuple[tuple[str, int, int], np.ndarray | None] | None = None
         self._drawn: dict[str, tuple[int, int, Tensor]] = {}
+        labels = labels_of(dataset) if labelled is not None or even else None
+        if (labelled is not None or even) and labels is None:
+            option = "--labelled" if labelled is not None else "--class-balance even"
+            raise UserError(f"{option}: these data have no labels; sort them into a folder a class, or drop it")
+        self.known = None if labelled is None or labels is None else drawn_labels(labels, labelled, seed)
+        self._even = Even(labels) if even and labels is not None else None
 
     def __len__(self) -> int:
         return len(self.dataset)
 
+    def _index(self, purpose: str, first: int, count: int) -> np.ndarray:
+        """Which items of the set the samples of a purpose are, (count,)."""
+        if self.known is not None and purpose.rsplit("/", 1)[-1] == LABELLED:
+            return self.known[randomness.order(self.seed, purpose, first, count, len(self.known))]
+        if self._even is not None:
+            return self._even.order(self.seed, purpose, first, count)
+        return randomness.order(self.seed, purpose, first, count, len(self.dataset))
+
     def real(self, purpose: str, first: int, count: int) -> Tensor:
-        index = randomness.order(self.seed, purpose, first, count, len(self.dataset))
+        index = self._index(purpose, first, count)
         values, labels = self.dataset.gather(index)
         self._kept = ((purpose, first, count), labels)
         if self.flip:
@@ -104,7 +126,7 @@ class Loader:
         if self._kept is not None and self._kept[0] == (purpose, first, count):
             labels = self._kept[1]
         else:
-            _, labels = self.dataset.gather(randomness.order(self.seed, purpose, first, count, len(self.dataset)))
+            _, labels = self.dataset.gather(self._index(purpose, first, count))
         return None if labels is None else torch.from_numpy(labels).to(self.device)
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from zerosum import randomness
+from zerosum.data.classes import labels_of
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 from zerosum.metrics import measurement, neighbours, registered
@@ -30,7 +31,7 @@ from zerosum.metrics.directions import DirectionResult
 from zerosum.metrics.distances import frechet, kernel_distance
 from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.choose import Choice, choose
-from zerosum.metrics.features.classifier import Classifier, classifier, guesses_well, labels_of, not_trained_on, unfit
+from zerosum.metrics.features.classifier import Classifier, classifier, guesses_well, not_trained_on, unfit
 from zerosum.metrics.features.inception import NAME as INCEPTION
 from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.intervals import Interval, binomial, disjoint, fewer, over_parts, smaller

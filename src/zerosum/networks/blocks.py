@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 SPREAD_TINY = 1e-8
 
+Head = Callable[[int], nn.Module]
+"""From the number of a critic's features to the module that ends it: forward(features (n, c), label, *more)."""
+
 
 class Networks(ABC):
     """A description of a generator and a critic that fit each other; a recipe's `networks`.
 
     `generator(spec)`: forward(z (n, latent), label (n,) int64 | None) -> (n, *spec.shape); images in [-1, 1].
-    `critic(spec)`: forward(x (n, *spec.shape), label (n,) int64 | None) -> (n,) logits.
+    `critic(spec)`: forward(x (n, *spec.shape), label (n,) int64 | None) -> (n,) logits. With `head`, it ends in that
+    module in place of its own, which is given the features, the label and whatever else the call has.
     With `spec.classes` = 0 the label is ignored; above 0 it is required. Weights are drawn from torch's
     global generator. Raises UserError where the data's shape does not suit the networks.
     """
@@ -44,7 +48,7 @@ class Networks(ABC):
     def generator(self, spec: Spec) -> nn.Module: ...
 
     @abstractmethod
-    def critic(self, spec: Spec) -> nn.Module: ...
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module: ...
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import Networks, Projection, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, base_size, required, stages_for
 from zerosum.networks.init import radford_
 from zerosum.networks.strided import FEW, Double, Halve
 
@@ -44,9 +44,9 @@ class DCGAN(Networks):
         """z (n, latent) -> images (n, C, H, W) in [-1, 1]."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 def _widths(net: DCGAN, stages: int) -> list[int]:
@@ -83,7 +83,7 @@ class _Generator(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: DCGAN, spec: Spec) -> None:
+    def __init__(self, net: DCGAN, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         widths = _widths(net, stages)
@@ -96,8 +96,11 @@ class _Critic(nn.Module):
             layers += [nn.BatchNorm2d(b)] if norm else []
             layers.append(nn.LeakyReLU(0.2, inplace=norm))
         self.layers = nn.Sequential(*layers)
-        self.head = Projection(widths[-1] * height * width, spec.classes)
+        features = widths[-1] * height * width
+        self.head = head(features) if head else Projection(features, spec.classes)
         radford_(self)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
-        return self.head(self.layers(x).flatten(1), label)
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
+        return self.head(self.layers(x).flatten(1), label, *more)

@@ -13,14 +13,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import BatchNorm, Networks, Projection, at_least_one, base_size, none_or_more, stages_for
+from zerosum.networks.blocks import (
+    BatchNorm,
+    Head,
+    Networks,
+    Projection,
+    at_least_one,
+    base_size,
+    none_or_more,
+    stages_for,
+)
 from zerosum.networks.init import radford_
 
 if TYPE_CHECKING:
@@ -53,9 +62,9 @@ class FastGAN(Networks):
         """z (n, latent) -> images (n, C, H, W) in [-1, 1]."""
         return Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits; asked to, also what it rebuilds and of what (`Rebuilt`)."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 @dataclass(frozen=True)
@@ -137,27 +146,28 @@ class _Gate(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: FastGAN, spec: Spec) -> None:
+    def __init__(self, net: FastGAN, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         widths = _widths(net, stages)[:-1][::-1]  # from half the image's size down to the base
         self.first = nn.Sequential(nn.Conv2d(spec.shape[0], widths[0], 4, 2, 1), nn.LeakyReLU(SLOPE))
         self.halvings = nn.ModuleList(_Halving(a, b) for a, b in pairwise(widths))
-        features, (height, width) = widths[-1], base_size(spec.shape, stages)
-        self.head = Projection(features * height * width, spec.classes)
+        height, width = base_size(spec.shape, stages)
+        features = widths[-1] * height * width
+        self.head = head(features) if head else Projection(features, spec.classes)
         self.decoders = nn.ModuleList(
             _decoder(w, net.decoder, spec.shape[0]) for w in (widths[-2:][0], widths[-1]) if net.decoder
         )
         radford_(self)
 
     def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, rebuild: bool = False
-    ) -> Float[Tensor, " n"] | tuple[Float[Tensor, " n"], Rebuilt]:
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any, rebuild: bool = False
+    ) -> Float[Tensor, " n"] | tuple[Float[Tensor, " n"], Rebuilt] | Any:
         """Logits; with `rebuild` also what the decoders make of the features, and of which images."""
         features = [self.first(x)]
         for halving in self.halvings:
             features.append(halving(features[-1]))
-        logit = self.head(features[-1].flatten(1), label)
+        logit = self.head(features[-1].flatten(1), label, *more)
         return (logit, self._rebuilt(x, features[-2:][0], features[-1])) if rebuild else logit
 
     def _rebuilt(self, x: Tensor, larger: Tensor, smallest: Tensor) -> Rebuilt:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import Networks, at_least_one, one_hot, required, spectral
+from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, one_hot, required, spectral
 from zerosum.networks.init import leaky_gain, scaled_
 
 if TYPE_CHECKING:
@@ -56,48 +56,41 @@ class MLP(Networks):
         """z (n, latent) -> (n, *spec.shape): through tanh for images, unbounded for points."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """x (n, *spec.shape) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 class _Generator(nn.Module):
     def __init__(self, net: MLP, spec: Spec) -> None:
         super().__init__()
         self.shape, self.classes, self.bounded = spec.shape, spec.classes, spec.is_image
-        self.layers = _Layers(
-            net.latent + spec.classes, net.width, net.depth, math.prod(spec.shape), net.generator_activation
-        )
+        self.layers = _Layers(net.latent + spec.classes, net.width, net.depth, net.generator_activation)
+        self.last = scaled_(nn.Linear(net.width, math.prod(spec.shape)))
 
     def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n ..."]:
-        x = self.layers(_with_class(z, label, self.classes)).unflatten(1, self.shape)
+        x = self.last(self.layers(_with_class(z, label, self.classes))).unflatten(1, self.shape)
         return torch.tanh(x) if self.bounded else x
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: MLP, spec: Spec) -> None:
+    def __init__(self, net: MLP, spec: Spec, head: Head | None) -> None:
         super().__init__()
-        self.classes = spec.classes
-        self.layers = _Layers(
-            math.prod(spec.shape) + spec.classes, net.width, net.depth, 1, net.critic_activation, net.spectral
-        )
+        self.classes = 0 if head else spec.classes
+        inputs = math.prod(spec.shape) + self.classes
+        self.layers = _Layers(inputs, net.width, net.depth, net.critic_activation, net.spectral)
+        self.head = head(net.width) if head else Projection(net.width, normalise=net.spectral)
 
-    def forward(self, x: Float[Tensor, "n ..."], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
-        return self.layers(_with_class(x.flatten(1), label, self.classes)).squeeze(1)
+    def forward(
+        self, x: Float[Tensor, "n ..."], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
+        return self.head(self.layers(_with_class(x.flatten(1), label, self.classes)), label, *more)
 
 
 class _Layers(nn.Module):
-    """`depth` hidden layers with an activation each, and a linear one."""
+    """`depth` hidden layers with an activation each."""
 
-    def __init__(
-        self,
-        inputs: int,
-        width: int,
-        depth: int,
-        outputs: int,
-        activation: Activation,
-        normalise: bool = False,
-    ) -> None:
+    def __init__(self, inputs: int, width: int, depth: int, activation: Activation, normalise: bool = False) -> None:
         super().__init__()
         self.activation = activation
         units = width * (PIECES if activation == "maxout" else 1)
@@ -105,12 +98,11 @@ class _Layers(nn.Module):
         self.hidden = nn.ModuleList(
             spectral(scaled_(nn.Linear(size, units), GAIN[activation]), normalise) for size in sizes
         )
-        self.last = spectral(scaled_(nn.Linear(width, outputs)), normalise)
 
-    def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n o"]:
+    def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n w"]:
         for layer in self.hidden:
             x = _activate(layer(x), self.activation)
-        return self.last(x)
+        return x
 
 
 def _activate(x: Float[Tensor, "n u"], activation: Activation) -> Float[Tensor, "n w"]:

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks.blocks import MinibatchStd, Networks, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import Head, MinibatchStd, Networks, at_least_one, base_size, required, stages_for
 from zerosum.networks.equalised import equalised
 from zerosum.networks.growing import Growing, doubled
 from zerosum.networks.init import leaky_gain
@@ -63,9 +63,9 @@ class Progressive(Networks):
         """z (n, latent) -> images (n, C, H, W), unbounded: clamp to [-1, 1] to show them."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W), or as small as it has grown -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 def _widths(net: Progressive, stages: int) -> list[int]:
@@ -113,7 +113,7 @@ class _Generator(Growing):
 
 
 class _Critic(Growing):
-    def __init__(self, net: Progressive, spec: Spec) -> None:
+    def __init__(self, net: Progressive, spec: Spec, head: Head | None) -> None:
         stages = stages_for(spec.shape, net.stages)
         super().__init__(stages)
         widths = _widths(net, stages)
@@ -125,13 +125,11 @@ class _Critic(Growing):
         )
         self.last = nn.Sequential(MinibatchStd(), _Conv(last + 1, last))
         self.whole = equalised(nn.Linear(last * math.prod(self.base), last), GAIN)
-        self.classes = spec.classes
-        self.linear = equalised(nn.Linear(last, 1))
-        if spec.classes:
-            self.embedding = nn.Embedding(spec.classes, last)
-            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last))
+        self.head = head(last) if head else _Head(last, spec.classes)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
         x = self.shrunk(x)
         y = F.leaky_relu(self.from_image[self.born](x), SLOPE)
         for k in reversed(range(self.born)):
@@ -139,15 +137,28 @@ class _Critic(Growing):
             if self.fading and k == self.born - 1:
                 y = self.fade(F.leaky_relu(self.from_image[k](F.avg_pool2d(x, 2)), SLOPE), y)
         features = F.leaky_relu(self.whole(self.last(y).flatten(1)), SLOPE)
-        logit = self.linear(features).squeeze(1)
-        if not self.classes:
-            return logit
-        return logit + (features * self.embedding(required(label))).sum(1)
+        return self.head(features, label, *more)
 
     def newest(self) -> Iterator[nn.Parameter]:
         if self.fading:
             yield from self.blocks[self.born - 1].parameters()
             yield from self.from_image[self.born].parameters()
+
+
+class _Head(nn.Module):
+    """From features to a logit, as `Projection`, with an equalised layer."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.linear = equalised(nn.Linear(features, 1))
+        if classes:
+            self.embedding = nn.Embedding(classes, features)
+            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(features))
+
+    def forward(self, features: Float[Tensor, "n c"], label: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+        logit = self.linear(features).squeeze(1)
+        return logit + (features * self.embedding(required(label))).sum(1) if self.classes else logit
 
 
 class _Conv(nn.Module):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks.blocks import Networks, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import Head, Networks, at_least_one, base_size, required, stages_for
 from zerosum.networks.init import leaky_gain, scaled_
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class R3(Networks):
         """z (n, latent) -> images (n, C, H, W), unbounded: clamp to [-1, 1] to show them."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 def _widths(net: R3, stages: int) -> list[int]:
@@ -108,7 +108,7 @@ class _Generator(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: R3, spec: Spec) -> None:
+    def __init__(self, net: R3, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         widths = _widths(net, stages)
@@ -122,17 +122,28 @@ class _Critic(nn.Module):
         # A depthwise convolution as large as its input, written as the product and sum that it is: the double
         # backward of a grouped convolution goes through its groups one by one.
         self.basis = nn.Parameter(torch.randn(last, *base) / math.sqrt(math.prod(base)))
-        self.classes = spec.classes
-        self.linear = scaled_(nn.Linear(last, last if spec.classes else 1, bias=False))
-        if spec.classes:
-            self.embedding = nn.Embedding(spec.classes, last)
-            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(last))
+        self.head = head(last) if head else _Head(last, spec.classes)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
-        features = self.linear((self.layers(self.from_image(x)) * self.basis).sum((2, 3)))
-        if not self.classes:
-            return features.squeeze(1)
-        return (features * self.embedding(required(label))).sum(1)
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
+        return self.head((self.layers(self.from_image(x)) * self.basis).sum((2, 3)), label, *more)
+
+
+class _Head(nn.Module):
+    """From features to a logit: linear, or with classes the inner product of what is linear and class embedding."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.linear = scaled_(nn.Linear(features, features if classes else 1, bias=False))
+        if classes:
+            self.embedding = nn.Embedding(classes, features)
+            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(features))
+
+    def forward(self, features: Float[Tensor, "n c"], label: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
+        x = self.linear(features)
+        return (x * self.embedding(required(label))).sum(1) if self.classes else x.squeeze(1)
 
 
 def _blocks(net: R3, features: int, stages: int) -> list[nn.Module]:

@@ -3,8 +3,9 @@ app. 7.2).
 
 In the paper's notation c7s1-64, d128, d256, R256 (6 or 9 times), u128, u64, c7s1-3: a 7x7 convolution, two that halve,
 residual blocks at a quarter of the size, two that double, a 7x7 convolution and tanh. Reflection padding where the
-stride is 1, ReLU, weights from N(0, 0.02). Halving and doubling are plain convolutions; the antialiased ones that CUT's
-published code has by default are left out.
+stride is 1, ReLU, weights from N(0, 0.02). Halving and doubling are plain convolutions; the antialiased ones of CUT's
+published code are left out. With `attention` the network says what to change and where, and keeps the
+rest of its input (Pumarola et al. 2018, arXiv:1807.09251, eq. 1; Mejjati et al. 2018, arXiv:1806.02311).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 HALVINGS = 2
 SMALLEST = 8  # pixels: a block reflects the border of what is left, so two must be
+LEAST, CLOSED = 0.1, -3.0  # attention: no less anywhere, lest it close for good; the logit an untrained one is near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,9 @@ class ResBlocks(Translators):
     """Share of the features that are dropped in the middle of every block, in training."""
     bias: bool = False
     """Biases before a normalisation, which undoes them; published checkpoints may have them."""
+    attention: bool = False
+    """Change the input where a map of the network's own says so, and keep it elsewhere: an untrained network is nearly
+    the identity. Off where the sides' channels differ: there is nothing to keep."""
     patch: Patch = Patch()
     """The critic."""
 
@@ -70,6 +75,7 @@ class _Generator(nn.Module):
     def __init__(self, net: ResBlocks, inputs: int, outputs: int) -> None:
         super().__init__()
         self.multiple = 2**HALVINGS
+        self.attention = net.attention and inputs == outputs
         w, bias = net.width, net.bias or net.norm == "none"
 
         def normalised(features: int, **layer: nn.Module) -> nn.Sequential:
@@ -83,15 +89,24 @@ class _Generator(nn.Module):
             normalised(4 * w, block=_Block(net, 4 * w, bias)),
             *(named(block=_Block(net, 4 * w, bias)) for _ in range(net.blocks - 1)),
         )
+        last = Reflecting(w, outputs + self.attention, 7)
         self.decoder = nn.Sequential(
             named(conv=nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, output_padding=1, bias=bias)),
             normalised(2 * w, conv=nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=bias)),
-            normalised(w, conv=Reflecting(w, outputs, 7)),
+            normalised(w, conv=last),
         )
         radford_(self)
+        if self.attention:
+            assert last.bias is not None
+            with torch.no_grad():
+                last.bias[-1] = CLOSED
 
     def forward(self, x: Float[Tensor, "n a h w"]) -> Float[Tensor, "n b h w"]:
-        return torch.tanh(self.decoder(self.encoder(x)))
+        y = self.decoder(self.encoder(x))
+        if not self.attention:
+            return torch.tanh(y)
+        change, attention = torch.tanh(y[:, :-1]), LEAST + (1 - LEAST) * torch.sigmoid(y[:, -1:])
+        return attention * change + (1 - attention) * x
 
     def features(self, x: Float[Tensor, "n a h w"], layers: Sequence[int]) -> list[Tensor]:
         """What the forward has at these layers, in the order asked for; nothing behind the last of them is computed.

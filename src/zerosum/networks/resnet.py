@@ -10,22 +10,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import (
-    BatchNorm,
-    Networks,
-    Projection,
-    at_least_one,
-    base_size,
-    spectral,
-    stages_for,
-)
+from zerosum.networks.blocks import BatchNorm, Head, Networks, Projection, at_least_one, base_size, spectral, stages_for
 from zerosum.networks.init import scaled_
 
 if TYPE_CHECKING:
@@ -62,9 +54,9 @@ class ResNet(Networks):
         """z (n, latent) -> images (n, C, H, W) in [-1, 1]."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 class _Generator(nn.Module):
@@ -104,7 +96,7 @@ class _Up(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: ResNet, spec: Spec) -> None:
+    def __init__(self, net: ResNet, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         # The paper's critic of 32x32 images stops at 8x8, where its generator starts from 4x4.
@@ -114,13 +106,15 @@ class _Critic(nn.Module):
         blocks += [_Down(net, net.width, halve=False) for _ in range(PLAIN)]
         self.blocks = nn.ModuleList(blocks)
         self.mean = not net.spectral
-        self.head = Projection(net.width, spec.classes, normalise=net.spectral)
+        self.head = head(net.width) if head else Projection(net.width, spec.classes, normalise=net.spectral)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
         for block in self.blocks:
             x = block(x)
         x = F.relu(x)
-        return self.head(x.mean((2, 3)) if self.mean else x.sum((2, 3)), label)
+        return self.head(x.mean((2, 3)) if self.mean else x.sum((2, 3)), label, *more)
 
 
 class _Down(nn.Module):

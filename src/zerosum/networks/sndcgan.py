@@ -9,22 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import (
-    BatchNorm,
-    Networks,
-    Projection,
-    at_least_one,
-    base_size,
-    spectral,
-    stages_for,
-)
+from zerosum.networks.blocks import BatchNorm, Head, Networks, Projection, at_least_one, base_size, spectral, stages_for
 from zerosum.networks.init import leaky_gain, radford_, scaled_
 
 if TYPE_CHECKING:
@@ -53,9 +45,9 @@ class SNDCGAN(Networks):
         """z (n, latent) -> images (n, C, H, W) in [-1, 1]."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 def _widths(net: SNDCGAN, stages: int) -> list[int]:
@@ -85,7 +77,7 @@ class _Generator(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: SNDCGAN, spec: Spec) -> None:
+    def __init__(self, net: SNDCGAN, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         widths = _widths(net, stages)
@@ -99,9 +91,12 @@ class _Critic(nn.Module):
         for a, b in pairwise(widths):
             layers += [conv(a, a, 4, 2), conv(a, b, 3, 1)]
         self.convs = nn.ModuleList(layers)
-        self.head = Projection(widths[-1] * height * width, spec.classes, normalise=net.spectral)
+        features = widths[-1] * height * width
+        self.head = head(features) if head else Projection(features, spec.classes, normalise=net.spectral)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
-        return self.head(x.flatten(1), label)
+        return self.head(x.flatten(1), label, *more)

@@ -13,13 +13,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import BatchNorm, Networks, Projection, at_least_one, base_size, none_or_more, stages_for
+from zerosum.networks.blocks import (
+    BatchNorm,
+    Head,
+    Networks,
+    Projection,
+    at_least_one,
+    base_size,
+    none_or_more,
+    stages_for,
+)
 from zerosum.networks.init import leaky_gain, radford_, scaled_
 
 if TYPE_CHECKING:
@@ -54,9 +63,9 @@ class Subpixel(Networks):
         """z (n, latent) -> images (n, C, H, W) in [-1, 1]."""
         return _Generator(self, spec)
 
-    def critic(self, spec: Spec) -> nn.Module:
+    def critic(self, spec: Spec, head: Head | None = None) -> nn.Module:
         """Images (n, C, H, W) -> (n,) logits."""
-        return _Critic(self, spec)
+        return _Critic(self, spec, head)
 
 
 def _widths(net: Subpixel, stages: int) -> list[int]:
@@ -94,7 +103,7 @@ class _Generator(nn.Module):
 
 
 class _Critic(nn.Module):
-    def __init__(self, net: Subpixel, spec: Spec) -> None:
+    def __init__(self, net: Subpixel, spec: Spec, head: Head | None) -> None:
         super().__init__()
         stages = stages_for(spec.shape, net.stages)
         widths = _widths(net, stages)
@@ -113,8 +122,10 @@ class _Critic(nn.Module):
             hidden = [scaled_(nn.Linear(features, net.critic_hidden), leaky_gain(SLOPE)), nn.LeakyReLU(SLOPE)]
             features = net.critic_hidden
         self.hidden = nn.Sequential(*hidden)
-        self.head = Projection(features, spec.classes)
+        self.head = head(features) if head else Projection(features, spec.classes)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, " n"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
+    ) -> Float[Tensor, " n"] | Any:
         # Channels last here too: flattening then copies nothing, and the gradient comes back as the features lie.
-        return self.head(self.hidden(self.layers(x).permute(0, 2, 3, 1).flatten(1)), label)
+        return self.head(self.hidden(self.layers(x).permute(0, 2, 3, 1).flatten(1)), label, *more)

@@ -20,7 +20,7 @@ def doublings(run: Run, spec: Spec) -> int:
     if not isinstance(run.algorithm, ProgressiveGAN) or run.algorithm.growth:
         return 0
     with torch.device("meta"):
-        critic = run.algorithm.players(replace(spec, classes=0))["D"]
+        critic = run.algorithm.players(run.sees(spec))["D"]
     return critic.stages if isinstance(critic, Growing) else 0
 
 

@@ -50,7 +50,9 @@ def translation(algorithm: str, data: Data) -> Run:
 def quick_translation(data: Data, *, paired: bool) -> Run:
     """A translator for some minutes of a small machine: the paper's game, thinner networks, bolder steps.
 
-    `zerosum bench image-to-image` has it beside the papers' own settings at equal time.
+    Without pairs the generators say what to change and where, and begin as nearly the identity: no loss need teach them
+    to leave alone what is right (docs/log.md, 2026-11-30). `zerosum bench image-to-image` has it beside the
+    papers' own settings at equal time.
     """
     run = translation("pix2pix" if paired else "cyclegan", data)
     adam = Adam(lr=Linear(1e-3, 0, 1, 1), beta1=0.5)
@@ -58,9 +60,18 @@ def quick_translation(data: Data, *, paired: bool) -> Run:
     game: Algorithm = (
         Pix2Pix(networks=UNet(width=32, dropout=0.0, norm="scaled_instance", patch=thin))
         if paired
-        else CycleGAN(networks=ResBlocks(width=32, blocks=6, patch=Patch(width=32)))
-    )
+        else CycleGAN(
+            networks=ResBlocks(width=16, blocks=4, attention=True, patch=Patch(width=16)), weight_cycle=5.0,
+            weight_identity=0.0,
+        )
+    )  # fmt: skip
     return replace(run, algorithm=game, adam_g=adam, adam_d=adam, batch_size=4, ema_half_life=Linear(0, 2_000, 20_000))
+
+
+def semi_supervised(data: Data) -> Run:
+    """A classifier from few labels (`zerosum bench semi-supervised`): the papers' game, D behind small shifts."""
+    run = from_settings("ssgan", data)
+    return replace(run, images=None, minutes=8.0, augment=("translation",), ema_half_life=Linear(0, 5_000, 50_000))
 
 
 def cooled(run: Run, images: int) -> Run:

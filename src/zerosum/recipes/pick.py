@@ -147,6 +147,9 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
             "the original game with a lazy R1 penalty on small convolutional networks: the best found for some "
             "minutes of a small machine; --algorithm chooses another"
         )
+    elif algorithm == "ssgan":
+        run = image_recipes.semi_supervised(data)
+        reasons.append("a classifier from few labels, D behind small shifts of the image; --labelled N uses N labels")
     else:
         run = from_settings(algorithm, data)
         reasons.append(f"{type(run.algorithm).__name__} with its own settings (docs/algorithms): you asked for it")
@@ -265,7 +268,7 @@ def quickest(
         return estimate(rival, dataset, device, seconds), rival
 
     with torch.device("meta"):
-        networks = run.algorithm.players(replace(dataset.spec, classes=0)).values()
+        networks = run.algorithm.players(run.sees(dataset.spec)).values()
     pairs = [
         *dict.fromkeys(
             (precision, memory_format if run.memory_format == "auto" else run.memory_format)

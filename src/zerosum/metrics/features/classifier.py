@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum import randomness
+from zerosum.data.classes import labels_of
 from zerosum.data.picture import render_all
 from zerosum.data.spec import Dataset
-from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.metrics.cache import Cache, address
 from zerosum.metrics.features.base import CHUNK, Extractor, Told, hash_of, unit
@@ -196,15 +196,6 @@ def unfit(data: Dataset) -> str | None:
     if min(data.spec.shape[1:]) < 4:
         return f"images of {data.spec.shape[1]} x {data.spec.shape[2]} pixels are too small"
     return None
-
-
-def labels_of(data: Dataset) -> np.ndarray | None:
-    """All labels int64 (n,), None where there are none; without reading images where that can be."""
-    if isinstance(data, ArrayDataset):
-        return data.labels
-    parts = [data.gather(piece)[1] for piece in np.array_split(np.arange(len(data)), max(len(data) // 1024, 1))]
-    known = [part for part in parts if part is not None]
-    return np.concatenate(known) if len(known) == len(parts) else None
 
 
 def guesses_well(found: Classifier, data: Dataset) -> bool:

@@ -1,0 +1,75 @@
+"""The semi-supervised GAN (Salimans et al. 2016, "Improved Techniques for Training GANs", arXiv:1606.03498, sec. 3.1
+and 5).
+
+D is a classifier of K classes that also says "fake": with its K logits l_k(x), and 0 for being fake, D(x) = Z / (Z + 1)
+for Z(x) = sum_k exp l_k(x), so that its logit is log Z -> `networks.heads.ClassesOrFake`.
+Symbols (paper -> here): L_supervised -> losses.cross_entropy on images whose labels are known; L_unsupervised ->
+losses.discriminator on log Z; f(x), an intermediate layer of D -> its last features; G minimises
+|| E f(x) - E f(G(z)) ||^2, feature matching (sec. 3.1).
+Differs from the paper: D's weights are averaged, and that average classifies; Adam's rate falls; networks are
+convolutional, without weight normalisation and noise; the mean square of the difference, not its sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from zerosum.data.spec import Spec
+from zerosum.game import Adam, Algorithm, Batch, Labels, Players, Settings, Turn
+from zerosum.losses import cross_entropy, discriminator, feature_matching
+from zerosum.networks import MLP, ClassesOrFake, Networks, Subpixel
+from zerosum.schedule import Constant, Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class SSGAN(Algorithm):
+    """A classifier that learns from few labels and many images: what G makes shows it what is no image of any class."""
+
+    networks: Networks = Subpixel()
+    weight_supervised: float = 1.0
+    """Weight of the labelled images beside the unlabelled ones."""
+    labels: ClassVar[Labels] = "critic"
+    averaged: ClassVar[tuple[str, ...]] = ("G", "D")
+    coupled: ClassVar[bool] = True
+
+    def players(self, spec: Spec) -> dict[str, nn.Module]:
+        blind, head = replace(spec, classes=0), partial(ClassesOrFake, classes=spec.classes)
+        return {"G": self.networks.generator(blind), "D": self.networks.critic(blind, head)}
+
+    def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
+        with turn("D") as minimise:
+            for b in turn.split(batch):
+                classes, _ = p.D(b.labelled, None, True)
+                supervised = cross_entropy(classes, b.known_label)
+                d_real, d_fake = p.D(b.image), p.D(p.G(b.z))
+                minimise(self.weight_supervised * supervised + discriminator(d_real, d_fake) / 2)
+                turn.note(real=d_real, fake=d_fake)
+                turn.log(supervised=supervised)
+        with turn("G") as minimise:
+            for b in turn.split(batch):
+                _, real = p.D(b.image2, None, True)
+                _, fake = p.D(p.G(b.z2), None, True)
+                minimise(feature_matching(real.detach(), fake))
+
+
+SETTINGS = Settings(
+    algorithm=SSGAN(),
+    adam_g=Adam(lr=Constant(1e-3)),
+    adam_d=Adam(lr=Constant(1e-3)),
+    batch_size=64,
+    images=600_000,
+    ema_half_life=Linear(0, 10_000, 100_000),
+)
+
+TOY = Settings(
+    algorithm=SSGAN(networks=MLP(latent=2, width=64)),
+    adam_g=Adam(lr=Constant(1e-3)),
+    adam_d=Adam(lr=Constant(1e-3)),
+    batch_size=256,
+    images=600_000,
+    ema_half_life=Linear(0, 10_000, 100_000),
+)

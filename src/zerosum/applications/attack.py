@@ -1,0 +1,150 @@
+"""Small changes to an image that make a classifier err, and how accurate it stays under them.
+
+Generators and attacks are two sides of the same game: one player changes pixels, the other one judges them. Meant for
+classifiers of one's own: the attacker here knows every weight. Surviving these attacks proves nothing against others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zerosum import randomness
+from zerosum.errors import UserError
+from zerosum.metrics.features.base import unit
+from zerosum.metrics.intervals import Interval, binomial
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+RANGE = 2.0  # of pixels from black to white, which networks see as -1 .. 1: epsilons are shares of it
+STEPS, STRIDE = 20, 2.5  # of PGD; each step is so many times epsilon / steps long, so that it can turn back
+AT_ONCE = 250
+Told = Callable[[int, int], None]
+
+
+def fgsm(
+    model: nn.Module, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"], epsilon: float
+) -> Float[Tensor, "n c h w"]:
+    """x + epsilon sign(grad_x L): the fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572, sec. 4).
+
+    `model`: images in [-1, 1] -> logits (n, K), in eval mode. `epsilon`: the most that a pixel changes, as a share of
+    the way from black to white.
+    """
+    return (x + RANGE * epsilon * _gradient(model, x, label).sign()).clamp(-1, 1)
+
+
+def pgd(
+    model: nn.Module, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"], epsilon: float, *, steps: int = STEPS,
+    start: Float[Tensor, "n c h w"] | None = None,
+) -> Float[Tensor, "n c h w"]:  # fmt: skip
+    """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083, eq. in sec. 2.1): `steps` of FGSM, each brought
+    back to within `epsilon` of x, from `start` (of -1 .. 1, a share of epsilon) away.
+
+    Of all steps the worst for the model is kept, so that more of them are never less of an attack.
+    """
+    reach = RANGE * epsilon
+    found = x if start is None else (x + reach * start).clamp(-1, 1)
+    best, worst = found, torch.full((len(x),), -torch.inf)
+    for step in range(steps + 1):
+        with torch.no_grad():
+            loss = F.cross_entropy(model(found).float(), label, reduction="none")
+        worse = loss > worst
+        worst = torch.where(worse, loss, worst)
+        best = torch.where(worse[:, None, None, None], found, best)
+        if step < steps:
+            moved = found + STRIDE * reach / steps * _gradient(model, found, label).sign()
+            found = torch.minimum(torch.maximum(moved, x - reach), x + reach).clamp(-1, 1)
+    return best
+
+
+def _gradient(model: nn.Module, x: Tensor, label: Tensor) -> Tensor:
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        loss = F.cross_entropy(model(x).float(), label, reduction="sum")
+        return torch.autograd.grad(loss, x)[0]
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Accuracy on images that were changed by at most `epsilon`, in three ways."""
+
+    epsilon: float
+    noise: Interval
+    """By signs drawn at random: what a change of this size does that knows nothing."""
+    fgsm: Interval
+    pgd: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Attacked:
+    """What was found, and examples: images uint8 (n, C, H, W) as they were and as PGD made them at some epsilon."""
+
+    rows: list[Robustness]
+    clean: Interval
+    originals: np.ndarray
+    changed: np.ndarray
+    epsilon: float
+    labels: np.ndarray
+    named: np.ndarray
+    """What the model takes the changed ones for."""
+
+
+def robust_accuracy(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, epsilons: Sequence[float], *, steps: int = STEPS,
+    seed: int = 0, shown: int = 12, told: Told | None = None,
+) -> Attacked:  # fmt: skip
+    """Accuracy of `model` on images uint8 (n, C, H, W) with labels int64 (n,), against each epsilon.
+
+    UserError for epsilons outside 0 .. 1.
+    """
+    if not epsilons or not all(0 < e <= 1 for e in epsilons):
+        raise UserError(f"--epsilons {' '.join(map(str, epsilons))}: give numbers above 0, up to 1")
+    if steps < 1:
+        raise UserError(f"--steps {steps}: must be 1 or more")
+    model = model.eval()
+    x, label = unit(images), torch.from_numpy(labels)
+    total, done = len(epsilons) * len(x), 0
+    right = {name: np.zeros(len(epsilons), dtype=int) for name in ("noise", "fgsm", "pgd")}
+    clean = 0
+    middle = len(epsilons) // 2
+    examples: list[Tensor] = []
+    for first in range(0, len(x), AT_ONCE):
+        part, of = x[first : first + AT_ONCE], label[first : first + AT_ONCE]
+        clean += _right(model, part, of)
+        start = randomness.uniform(seed, "attack", first, len(part), part[0].numel()).float().view(part.shape) * 2 - 1
+        for number, epsilon in enumerate(epsilons):
+            changed = {
+                "noise": (part + RANGE * epsilon * start.sign()).clamp(-1, 1),
+                "fgsm": fgsm(model, part, of, epsilon),
+                "pgd": pgd(model, part, of, epsilon, steps=steps, start=start),
+            }
+            for name, images_changed in changed.items():
+                right[name][number] += _right(model, images_changed, of)
+            if number == middle and len(examples) * AT_ONCE < shown:
+                examples.append(changed["pgd"])
+            done += len(part)
+            if told:
+                told(done, total)
+    rows = [
+        Robustness(epsilon, *(binomial(int(right[name][number]), len(x)) for name in ("noise", "fgsm", "pgd")))
+        for number, epsilon in enumerate(epsilons)
+    ]
+    made = torch.cat(examples)[:shown]
+    with torch.no_grad():
+        named = model(made).argmax(1).numpy()
+    changed_images = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+    return Attacked(
+        rows, binomial(clean, len(x)), images[: len(made)], changed_images, epsilons[middle], labels[: len(made)], named
+    )
+
+
+@torch.no_grad()
+def _right(model: nn.Module, x: Tensor, label: Tensor) -> int:
+    return int((model(x).argmax(1) == label).sum())

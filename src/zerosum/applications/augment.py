@@ -1,0 +1,181 @@
+"""`zerosum augment`: from labelled data to the study, its report, and the synthetic set."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from zerosum import atomic, pictures
+from zerosum.applications import parts as splitting
+from zerosum.applications import study_report
+from zerosum.applications.classify import fit
+from zerosum.applications.parts import Part
+from zerosum.applications.study import Plan, Study, Verdict, rows, verdict
+from zerosum.applications.synthetic import Labelled, OfGAN, Source, gated
+from zerosum.data.picture import from_pixels
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
+from zerosum.run import Run
+from zerosum.view import clock
+
+SYNTHETIC = "synthetic"
+TRIAL_STEPS = 10  # of a classifier, to tell how long all of them will take
+Open = Callable[[Data], ArrayDataset]
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a study can be told."""
+
+    labelled: int | None = None
+    """Draw so many labelled images, several times, and test on the set's own test images (or on all others)."""
+    folds: int = 5
+    """Stratified folds, where all labels are used."""
+    draws: int = 5
+    """Draws of `labelled` images."""
+    minutes: float = 5.0
+    """Minutes that the GAN of each fold or draw is trained for."""
+    positive: str | None = None
+    """Of two classes, the one that sensitivity is of."""
+    groups: Path | None = None
+    """A CSV (columns file and group; or for arrays a value a line): images of a group stay on one side."""
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A study that is done: what it says, and where."""
+
+    verdict: Verdict
+    report: Path
+    synthetic: Path
+
+
+def study(
+    data: Data, options: Options, plan: Plan, out: Path, *, open_data: Open, say: Told, device: str = "auto",
+    shorten: Callable[[Run], Run] = lambda run: run,
+) -> Found:  # fmt: skip
+    """The whole study of `data` in the folder `out`, going on where it was stopped. UserError if it cannot be made."""
+    if not options.minutes > 0:
+        raise UserError(f"--minutes {options.minutes:g}: must be above 0")
+    whole, parts = opened(data, options, open_data)
+    plan = replace(plan, positive=positive(options.positive, whole.class_names))
+    assert whole.labels is not None
+    images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
+    gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
+    made = Study(images, whole.class_names, parts, plan, gan, out)
+    say(f"{_expected(made, options.minutes)} in all, or less if some of it is done; it can be stopped and goes on")
+    began = time.perf_counter()
+    found = made.run(say)
+    minutes = (time.perf_counter() - began) / 60
+    overlap = parts[0].overlap
+    judged = verdict(found, plan, overlap)
+    say("the synthetic set")
+    folder = synthetic_set(made, gan, out, judged.sentence)
+    report = study_report.write(made, rows(found, plan, overlap), judged, options, whole, minutes, out)
+    return Found(judged, report, folder)
+
+
+def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset, list[Part]]:
+    """All images that the study needs, in one set, and which of them are trained on and tested on."""
+    train = _labelled(open_data(data), data)
+    if options.labelled is None:
+        groups = splitting.groups_of(train, _named(data, train, options))
+        assert train.labels is not None
+        return train, splitting.folds(train.labels, groups, options.folds, options.seed)
+    test = _test(data, open_data)
+    if test is not None:
+        splitting.refuse_overlap(train, test)
+        labels = np.concatenate([train.labels, test.labels])
+        whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
+        groups = np.concatenate([
+            splitting.groups_of(train, _named(data, train, options)), len(train) + np.arange(len(test))
+        ])  # fmt: skip
+        tested = np.arange(len(train), len(whole))
+    else:
+        whole, groups = train, splitting.groups_of(train, _named(data, train, options))
+        assert train.labels is not None
+        tested = splitting.folds(train.labels, groups, 2, options.seed)[0].test
+    assert whole.labels is not None
+    return whole, splitting.draws(whole.labels, groups, tested, options.labelled, options.draws, options.seed)
+
+
+def _test(data: Data, open_data: Open) -> ArrayDataset | None:
+    """The published test images; None where there are none."""
+    try:
+        return _labelled(open_data(replace(data, split="test")), data)
+    except UserError as error:
+        if "no test split" not in str(error):
+            raise
+        return None
+
+
+def _named(data: Data, train: ArrayDataset, options: Options) -> np.ndarray | None:
+    if options.groups is None:
+        return None
+    return splitting.named_groups(options.groups, splitting.file_names(data, train), len(train))
+
+
+def _labelled(found: ArrayDataset, data: Data) -> ArrayDataset:
+    if not found.spec.is_image or found.labels is None or len(found.class_names) < 2:
+        raise UserError(
+            f"{data.source}: has no labels of two or more classes; sort the images into a folder a class, or give "
+            "--labels a CSV"
+        )
+    return found
+
+
+def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:
+    """The number of the class that sensitivity is of. UserError if there is none of that name."""
+    if name is None:
+        return None
+    if len(class_names) != 2:
+        raise UserError(f"--positive {name}: is for two classes, and there are {len(class_names)}")
+    if name not in class_names:
+        raise UserError(f"--positive {name}: no such class; the classes are {', '.join(class_names)}")
+    return class_names.index(name)
+
+
+def _expected(made: Study, minutes: float) -> str:
+    """How long it takes: the GANs by the clock, the classifiers by a trial of one."""
+    plan, part = made.plan, made.parts[0]
+    train = made.data.of(part.train)
+    classes = len(made.class_names)
+    fit(train.images, train.labels, classes, seed=0, classical=True, steps=1)
+    began = time.perf_counter()
+    fit(train.images, train.labels, classes, seed=0, classical=True, steps=TRIAL_STEPS)
+    step = (time.perf_counter() - began) / TRIAL_STEPS
+    classifiers = len(made.parts) * (len(plan.arms) * plan.seeds + 1) * plan.steps * step
+    return f"about {clock(60 * minutes * len(made.parts) + classifiers)}"
+
+
+def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path:
+    """As many images as the first part trains on, of its GAN, in a folder a class, each saying that it is synthetic."""
+    part, folder = made.parts[0], out / SYNTHETIC
+    train = made.data.of(part.train)
+    draw = source(train, made.class_names, 0, out / part.name.replace(" ", "-") / "gan")
+    judge = fit(train.images, train.labels, len(made.class_names), seed=made.plan.seeds, classical=True)
+    passed = gated(draw, train.labels, train, judge)
+    for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
+        name = made.class_names[label]
+        text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
+        pictures.save_png(from_pixels(image), folder / _safe(name) / f"{number:05d}.png", text)
+    counts = {n: int((passed.found.labels == k).sum()) for k, n in enumerate(made.class_names)}
+    about = {
+        "synthetic": True, "images": counts, "made by": f"{source.name}, trained on {part.name} of this study",
+        "drawn": passed.drawn, "taken for another class": passed.other_class,
+        "copies of training images": passed.copies, "verdict": sentence,
+    }  # fmt: skip
+    atomic.write_file(folder / "card.json", (json.dumps(about, indent=1) + "\n").encode())
+    return folder
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in " -_." else "_" for c in name).strip(". ") or "class"

@@ -1,0 +1,216 @@
+"""New items for a taste: latents whose images score high and stay real (Kang et al. 2017, arXiv:1711.02231, sec. 3.3).
+
+Symbols (paper -> here): x_ui = theta_u . Phi(G(z, c)) -> score(G(z, c)); eta, the weight of D's verdict -> a bound
+instead: a design is let through where D finds it as real as it finds real items, and where its nearest items in the
+catalogue are as near as those of a real item are. Differs from the paper: any scorer; distinct results; a start.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from zerosum import randomness
+from zerosum.data.loader import scale
+from zerosum.errors import UserError
+from zerosum.latent.inversion import BEYOND
+from zerosum.metrics.neighbours import nearest_few
+from zerosum.sample import CHUNK, Model, to_uint8
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from zerosum.metrics.features.base import Extractor
+
+CPU = torch.device("cpu")
+RATE = 0.05  # of Adam on latents, falling to nothing; the standard deviation of blind steps, too
+NEIGHBOURS = 5
+USUAL = 0.5  # of real items: a design is as real to D, and as near to the catalogue, as this share of them at least
+APART = 0.5  # of the median distance between candidates: nearer ones count as one design
+PULL = 10.0  # of the score's spread: what falling short of D's bound costs
+FOLLOWED = 8  # starts for each design that is wanted
+Told = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """Any judge of images: (n, C, H, W) in [-1, 1] -> (n,), the higher the better. Followed uphill where it can be."""
+
+    def __call__(self, images: Tensor, /) -> Tensor: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Designs:
+    """Images uint8 (n, C, H, W) from the best on, their latents, classes, scores, and how real they are."""
+
+    images: np.ndarray
+    z: Tensor
+    label: Tensor | None
+    scores: Tensor
+    realism: Tensor
+    """D's logits."""
+    distance: Tensor
+    """To the NEIGHBOURS-th nearest item of the catalogue, in the extractor's features."""
+    limit: tuple[float, float]
+    """Bounds of the two: the least logit, the largest distance."""
+    real: bool
+    """False if too few were real enough, and the most real of the others make up the number."""
+
+
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """What designs are made with: a generator, its critic, and the catalogue that they are to be like."""
+
+    model: Model
+    critic: nn.Module
+    extractor: Extractor
+    items: np.ndarray
+    """Images uint8 (n, C, H, W) of the catalogue."""
+    labels: np.ndarray | None = None
+
+    def bounds(self) -> tuple[float, float]:
+        """The least logit of D and the largest distance to the catalogue of the usual real item."""
+        half = len(self.items) // 2
+        if half <= NEIGHBOURS:
+            raise UserError(f"the catalogue has {len(self.items)} items; {2 * NEIGHBOURS + 2} or more are needed")
+        order = randomness.permutation(0, "design/halves", 0, len(self.items))[: 2 * half]
+        some, others = self.items[np.sort(order[:half])][:2_000], self.items[np.sort(order[half:])]
+        near = nearest_few(self.extractor(some), self.extractor(others), NEIGHBOURS)[0][:, -1]
+        kind = None if self.labels is None else torch.from_numpy(self.labels[np.sort(order[:half])][:2_000])
+        logits = self._logits(scale(some, torch.float32, CPU), kind)
+        return float(logits.quantile(1 - USUAL)), float(near.quantile(USUAL))
+
+    @torch.no_grad()
+    def _logits(self, x: Tensor, label: Tensor | None) -> Tensor:
+        parts = [
+            self.critic(x[i : i + CHUNK], None if label is None else label[i : i + CHUNK]).float().flatten()
+            for i in range(0, len(x), CHUNK)
+        ]
+        return torch.cat(parts)
+
+    def design(
+        self, score: Scorer, n: int = 12, *, near: Float[Tensor, " z"] | None = None, reach: float = 0.5,
+        classes: Int[Tensor, " c"] | None = None, drawn: int = 4_000, steps: int = 60, seed: int = 0,
+        told: Told | None = None,
+    ) -> Designs:  # fmt: skip
+        """n designs that `score` likes, each unlike the others.
+
+        `near`: a latent to stay by, within `reach` of its length. `classes`: draw from these alone. Of `drawn` latents
+        the best are followed for `steps` steps. UserError for counts below 1.
+        """
+        for name, count in (("n", n), ("steps", steps)):
+            if count < 1:
+                raise UserError(f"{'-' if name == 'n' else '--'}{name} {count}: must be 1 or more")
+        logit, distance = self.bounds()
+        z, label = self._drawn(max(drawn, FOLLOWED * n), near, reach, classes, seed)
+        values = torch.cat([
+            score(self._made(z[i : i + CHUNK], label, i)).detach().flatten() for i in range(0, len(z), CHUNK)
+        ])  # fmt: skip
+        best = values.topk(min(FOLLOWED * n, len(values))).indices
+        kind = None if label is None else label[best]
+        z = self._followed(score, z[best], kind, logit, near, reach, steps, float(values.std()), seed, told)
+        images = torch.cat([self._made(z[i : i + CHUNK], kind, i) for i in range(0, len(z), CHUNK)])
+        made = to_uint8(images)
+        found = self.extractor(made)
+        far = nearest_few(found, self.extractor(self.items), NEIGHBOURS)[0][:, -1]
+        x = scale(made, torch.float32, CPU)
+        worth, logits = score(x).detach().flatten(), self._logits(x, kind)
+        fits = (logits >= logit) & (far <= distance)
+        chosen, real = _distinct(worth, fits, found, n)
+        return Designs(
+            made[chosen.numpy()], z[chosen], None if kind is None else kind[chosen], worth[chosen], logits[chosen],
+            far[chosen], (logit, distance), real,
+        )  # fmt: skip
+
+    def _drawn(
+        self, count: int, near: Tensor | None, reach: float, classes: Tensor | None, seed: int
+    ) -> tuple[Tensor, Tensor | None]:
+        z = randomness.normal(seed, "design", 0, count, self.model.latent).float()
+        if near is not None:
+            z = near + reach * near.norm() * z / z.norm(dim=1, keepdim=True) * torch.rand(
+                count, 1, generator=torch.Generator().manual_seed(seed)
+            )
+        if not self.model.spec.classes:
+            return z, None
+        among = torch.arange(self.model.spec.classes) if classes is None else classes
+        return z, among[torch.arange(count) % len(among)]
+
+    def _made(self, z: Tensor, label: Tensor | None, first: int) -> Tensor:
+        with torch.no_grad():
+            kind = None if label is None else label[first : first + len(z)]
+            return self.model.generator(z, kind).clamp(-1, 1)
+
+    def _followed(
+        self, score: Scorer, z: Tensor, label: Tensor | None, logit: float, near: Tensor | None, reach: float,
+        steps: int, spread: float, seed: int, told: Told | None,
+    ) -> Tensor:  # fmt: skip
+        """Each latent uphill in score while D's logit is no lower than the bound, the best of each on the way."""
+        z = z.clone()
+        scale_ = max(spread, 1e-6)
+
+        def worth(at: Tensor) -> Tensor:
+            images = self.model.generator(at, label).clamp(-1, 1)
+            short = torch.relu(logit - self.critic(images, label).float().flatten())
+            return score(images).flatten().float() / scale_ - PULL * short
+
+        with torch.enable_grad():
+            uphill = (
+                worth(z.requires_grad_()).requires_grad
+                and score(self.model.generator(z, label).clamp(-1, 1)).requires_grad
+            )
+        z = z.detach()
+        best, kept = worth(z).detach(), z.clone()
+        random = torch.Generator().manual_seed(randomness.torch_seed(seed, "design/steps", 0))
+        variable = z.clone().requires_grad_(uphill)
+        adam = torch.optim.Adam([variable], RATE) if uphill else None
+        for step in range(steps):
+            if adam is not None:
+                for group in adam.param_groups:
+                    group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
+                with torch.enable_grad():
+                    loss = -worth(variable).sum()
+                    adam.zero_grad()
+                    loss.backward()
+                adam.step()
+                trial = variable.detach()
+            else:  # a scorer that cannot be followed: steps at random, kept where they help
+                trial = kept + RATE * torch.randn(kept.shape, generator=random)
+            trial = self._within(trial, near, reach)
+            if adam is not None:
+                with torch.no_grad():
+                    variable.copy_(trial)
+            with torch.no_grad():
+                value = worth(trial)
+            better = value > best
+            best = torch.where(better, value, best)
+            kept = torch.where(better[:, None], trial, kept)
+            if told:
+                told(step + 1, steps)
+        return kept
+
+    def _within(self, z: Tensor, near: Tensor | None, reach: float) -> Tensor:
+        """Brought back to where G was trained, and to within reach of the start."""
+        if near is not None:
+            apart = z - near
+            z = near + apart * (reach * near.norm() / apart.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+        longest = math.sqrt(z.shape[1]) + BEYOND
+        return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+
+
+def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool]:
+    """n numbers from the best on, none near another of them; those that fit first. Whether all of them fit."""
+    apart = torch.cdist(features.double(), features.double())
+    least = APART * float(apart[apart > 0].median()) if bool((apart > 0).any()) else 0.0
+    order = sorted(range(len(worth)), key=lambda i: (not bool(fits[i]), -float(worth[i])))
+    chosen: list[int] = []
+    for bound in (least, 0.0):  # where too few are distinct, their like are better than none
+        for i in order:
+            if len(chosen) < n and i not in chosen and all(float(apart[i, j]) > bound for j in chosen):
+                chosen.append(i)
+    index = torch.tensor(chosen[:n])
+    return index, len(chosen) >= n and bool(fits[index].all())

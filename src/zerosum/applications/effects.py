@@ -1,0 +1,68 @@
+"""Whether one way of training is better than another, over folds or draws that both were tried on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Answer = Literal["helps", "hurts", "cannot be told"]
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean of paired differences, with bounds."""
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    """Of a difference as large by chance, two-sided."""
+    pairs: int
+
+    @property
+    def answer(self) -> Answer:
+        """helps or hurts where the bounds leave out 0."""
+        if self.low > 0:
+            return "helps"
+        return "hurts" if self.high < 0 else "cannot be told"
+
+
+def mean_interval(values: Sequence[float], overlap: float = 0.0) -> tuple[float, float, float]:
+    """Mean and the bounds of its t interval (level 0.95); bounds are the mean itself where there is one value."""
+    found = effect(values, overlap)
+    return found.difference, found.low, found.high
+
+
+def effect(differences: Sequence[float], overlap: float = 0.0) -> Effect:
+    """Of differences, one a fold or draw, each the mean over seeds.
+
+    `overlap`: images tested over images trained on, of folds, whose training sets overlap: the variance of their mean
+    is then s^2 (1 / k + overlap) and not s^2 / k (Nadeau and Bengio 2003, "Inference for the Generalization Error",
+    eq. 9). 0 for draws that are independent.
+    """
+    from scipy import stats  # slow to import
+
+    k = len(differences)
+    mean = math.fsum(differences) / k
+    if k < 2:
+        return Effect(mean, -math.inf, math.inf, 1.0, k)
+    variance = math.fsum((d - mean) ** 2 for d in differences) / (k - 1)
+    error = math.sqrt(variance * (1 / k + overlap))
+    if error == 0:
+        return Effect(mean, mean, mean, 1.0 if mean == 0 else 0.0, k)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, k - 1)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, k - 1))
+    return Effect(mean, mean - reach, mean + reach, p, k)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Chances adjusted for how many there are (Holm 1979): each at least as large as it was, in the same order."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    adjusted, worst = [0.0] * len(values), 0.0
+    for rank, i in enumerate(order):
+        worst = max(worst, min(1.0, (len(values) - rank) * values[i]))
+        adjusted[i] = worst
+    return adjusted

@@ -1,0 +1,166 @@
+"""Which images are trained on and which are tested on: folds, or draws of a few labels beside a test set.
+
+One patient is never on both sides, and neither is one picture twice.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zerosum import randomness
+from zerosum.data import duplicates, sets
+from zerosum.data.files import label
+from zerosum.data.picture import from_pixels
+from zerosum.data.source import find, image_listing
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
+
+LEAST_PER_CLASS = 2  # labelled images: of one, nothing can be told apart
+NAMED = 3  # pairs that an error names
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Images to train on and images to test on, by their numbers in the set; `overlap`: see `effects.effect`."""
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    overlap: float = 0.0
+
+
+def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray:
+    """Numbers int64 (n,), the same for images that belong together: of one patient, or of one picture.
+
+    `named`: a group of each image, such as its patient. Images count as one picture if they are equal or nearly so
+    (`data.duplicates`). What belongs to something that belongs to a third belongs to that, too.
+    """
+    n = len(data)
+    parent = np.arange(n)
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = int(parent[i])
+        return i
+
+    def join(a: int, b: int) -> None:
+        parent[max(root(a), root(b))] = min(root(a), root(b))
+
+    for a, b in alike(data.values):
+        join(a, b)
+    if named is not None:
+        first: dict[object, int] = {}
+        for i, name in enumerate(named.tolist()):
+            join(first.setdefault(name, i), i)
+    return np.array([root(i) for i in range(n)])
+
+
+def alike(images: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, each later one with an earlier one."""
+    pictures = [from_pixels(image) for image in images]
+    equal = duplicates.exact([duplicates.digest(picture) for picture in pictures])
+    near = duplicates.near(np.stack([duplicates.thumbnail(picture) for picture in pictures]))
+    return sorted({*((group[0], other) for group in equal for other in group[1:]), *map(tuple, near.tolist())})
+
+
+def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> list[Part]:
+    """k stratified folds that keep every group on one side. UserError where a class has too few groups for that."""
+    from sklearn.model_selection import StratifiedGroupKFold  # slow to import
+
+    for kind in np.unique(labels):
+        there = len(np.unique(groups[labels == kind]))
+        if there < k:
+            raise UserError(
+                f"--folds {k}: a class has only {there} images (or patients) that do not belong together; give "
+                f"--folds {max(there, 2)} or more data"
+            )
+    found = []
+    splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
+    for number, (train, test) in enumerate(splitter.split(labels, labels, groups)):
+        found.append(Part(f"fold {number + 1}", train, test, len(test) / len(train)))
+    return found
+
+
+def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, n: int, seed: int) -> list[Part]:
+    """`n` draws of `count` labelled images that are not in `test`, each class in its share of them.
+
+    `test`: numbers of the images to test on, the same in all draws. Of a group of images one is drawn at most, and none
+    that has another image in `test`.
+    """
+    taken = set(groups[test].tolist())
+    free = np.array([i for i in range(len(labels)) if groups[i] not in taken], dtype=np.int64)
+    kinds, counts = np.unique(labels[free], return_counts=True)
+    shares = np.maximum(np.round(count * counts / counts.sum()).astype(int), LEAST_PER_CLASS)
+    shares[np.argmax(shares)] += count - shares.sum()
+    if count < LEAST_PER_CLASS * len(kinds) or (shares > counts).any() or shares.min() < 1:
+        raise UserError(
+            f"--labelled {count}: must be between {LEAST_PER_CLASS} for each of {len(kinds)} classes and the "
+            f"{len(free):,} images that are not tested on"
+        )
+    found = []
+    for number in range(n):
+        order = randomness.permutation(seed, f"augment/draw {number}", 0, len(free))
+        chosen: list[int] = []
+        for kind, share in zip(kinds.tolist(), shares.tolist(), strict=True):
+            members = [int(free[i]) for i in order if labels[free[i]] == kind]
+            _, first = np.unique(groups[members], return_index=True)  # one of each group: the first that was drawn
+            chosen += [members[i] for i in np.sort(first)[:share]]
+        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test))
+    return found
+
+
+def refuse_overlap(train: ArrayDataset, test: ArrayDataset, names: Sequence[str] = ()) -> None:
+    """UserError if an image of `test` is in `train`, or nearly."""
+    count = len(train)
+    both = [(a, b) for a, b in alike(np.concatenate([train.values, test.values])) if a < count <= b]
+    if both:
+        some = ", ".join(f"test image {b - count} and training image {a}" for a, b in both[:NAMED])
+        raise UserError(
+            f"{len(both)} test images are in the training data too, or nearly ({some}): a test on them says nothing; "
+            "take them out on one side (zerosum data check DATA --split all names them)"
+        )
+
+
+def named_groups(table: Path, files: Sequence[str] | None, count: int) -> np.ndarray:
+    """A group of each image, (n,) of text: from the columns file and group of a CSV, or a value a line.
+
+    `files`: the images' names, where they have any; else the lines are taken in the images' order. UserError if they do
+    not fit.
+    """
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--groups {table}: cannot be read as CSV ({error})") from error
+    if files is None:
+        values = [row[-1].strip() for row in rows]
+        if len(values) == count + 1:
+            values = values[1:]  # a header
+        if len(values) != count:
+            raise UserError(f"--groups {table}: has {len(values)} lines for {count} images; give one each, in order")
+        return np.array(values)
+    if len(rows[0]) < 2:
+        raise UserError(f"--groups {table}: needs two columns, file and group, with commas between them")
+    known = {row[0].strip().replace("\\", "/"): row[1].strip() for row in rows if len(row) > 1}
+    missing = [name for name in files if name not in known]
+    if missing:
+        raise UserError(f"--groups {table}: has no line for {missing[0]} ({len(missing)} such files)")
+    return np.array([known[name] for name in files])
+
+
+def file_names(data: Data, dataset: ArrayDataset) -> list[str] | None:
+    """The files that the images of a folder or zip were read from, in their order; None of other sources."""
+    if data.source in sets.named():
+        return None
+    listing = image_listing(find(data.source))
+    if listing is None:
+        return None
+    skipped = {name for name, _ in dataset.skipped}
+    return [item.name for item in label(listing, data).listing.items if item.name not in skipped]

@@ -1,0 +1,278 @@
+"""Recommenders from implicit feedback, by Bayesian personalised ranking (Rendle et al. 2009, arXiv:1205.2618).
+
+Each learns x_uij = x_ui - x_uj > 0 for items i that user u has taken and j that u has not, by ascending
+ln sigma(x_uij) - lambda |parameters|^2 (eq. 4) on triplets drawn at random; they differ in what x_ui is:
+
+    popularity  how often i was taken
+    BPR         beta_i + gamma_u . gamma_i (Rendle et al. 2009, sec. 4.3.1)
+    VBPR        BPR + theta_u . E f_i + beta' . f_i, f_i given features (He and McAuley 2016, arXiv:1510.01784, eq. 4)
+    DVBPR       theta_u . Phi(image_i), Phi a network that is trained, too (Kang et al. 2017, arXiv:1711.02231, eq. 3)
+
+Steps are Adagrad's, row by row where a parameter has a row for each user or item, so that rare ones move as far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zerosum import randomness
+from zerosum.applications.taste import Interactions, Ranking, Scores, Split, ranking
+from zerosum.metrics.features.base import unit
+
+TINY = 1e-8
+BATCH = 8_192  # triplets, of what has no network
+IMAGES = 128  # triplets, of what has one
+PATIENCE = 3  # looks at the validation items without a gain, after which training ends
+
+
+class Triplets:
+    """User, item that was taken, item that was not: endless, by seed. What users took is looked up in a sorted list."""
+
+    def __init__(self, known: Interactions, seed: int) -> None:
+        self.known, self.items = known, len(known.items)
+        self.random = np.random.Generator(np.random.Philox(key=randomness.key(seed, "triplets")))
+        self._taken = np.unique(known.user * self.items + known.item)
+
+    def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(u, i, j), each int64 (count,). j is any item that u did not take."""
+        chosen = self.random.integers(0, len(self.known), count)
+        user, item = self.known.user[chosen], self.known.item[chosen]
+        other = self.random.integers(0, self.items, count)
+        for _ in range(3):  # what is still taken after that is so rare that it teaches nothing wrong
+            key = user * self.items + other
+            at = np.searchsorted(self._taken, key).clip(max=len(self._taken) - 1)
+            wrong = np.flatnonzero(self._taken[at] == key)
+            if not len(wrong):
+                break
+            other[wrong] = self.random.integers(0, self.items, len(wrong))
+        return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
+
+
+class Rows:
+    """A parameter with a row for each user or item, and how far each row has come (Adagrad, by row)."""
+
+    def __init__(self, count: int, size: int, spread: float, generator: torch.Generator) -> None:
+        self.value = spread * torch.randn(count, size, generator=generator)
+        self.sum = torch.zeros(count)
+
+    def ascend(self, index: Tensor, gradient: Tensor, rate: float) -> None:
+        """Rows `index` (n,) by `gradient` (n, size); a row that is there twice moves by both."""
+        self.sum.index_add_(0, index, gradient.square().mean(1))
+        step = gradient * (rate / (self.sum[index] + TINY).sqrt())[:, None]
+        self.value.index_add_(0, index, step)
+
+
+class Dense:
+    """A parameter that every triplet moves (Adagrad)."""
+
+    def __init__(self, *shape: int, spread: float, generator: torch.Generator) -> None:
+        self.value = spread * torch.randn(*shape, generator=generator)
+        self.sum = torch.zeros(*shape)
+
+    def ascend(self, gradient: Tensor, rate: float) -> None:
+        self.sum.addcmul_(gradient, gradient)
+        self.value.addcdiv_(gradient, self.sum.sqrt() + TINY, value=rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Of all of them; the same for each, so that none is favoured."""
+
+    factors: int = 64
+    rate: float = 0.1
+    decay: float = 1e-3
+    """lambda: how strongly factors are drawn to 0."""
+    seed: int = 0
+
+
+class BPR:
+    """Factors of users and items: x_ui = beta_i + gamma_u . gamma_i."""
+
+    name = "BPR"
+
+    def __init__(self, users: int, items: int, settings: Settings = Settings()) -> None:
+        self.settings = settings
+        generator = torch.Generator().manual_seed(randomness.torch_seed(settings.seed, "recommend", 0))
+        spread = 1 / math.sqrt(settings.factors)
+        self.user = Rows(users, settings.factors, spread, generator)
+        self.item = Rows(items, settings.factors, spread, generator)
+        self.bias = Rows(items, 1, 0.0, generator)
+
+    @torch.no_grad()
+    def step(self, u: Tensor, i: Tensor, j: Tensor) -> float:
+        """One ascent on triplets (n,); the mean of -ln sigma(x_uij)."""
+        s = self.settings
+        mine, taken, left = self.user.value[u], self.item.value[i], self.item.value[j]
+        apart = taken - left
+        x = (mine * apart).sum(1) + (self.bias.value[i] - self.bias.value[j])[:, 0]
+        pull = torch.sigmoid(-x)[:, None]
+        self.user.ascend(u, pull * apart - s.decay * mine, s.rate)
+        self.item.ascend(i, pull * mine - s.decay * taken, s.rate)
+        self.item.ascend(j, -pull * mine - s.decay * left, s.rate)
+        self.bias.ascend(i, pull, s.rate)
+        self.bias.ascend(j, -pull, s.rate)
+        return float(F.softplus(-x).mean())
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (self.user.value[torch.from_numpy(users)] @ self.item.value.T + self.bias.value[:, 0]).numpy()
+
+
+class VBPR:
+    """Factors, and factors of what an item looks like: + theta_u . E f_i + beta' . f_i."""
+
+    name = "VBPR"
+
+    def __init__(self, users: int, features: np.ndarray, settings: Settings = Settings()) -> None:
+        """`features` float (items, d), such as an ImageNet network's; standardised here."""
+        self.settings = settings
+        found = torch.from_numpy(np.asarray(features, dtype=np.float32))
+        found = (found - found.mean(0)) / (found.std(0) + 1e-6)
+        self.features = found / math.sqrt(found.shape[1])
+        self.plain = BPR(users, len(features), settings)
+        generator = torch.Generator().manual_seed(randomness.torch_seed(settings.seed, "recommend", 1))
+        k, d = settings.factors, found.shape[1]
+        self.taste = Rows(users, k, 1 / math.sqrt(k), generator)
+        self.embed = Dense(d, k, spread=1.0, generator=generator)
+        self.bias = Dense(d, spread=0.0, generator=generator)
+
+    @torch.no_grad()
+    def step(self, u: Tensor, i: Tensor, j: Tensor) -> float:
+        s, plain = self.settings, self.plain
+        mine, taken, left = plain.user.value[u], plain.item.value[i], plain.item.value[j]
+        apart, taste = taken - left, self.taste.value[u]
+        seen = self.features[i] - self.features[j]
+        shown = seen @ self.embed.value
+        x = (mine * apart).sum(1) + (taste * shown).sum(1) + seen @ self.bias.value
+        x += (plain.bias.value[i] - plain.bias.value[j])[:, 0]
+        pull = torch.sigmoid(-x)[:, None]
+        plain.user.ascend(u, pull * apart - s.decay * mine, s.rate)
+        plain.item.ascend(i, pull * mine - s.decay * taken, s.rate)
+        plain.item.ascend(j, -pull * mine - s.decay * left, s.rate)
+        plain.bias.ascend(i, pull, s.rate)
+        plain.bias.ascend(j, -pull, s.rate)
+        self.taste.ascend(u, pull * shown - s.decay * taste, s.rate)
+        n = len(u)
+        self.embed.ascend(seen.T @ (pull * taste) / n - s.decay * self.embed.value / n, s.rate)
+        self.bias.ascend(seen.T @ pull[:, 0] / n, s.rate)
+        return float(F.softplus(-x).mean())
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        u = torch.from_numpy(users)
+        visual = self.taste.value[u] @ (self.features @ self.embed.value).T + self.features @ self.bias.value
+        return self.plain.scores(users) + visual.numpy()
+
+
+class ImageNetwork(nn.Module):
+    """Phi: images (n, C, H, W) in [-1, 1] -> what a taste is held against, (n, factors).
+
+    Four strided convolutions and a linear layer; the paper's CNN-F is of 224 x 224 pixels.
+    """
+
+    def __init__(self, channels: int, height: int, width: int, factors: int, base: int = 32) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = channels
+        for features in (base, 2 * base, 4 * base, 4 * base):
+            if min(height, width) <= 2:
+                break
+            layers += [nn.Conv2d(inputs, features, 3, 2, 1), nn.ReLU()]
+            inputs, height, width = features, -(-height // 2), -(-width // 2)
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Linear(inputs * height * width, factors)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.layers(x).flatten(1))
+
+
+class DVBPR:
+    """What an item looks like, and nothing else: x_ui = theta_u . Phi(image_i). So new items have scores, too."""
+
+    name = "DVBPR"
+
+    def __init__(self, users: int, images: np.ndarray, settings: Settings = Settings(), rate: float = 1e-3) -> None:
+        """`images` uint8 (items, C, H, W)."""
+        self.settings, self.images, self.rate = settings, images, rate
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.torch_seed(settings.seed, "recommend", 2))
+            channels, height, width = images.shape[1:]
+            self.network = ImageNetwork(channels, height, width, settings.factors)
+            self.taste = nn.Embedding(users, settings.factors)
+        nn.init.normal_(
+            self.taste.weight, 0.0, 1 / math.sqrt(settings.factors),
+            generator=torch.Generator().manual_seed(randomness.torch_seed(settings.seed, "recommend", 3)),
+        )  # fmt: skip
+        self.adam = torch.optim.Adam([*self.network.parameters(), *self.taste.parameters()], rate, fused=True)
+
+    def step(self, u: Tensor, i: Tensor, j: Tensor) -> float:
+        seen, where = torch.unique(torch.cat([i, j]), return_inverse=True)
+        phi = self.network(unit(self.images[seen.numpy()]))[where]
+        taste = self.taste(u)
+        x = (taste * (phi[: len(i)] - phi[len(i) :])).sum(1)
+        loss = F.softplus(-x).mean()
+        total = loss + self.settings.decay * (taste.square().sum(1).mean() + phi.square().sum(1).mean() / 2)
+        self.adam.zero_grad()
+        total.backward()
+        self.adam.step()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def embedded(self, images: np.ndarray, at_once: int = 1_000) -> Tensor:
+        """Phi of images uint8 (n, C, H, W)."""
+        return torch.cat([self.network(unit(images[k : k + at_once])) for k in range(0, len(images), at_once)])
+
+    @torch.no_grad()
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return (self.taste.weight[torch.from_numpy(users)] @ self.embedded(self.images).T).numpy()
+
+
+Model = BPR | VBPR | DVBPR
+
+
+def popularity(known: Interactions) -> Scores:
+    """Every user is offered what is taken most."""
+    counts = np.bincount(known.item, minlength=len(known.items)).astype(np.float64)
+    return lambda users: np.tile(counts, (len(users), 1))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How far training was, and how well the items to choose by stood."""
+
+    triplets: int
+    loss: float
+    validation: Ranking
+
+
+def train(
+    model: Model, split: Split, *, triplets: int, looks: int = 10, seed: int = 0,
+    told: Callable[[int, int], None] | None = None,
+) -> list[Look]:  # fmt: skip
+    """Up to `triplets`, fewer if the items to choose by stand no better for PATIENCE looks; as it then is."""
+    drawn, batch = Triplets(split.train, seed), IMAGES if isinstance(model, DVBPR) else BATCH
+    found: list[Look] = []
+    for target in _marks(triplets, looks):
+        losses = []
+        done = found[-1].triplets if found else 0
+        while done < target:
+            losses.append(model.step(*drawn.draw(batch)))
+            done += batch
+            if told:
+                told(min(done, triplets), triplets)
+        stands = ranking(model.scores, split.validation, split.train, ~split.cold)
+        found.append(Look(done, float(np.mean(losses)) if losses else math.nan, stands))
+        best = max(range(len(found)), key=lambda k: found[k].validation.auc)
+        if len(found) - 1 - best >= PATIENCE:
+            break
+    return found
+
+
+def _marks(triplets: int, looks: int) -> Iterator[int]:
+    for look in range(1, looks + 1):
+        yield triplets * look // looks

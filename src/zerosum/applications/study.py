@@ -1,0 +1,244 @@
+"""Does it help my classifier? The study of Frid-Adar et al. 2018 (arXiv:1803.01229), for any labelled images.
+
+One classifier, trained on each part's training images as they are, with classical augmentation, with synthetic images
+at several ratios, and with both; over folds or draws and over seeds; tested on real images that neither the classifier
+nor the GAN has seen. What is compared with what, and by which number, is fixed here, before anything is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from zerosum import atomic
+from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores
+from zerosum.applications.effects import Effect, effect, holm, mean_interval
+from zerosum.applications.parts import Part
+from zerosum.applications.synthetic import Labelled, Passed, Source, gated
+from zerosum.errors import UserError
+
+PRIMARY = "balanced_accuracy"
+KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
+REAL, CLASSICAL = "real images alone", "classical augmentation"
+NEEDED = 3  # folds or draws from which on a verdict is given
+
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is tried: all of it is decided before the first training."""
+
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    """Synthetic images for each real one."""
+    seeds: int = 3
+    """Classifiers trained in each arm of each part."""
+    steps: int = STEPS
+    """Batches that each of them sees."""
+    positive: int | None = None
+    """Of two classes, the one that sensitivity is of; the last if not given."""
+    flip: bool = False
+    """Classical augmentation mirrors, too."""
+    gate: bool = True
+    """Synthetic images must pass `synthetic.gated`."""
+
+    def __post_init__(self) -> None:
+        if not self.ratios or min(self.ratios) <= 0:
+            raise UserError(f"--ratios {' '.join(map(str, self.ratios))}: give one or more numbers above 0")
+        if self.seeds < 1:
+            raise UserError(f"--seeds {self.seeds}: must be 1 or more")
+
+    @property
+    def primary(self) -> float:
+        """The ratio that the verdict is about: 1 if it is tried, else the first."""
+        return 1.0 if 1.0 in self.ratios else self.ratios[0]
+
+    @property
+    def arms(self) -> dict[str, tuple[bool, float]]:
+        """By title: whether augmentation is classical, too, and synthetic images for each real one."""
+        found = {REAL: (False, 0.0), CLASSICAL: (True, 0.0)}
+        for ratio in self.ratios:
+            found[f"synthetic, {ratio:g} to 1"] = (False, ratio)
+        for ratio in self.ratios:
+            found[f"classical and synthetic, {ratio:g} to 1"] = (True, ratio)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Images, labels and parts, and where what is found is kept: a study that was stopped goes on."""
+
+    data: Labelled
+    class_names: tuple[str, ...]
+    parts: Sequence[Part]
+    plan: Plan
+    source: Source
+    out: Path
+
+    def run(self, say: Told = lambda text: None) -> dict[str, dict[str, list[Scores]]]:
+        """Scores of every arm and part, one a seed: {arm: {part: [scores]}}."""
+        self._settle()
+        return {arm: dict(found) for arm, found in _turned([self._part(part, say) for part in self.parts]).items()}
+
+    def _settle(self) -> None:
+        """Write the plan, or hold it against what is there. UserError if that was of another plan, or other data."""
+        wanted = json.loads(json.dumps({**asdict(self.plan), "source": self.source.name, "parts": self._digests()}))
+        path = self.out / "plan.json"
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            known = None
+        except ValueError as error:
+            raise UserError(f"{path}: is damaged ({error}); give another --out") from error
+        if known is not None and known != wanted:
+            other = ", ".join(sorted(k for k in wanted if known.get(k) != wanted[k]))
+            raise UserError(f"--out {self.out}: holds a study with other settings ({other}); give another folder")
+        atomic.write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
+
+    def _digests(self) -> dict[str, list[str]]:
+        """SHA-256 of what each part trains on and tests on. UserError if an image is on both sides."""
+        found = {}
+        for part in self.parts:
+            sides = [{_hash(image) for image in self.data.images[side]} for side in (part.train, part.test)]
+            if both := sides[0] & sides[1]:
+                raise UserError(f"{part.name}: {len(both)} test images are among the training images; take them out")
+            found[part.name] = [hashlib.sha256("".join(sorted(side)).encode()).hexdigest() for side in sides]
+        return found
+
+    def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
+        train, test = self.data.of(part.train), self.data.of(part.test)
+        folder = self.out / part.name.replace(" ", "-")
+        kept = _Kept(folder / "scores.json")
+        missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
+        made: Passed | None = None
+        if missing:
+            made = self._synthetic(part, train, folder, say)
+            atomic.write_file(folder / "gate.json", (json.dumps(_gate(made), indent=1) + "\n").encode())
+        for arm, seed in missing:
+            assert made is not None
+            classical, ratio = self.plan.arms[arm]
+            count = round(ratio * len(train))
+            more = made.found.of(np.arange(min(count, len(made.found))))
+            say(f"{part.name}: {arm}, classifier {seed + 1} of {self.plan.seeds}")
+            judge = self._fit(train.joined(more) if ratio else train, seed, classical)
+            kept.add(arm, seed, scores(judge(test.images), test.labels, self.plan.positive))
+        return part.name, {arm: [kept.of(arm, s) for s in range(self.plan.seeds)] for arm in self.plan.arms}
+
+    def _synthetic(self, part: Part, train: Labelled, folder: Path, say: Told) -> Passed:
+        """As many as the largest ratio asks for, each class in its share, in an order in which any part of it is so."""
+        say(f"{part.name}: {self.source.name}")
+        number = self.parts.index(part)
+        draw = self.source(train, self.class_names, number, folder / "gan")
+        count = round(max(self.plan.ratios) * len(train))
+        wanted = train.labels[np.arange(count) % len(train)]
+        order = np.random.default_rng(number).permutation(count)
+        return gated(draw, wanted[order], train, self._fit(train, self.plan.seeds, True), gate=self.plan.gate)
+
+    def _fit(self, on: Labelled, seed: int, classical: bool) -> Probabilities:
+        return fit(
+            on.images, on.labels, len(self.class_names), seed=seed, classical=classical, flip=self.plan.flip,
+            steps=self.plan.steps,
+        )  # fmt: skip
+
+
+class _Kept:
+    """Scores by arm and seed, in a file that is written anew with each: what was measured is not measured again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            self.found = {}
+
+    def has(self, arm: str, seed: int) -> bool:
+        return f"{arm}/{seed}" in self.found
+
+    def of(self, arm: str, seed: int) -> Scores:
+        return Scores(**self.found[f"{arm}/{seed}"])
+
+    def add(self, arm: str, seed: int, found: Scores) -> None:
+        self.found[f"{arm}/{seed}"] = asdict(found)
+        atomic.write_file(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
+
+
+# --- what follows from it --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm: its means over parts with bounds, and what it gains over the arm that it builds on."""
+
+    arm: str
+    means: Mapping[str, tuple[float, float, float]]
+    against: str | None
+    gain: Effect | None
+    adjusted: float | None
+    """The gain's chance, adjusted for how many arms are held against another (Holm)."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the study says, in a sentence, of the comparison that was fixed beforehand."""
+
+    answer: str
+    sentence: str
+    gain: Effect
+
+
+def rows(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float) -> list[Row]:
+    """One for each arm. `overlap`: see `effects.effect`."""
+    arms, made = plan.arms, []
+    for arm, (classical, ratio) in arms.items():
+        means = {key: mean_interval(_by_part(found[arm], key), overlap) for key in KEYS}
+        against = (CLASSICAL if classical else REAL) if ratio else None
+        gain = None
+        if against is not None:
+            pairs = zip(_by_part(found[arm], PRIMARY), _by_part(found[against], PRIMARY), strict=True)
+            gain = effect([a - b for a, b in pairs], overlap)
+        made.append((arm, means, against, gain))
+    chances = iter(holm([gain.p for *_, gain in made if gain is not None]))
+    return [Row(*row, None if row[3] is None else next(chances)) for row in made]
+
+
+def verdict(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float) -> Verdict:
+    """Of synthetic images at the plan's primary ratio beside classical augmentation, against that alone."""
+    arm = f"classical and synthetic, {plan.primary:g} to 1"
+    row = next(row for row in rows(found, plan, overlap) if row.arm == arm)
+    assert row.gain is not None
+    gain, before = row.gain, row.means[PRIMARY][0] - row.gain.difference
+    answer = gain.answer if gain.pairs >= NEEDED else "cannot be told"
+    words = {"helps": "Synthetic images help", "hurts": "Synthetic images hurt"}
+    start = words.get(answer, "Whether synthetic images help cannot be told")
+    by = f"balanced accuracy {before:.3f} becomes {before + gain.difference:.3f} ({gain.difference:+.3f}"
+    bounds = f", between {gain.low:+.3f} and {gain.high:+.3f} with 95 % confidence" if gain.pairs > 1 else ""
+    more = "" if gain.pairs >= NEEDED else f"; {NEEDED} folds or draws are the least to tell by"
+    sentence = f"{start}: beside classical augmentation, {by}{bounds}, over {gain.pairs} folds or draws){more}."
+    return Verdict(answer, sentence, gain)
+
+
+def _by_part(found: Mapping[str, Sequence[Scores]], key: str) -> list[float]:
+    """The mean over seeds of each part, in their order."""
+    return [fmean(getattr(one, key) for one in some) for some in found.values()]
+
+
+def _turned(parts: Sequence[tuple[str, dict[str, list[Scores]]]]) -> dict[str, dict[str, list[Scores]]]:
+    return {arm: {name: found[arm] for name, found in parts} for arm in parts[0][1]}
+
+
+def _gate(made: Passed) -> dict[str, Any]:
+    return {
+        "passed": len(made.found), "drawn": made.drawn, "taken for another class": made.other_class,
+        "copies of training images": made.copies,
+    }  # fmt: skip
+
+
+def _hash(image: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()

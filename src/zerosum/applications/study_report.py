@@ -1,0 +1,123 @@
+"""The study as one page that stands alone, and as numbers."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from zerosum import atomic, pictures, session
+from zerosum.applications.classify import WIDTH
+from zerosum.applications.study import KEYS, PRIMARY, Row, Study, Verdict
+from zerosum.data.store import ArrayDataset
+
+if TYPE_CHECKING:
+    from zerosum.applications.augment import Options
+
+SHOWN = 8  # images of each class, real and synthetic
+TITLES = {
+    "balanced_accuracy": "balanced accuracy", "auc": "AUC", "sensitivity": "sensitivity", "specificity": "specificity",
+}  # fmt: skip
+
+
+def write(
+    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, minutes: float, out: Path
+) -> Path:
+    """`study.json` and `report.html` in the folder `out`; the page's path."""
+    gates = {part.name: _read(out / part.name.replace(" ", "-") / "gate.json") for part in made.parts}
+    record: dict[str, Any] = {
+        "verdict": {"answer": verdict.answer, "sentence": verdict.sentence, **asdict(verdict.gain)},
+        "rows": [
+            {
+                "arm": row.arm, "means": {key: list(value) for key, value in row.means.items()},
+                "against": row.against, "gain": None if row.gain is None else asdict(row.gain),
+                "adjusted": row.adjusted,
+            }
+            for row in rows
+        ],
+        "plan": asdict(made.plan),
+        "parts": {p.name: {"train": len(p.train), "test": len(p.test)} for p in made.parts},
+        "classes": list(made.class_names),
+        "gate": gates,
+        "source": made.source.name,
+        "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
+        "data": {"count": len(data), "sha256": data.fingerprint},
+        "minutes": round(minutes, 2),
+        "environment": session.environment(),
+    }  # fmt: skip
+    text = json.dumps(record, indent=1, default=_plain)
+    atomic.write_file(out / "study.json", (text + "\n").encode())
+    environment = Environment(
+        loader=FunctionLoader(lambda name: files("zerosum.applications").joinpath(name).read_text("utf-8")),
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("study.html").render(
+        verdict=verdict, rows=rows, keys=[(key, TITLES[key]) for key in KEYS], primary=TITLES[PRIMARY],
+        made=made, options=options, gates=gates, record=json.loads(text), picture=_picture(rows),
+        sheet=_sheet(made, out), width=WIDTH, count=len(data),
+    )  # fmt: skip
+    atomic.write_file(out / "report.html", page.encode())
+    return out / "report.html"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} does not go into JSON")
+
+
+def _read(path: Path) -> dict[str, int]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _picture(rows: Sequence[Row]) -> str:
+    """Every arm's balanced accuracy with its bounds, as a data URL of an SVG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 0.42 * len(rows) + 0.9))
+    axes = figure.subplots()
+    for y, row in enumerate(rows):
+        mean, low, high = row.means[PRIMARY]
+        colour = "#0072B2" if row.against is None else "#D55E00"
+        axes.errorbar(
+            mean, y, xerr=[[mean - low], [high - mean]] if np.isfinite([low, high]).all() else None, fmt="o",
+            color=colour, capsize=3,
+        )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [row.arm for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f"{TITLES[PRIMARY]} on real test images, with 95 % bounds over folds or draws")
+    axes.grid(axis="x", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg")
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _sheet(made: Study, out: Path) -> str:
+    """Real training images of each class above synthetic ones, as a data URL of a PNG."""
+    from PIL import Image
+
+    train = made.data.of(made.parts[0].train)
+    lines = []
+    for number, name in enumerate(made.class_names):
+        real = train.images[train.labels == number][:SHOWN]
+        folder = out / "synthetic"
+        found = sorted(path for path in folder.glob("*/*.png") if path.parent.name == name)[:SHOWN]
+        made_up = [np.asarray(Image.open(path)) for path in found]
+        shaped = [x[None] if x.ndim == 2 else x.transpose(2, 0, 1) for x in made_up]
+        blank = np.full_like(train.images[0], 255)
+        for some in (list(real), shaped):
+            lines += [*some, *[blank] * (SHOWN - len(some))]
+    buffer = io.BytesIO()
+    pictures.grid(np.stack(lines), columns=SHOWN).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,208 @@
+"""Where labelled images that were not photographed come from, and which of them are let through.
+
+A source is given the training images of one fold or draw and nothing else. Three of them are controls, whose answer is
+known: copies of the training images must not help, images under wrong labels must hurt, and fresh real images (an
+oracle, which no GAN is) must help.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from zerosum import randomness, sample, session
+from zerosum import run as runs
+from zerosum.applications.classify import Probabilities
+from zerosum.checkpoint import numbers
+from zerosum.data.spec import Data, Spec
+from zerosum.data.store import ArrayDataset
+from zerosum.metrics.features.weak import Pixels
+from zerosum.metrics.registered import nearest_registered
+from zerosum.recipes.pick import pick
+from zerosum.run import Run
+from zerosum.runlog import read_status
+
+AS_NEAR = 0.01  # of the real images' distances to each other: what is nearer to one of them than that is a copy
+PARTS = 10  # of the training images, each held against the others
+MORE = 4  # times as many as are wanted are drawn, at most, until enough pass the gate
+LEAST = 0.5  # probability that a classifier of the real training images must give the class that is claimed
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Images uint8 (n, C, H, W) and labels int64 (n,), none of which a test image is."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of(self, index: np.ndarray) -> Labelled:
+        return Labelled(self.images[index], self.labels[index])
+
+    def joined(self, other: Labelled) -> Labelled:
+        return Labelled(np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels]))
+
+
+Draw = Callable[[np.ndarray, int], np.ndarray]
+"""(labels int64 (n,), first) -> images uint8 (n, C, H, W) of these classes: numbers first .. first+n-1."""
+
+
+class Source(Protocol):
+    """Makes a `Draw` of the training images of one fold; `folder` is its own to keep things in."""
+
+    @property
+    def name(self) -> str: ...
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw: ...
+
+
+@dataclass(frozen=True)
+class OfGAN:
+    """A class-conditional GAN trained on the fold's training images for some minutes, augmentation as there are few."""
+
+    minutes: float
+    data: Data
+    name: str = "gan"
+    device: str = "auto"
+    shorten: Callable[[Run], Run] = lambda run: run
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
+        dataset = ArrayDataset(train.images, train.labels, class_names)
+        if not numbers(folder):  # never begun, or stopped before there was anything to go on from
+            shutil.rmtree(folder, ignore_errors=True)
+            session.start(self._run(dataset, seed), dataset, folder, device=self.device)
+        elif read_status(folder)["state"] != "finished":
+            session.resume(folder, dataset, device=self.device)
+        model = sample.load(folder, "last", "fp32")
+
+        def draw(labels: np.ndarray, first: int) -> np.ndarray:
+            import torch
+
+            z = randomness.normal(seed, "augment", first, len(labels), model.latent).float()
+            return model.values(z, torch.from_numpy(labels))
+
+        return draw
+
+    def _run(self, dataset: ArrayDataset, seed: int) -> Run:
+        def adjust(found: Run) -> Run:
+            asked = replace(
+                found, seed=seed, conditional=True, class_balance="even", minutes=self.minutes, images=None,
+                augment=("colour", "translation"),
+            )  # fmt: skip
+            return self.shorten(asked)
+
+        data = replace(self.data, held_out=0)
+        found = pick(data, minutes=self.minutes, device=self.device, dataset=dataset, adjust=adjust)
+        runs.check(found.run)
+        return found.run
+
+
+@dataclass(frozen=True)
+class Copies:
+    """A control: the training images themselves, again. They know nothing new."""
+
+    name: str = "copies"
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
+        return _of_class(train, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Fresh:
+    """A control: real images that were kept aside, of the class asked for. What a perfect generator would make."""
+
+    aside: Labelled
+    name: str = "oracle"
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
+        return _of_class(self.aside, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class Mislabelled:
+    """A control: real images that were kept aside, under labels drawn at random."""
+
+    aside: Labelled
+    name: str = "shuffled labels"
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
+        order = randomness.permutation(seed, "augment/shuffled", 0, len(self.aside))
+        return _of_class(Labelled(self.aside.images, self.aside.labels[order]), seed)
+
+
+def _of_class(known: Labelled, seed: int) -> Draw:
+    """Images of each class in keyed order, in endless passes."""
+    members = {int(k): np.flatnonzero(known.labels == k) for k in np.unique(known.labels)}
+
+    def draw(labels: np.ndarray, first: int) -> np.ndarray:
+        index = np.empty(len(labels), dtype=np.int64)
+        for k in np.unique(labels):
+            at = np.flatnonzero(labels == k)
+            own = members[int(k)]
+            index[at] = own[randomness.order(seed, f"augment/{k}", first, len(at), len(own))]
+        return known.images[index]
+
+    return draw
+
+
+# --- the gate --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Passed:
+    """What a source gave and was let through, and how much was not."""
+
+    found: Labelled
+    drawn: int
+    other_class: int
+    """Of those drawn: a classifier of the real training images took them for another class."""
+    copies: int
+    """Of those drawn: as near to a training image as hardly any two of them are to each other."""
+
+
+def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities, *, gate: bool = True) -> Passed:
+    """Images of the classes `wanted` int64 (n,), fewer where the source's do not pass.
+
+    An image passes if `judge`, trained on the real training images alone, gives its class LEAST, and if it is no copy
+    of one of them, mirrored or moved by a pixel or two. `gate` False lets all through: for controls that would not.
+    """
+    if not gate:
+        return Passed(Labelled(draw(wanted, 0), wanted), len(wanted), 0, 0)
+    pixels = Pixels(Spec(train.images.shape[1:]))
+    nearest = _apart(train, pixels)
+    missing, kept = wanted, list[Labelled]()
+    drawn = wrong = copied = 0
+    while len(missing) and drawn < MORE * len(wanted):
+        images = draw(missing, drawn)
+        drawn += len(missing)
+        agrees = judge(images)[np.arange(len(missing)), missing] >= LEAST
+        near = nearest_registered(images, train.images, pixels)[0].numpy() <= nearest
+        wrong += int((~agrees).sum())
+        copied += int((agrees & near).sum())
+        good = agrees & ~near
+        kept.append(Labelled(images[good], missing[good]))
+        missing = missing[~good]
+    found = kept[0]
+    for more in kept[1:]:
+        found = found.joined(more)
+    return Passed(found, drawn, wrong, copied)
+
+
+def _apart(train: Labelled, pixels: Pixels) -> float:
+    """How near real images are to each other at the nearest, but for a share AS_NEAR: a part at a time to the rest."""
+    if len(train) < 2:
+        return -math.inf
+    order = randomness.permutation(0, "augment/parts", 0, len(train))
+    found = []
+    for part in np.array_split(order, min(PARTS, len(order))):
+        rest = np.setdiff1d(order, part)
+        found.append(nearest_registered(train.images[part], train.images[rest], pixels)[0].numpy())
+    return float(np.quantile(np.concatenate(found), AS_NEAR))

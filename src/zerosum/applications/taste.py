@@ -1,0 +1,156 @@
+"""Implicit feedback: who took what and when; what of it is learned from, and what is held out to measure with."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zerosum.errors import UserError
+
+LEAST = 4  # interactions of a user: one to learn from, one to choose by, two to measure with
+COLUMNS = {
+    "user": ("user", "user_id", "userid", "customer"),
+    "item": ("item", "item_id", "itemid", "product", "file", "image"),
+    "time": ("time", "timestamp", "date", "order"),
+}  # fmt: skip
+TOP = 10  # of NDCG
+
+Scores = Callable[[np.ndarray], np.ndarray]
+"""Users int64 (u,) -> float (u, items): the higher, the likelier to be taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Users, items and times int64 or float64 (n,), by number; `users` and `items` name them."""
+
+    user: np.ndarray
+    item: np.ndarray
+    time: np.ndarray
+    users: tuple[str, ...]
+    items: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def of(self, index: np.ndarray) -> Interactions:
+        return Interactions(self.user[index], self.item[index], self.time[index], self.users, self.items)
+
+
+def read(table: Path, items: Sequence[str]) -> Interactions:
+    """Interactions from a CSV with the columns user, item and time; items are named as their images are.
+
+    UserError for lines that do not fit, naming the first.
+    """
+    try:
+        with open(table, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--interactions {table}: cannot be read as CSV ({error})") from error
+    if not rows:
+        raise UserError(f"--interactions {table}: is empty; it needs a line 'user,item,time' and a line for each")
+    names = {name.strip().lower(): name for name in rows[0] if name}
+    found = {key: next((names[n] for n in known if n in names), None) for key, known in COLUMNS.items()}
+    if missing := [key for key, name in found.items() if name is None]:
+        raise UserError(
+            f"--interactions {table}: has no column {missing[0]}; its columns are {', '.join(rows[0])}; call them "
+            "user, item and time"
+        )
+    number = _numbers(items)
+    users = sorted({row[str(found["user"])] for row in rows})
+    of_user = {name: i for i, name in enumerate(users)}
+    user, item, time = [], [], []
+    for line, row in enumerate(rows, 2):
+        name = row[str(found["item"])].strip().replace("\\", "/")
+        if name not in number:
+            raise UserError(f"--interactions {table}, line {line}: there is no image {name!r}")
+        try:
+            time.append(float(row[str(found["time"])]))
+        except ValueError as error:
+            raise UserError(
+                f"--interactions {table}, line {line}: time {row[str(found['time'])]!r} is no number"
+            ) from error
+        user.append(of_user[row[str(found["user"])]])
+        item.append(number[name])
+    return Interactions(np.array(user), np.array(item), np.array(time), tuple(users), tuple(items))
+
+
+def _numbers(items: Sequence[str]) -> Mapping[str, int]:
+    """Every name that means one item: its path, and its last part without suffix where that is unique."""
+    found: dict[str, int] = {name: i for i, name in enumerate(items)}
+    short: dict[str, list[int]] = {}
+    for i, name in enumerate(items):
+        for end in {Path(name).name, Path(name).stem}:
+            short.setdefault(end, []).append(i)
+    return {**{end: at[0] for end, at in short.items() if len(at) == 1}, **found}
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Each user's last two interactions to measure with, the one before to choose by, the rest to learn from."""
+
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+    cold: np.ndarray
+    """Items that nothing is learned of, bool (items,)."""
+
+
+def split(found: Interactions) -> Split:
+    """By time. UserError if no user has enough."""
+    order = np.lexsort((found.time, found.user))
+    user = found.user[order]
+    ends = np.searchsorted(user, np.arange(len(found.users)), side="right")
+    starts = np.searchsorted(user, np.arange(len(found.users)))
+    enough = ends - starts >= LEAST
+    if not enough.any():
+        raise UserError(
+            f"--interactions: no user has {LEAST} interactions or more: nothing can be learned and measured"
+        )
+    role = np.zeros(len(found), dtype=np.int64)  # of each in order: 0 learned from, 1 chosen by, 2 measured with
+    role[ends[enough] - 1] = role[ends[enough] - 2] = 2
+    role[ends[enough] - 3] = 1
+    train, validation, test = (found.of(order[role == part]) for part in range(3))
+    cold = np.bincount(train.item, minlength=len(found.items)) == 0
+    return Split(train, validation, test, cold)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How well held-out items stand among those that a user has not taken: means over interactions."""
+
+    auc: float
+    """Share of the others that stand below."""
+    ndcg: float
+    """1 / log2(1 + rank) within the first TOP, else 0."""
+    count: int
+
+
+def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Ranking:
+    """Of the held-out interactions whose item is in `among`, bool (items,), against the others in it.
+
+    What a user has taken, in `known` or in `held`, is no other.
+    """
+    held = held.of(np.flatnonzero(among[held.item]))
+    if not len(held):
+        return Ranking(float("nan"), float("nan"), 0)
+    taken: dict[int, list[int]] = {}
+    for some in (known, held):
+        for u, i in zip(some.user.tolist(), some.item.tolist(), strict=True):
+            taken.setdefault(u, []).append(i)
+    areas, gains = [], []
+    for first in range(0, len(held), at_once):
+        users, items = held.user[first : first + at_once], held.item[first : first + at_once]
+        found = scores(users)
+        for row, u, i in zip(found, users.tolist(), items.tolist(), strict=True):
+            other = among.copy()
+            other[taken[u]] = False
+            values = row[other]
+            above, equal = int((values > row[i]).sum()), int((values == row[i]).sum())
+            areas.append(1 - (above + equal / 2) / max(len(values), 1))
+            rank = 1 + above + equal / 2
+            gains.append(1 / np.log2(1 + rank) if rank <= TOP else 0.0)
+    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held))

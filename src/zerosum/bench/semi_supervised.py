@@ -1,0 +1,182 @@
+"""MNIST from few labels: the semi-supervised game against the same network with those labels alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from zerosum import randomness
+from zerosum.applications import trained
+from zerosum.bench import protocol
+from zerosum.bench.protocol import Bench, Result, data_record, recipe
+from zerosum.bench.report import Column, Report, Table, at_least
+from zerosum.bench.training import TIMES, played, shortened
+from zerosum.data.augment import augment
+from zerosum.data.classes import drawn_labels
+from zerosum.data.source import open_source
+from zerosum.data.spec import Data, Spec
+from zerosum.data.split import held_out_part, train_part
+from zerosum.data.store import ArrayDataset
+from zerosum.ema import EMA
+from zerosum.metrics.features.base import unit
+from zerosum.networks import ClassesOrFake
+from zerosum.recipes.images import semi_supervised
+from zerosum.recipes.pick import pick
+from zerosum.run import Run
+
+SEEDS = (0, 1, 2, 3, 4)
+PUBLISHED = 100  # labels: the count that the targets are of, over all seeds
+CURVE = (20, 50, 100, 500, 1_000)
+CURVE_SEEDS = 2
+MINUTES, CURVE_MINUTES = 8.0, 4.0
+MEAN, WORST = 0.97, 0.95
+STEPS = 3_000  # batches of the supervised network: its accuracy no longer rises
+HELD = 5_000  # training images that choices are made by
+SOURCE = "MNIST (LeCun et al. 1998) in its four IDX files"
+ACCURACY = Column("accuracy", "accuracy", ".2%")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(protocol.Options):
+    """What this benchmark can be told beside what every benchmark can."""
+
+    labels: tuple[int, ...] = ()
+    """Only these numbers of labels; 20, 50, 100, 500 and 1,000 if not given."""
+    minutes: float | None = None
+    """Train so long in place of 8 minutes (4 where there are not 100 labels)."""
+    final: bool = False
+    """Also score on the test images: once, at the end."""
+
+
+OPTIONS = Options
+
+
+def measure(bench: Bench) -> Report:
+    options = bench.options
+    assert isinstance(options, Options)
+    root = None if options.data is None else str(options.data)
+    data = Data(source="mnist", root=root, held_out=HELD)
+    dataset = open_source(data)
+    test_data = replace(data, split="test", held_out=0)
+    test = open_source(test_data)
+    known = (data_record(data, dataset, SOURCE), data_record(test_data, test, SOURCE))
+    held = held_out_part(dataset, data)
+    assert held is not None
+    validation = _arrays(held)
+    stage = _Stage(bench, options, data, dataset, known)
+    parts = {"validation images": validation}
+    if options.final:
+        parts["test images, once"] = (test.values, _labels(test))
+    tables, targets = [], []
+    for words, (images, labels) in parts.items():
+        rows: dict[str, list[Result]] = {}
+        for count in options.labels or CURVE:
+            seeds = bench.seeds if count == PUBLISHED else bench.seeds[:CURVE_SEEDS]
+            rows[f"{count} labels, semi-supervised"] = [
+                stage.scored(stage.game(count, seed), f"ssgan-{count}", seed, words, images, labels) for seed in seeds
+            ]
+            rows[f"{count} labels alone"] = [
+                stage.scored(stage.alone(count, seed), f"alone-{count}", seed, words, images, labels) for seed in seeds
+            ]
+        tables.append(Table(f"Accuracy, {words}", (ACCURACY, *TIMES[:3]), rows))
+        if found := rows.get(f"{PUBLISHED} labels, semi-supervised"):
+            accuracy = [r["accuracy"] for r in found]
+            mean = float(np.mean(accuracy))
+            targets.append(at_least(f"{words}: mean over {len(accuracy)} seeds, 100 labels", [mean], MEAN, ".2%"))
+            targets.append(at_least(f"{words}: worst seed, 100 labels", accuracy, WORST, ".2%"))
+    return Report(
+        title="MNIST from few labels", about=ABOUT, data=known, tables=tuple(tables), targets=tuple(targets),
+    )  # fmt: skip
+
+
+ABOUT = (
+    "Labels are drawn by the seed, as many of each class; all other training images are seen without theirs. The game is "
+    "what `zerosum train mnist --algorithm ssgan --labelled N` plays; its averaged critic classifies. The same network "
+    "with the labels alone has the same augmentation, optimiser and average of weights, and 3,000 batches.",
+    f"Choices were made on {HELD:,} held-out training images.",
+)
+
+
+class _Stage:
+    def __init__(
+        self, bench: Bench, options: Options, data: Data, dataset: ArrayDataset, known: tuple[Any, ...]
+    ) -> None:
+        self.bench, self.options, self.data, self.dataset, self.known = bench, options, data, dataset, known
+
+    def _run(self, count: int, seed: int) -> Run:
+        minutes = self.options.minutes or (MINUTES if count == PUBLISHED else CURVE_MINUTES)
+        run = replace(semi_supervised(self.data), labelled=count, seed=seed, minutes=minutes, images=None)
+        return shortened(run) if self.bench.quick else run
+
+    def game(self, count: int, seed: int) -> tuple[Result, Callable[[], trained.Trained]]:
+        """The times of a game, played now or before, and its classifier."""
+        run, arm = self._run(count, seed), f"ssgan-{count}"
+
+        def work() -> Result:
+            settled = pick(self.data, device="cpu", dataset=self.dataset, adjust=lambda _: run).run
+            return played(self.bench, arm, settled, self.dataset)[1]
+
+        times = self.bench.arm(arm, seed, {"data": list(self.known), "run": recipe(run)}, work)
+        return times, lambda: trained.load(self.bench.runs / self.bench.name / f"{arm}-seed{seed}")
+
+    def alone(self, count: int, seed: int) -> tuple[Result, Callable[[], trained.Trained]]:
+        """No times, and the same network trained on the labelled images."""
+        return {}, lambda: alone(self._run(count, seed), self.dataset, 20 if self.bench.quick else STEPS)
+
+    def scored(
+        self, found: tuple[Result, Callable[[], trained.Trained]], arm: str, seed: int, words: str,
+        images: np.ndarray, labels: np.ndarray,
+    ) -> Result:  # fmt: skip
+        times, model = found
+        part = "final" if "test" in words else "validation"
+        run = recipe(self._run(int(arm.split("-")[1]), seed))
+
+        def work() -> Result:
+            right = model().probabilities(images).argmax(1) == labels
+            return {"accuracy": float(right.mean()), "images": len(labels)}
+
+        return {**times, **self.bench.arm(f"{arm}-{part}", seed, {"data": list(self.known), "run": run}, work)}
+
+
+def alone(run: Run, dataset: ArrayDataset, steps: int) -> trained.Trained:
+    """The critic of `run` trained on its labelled images and nothing else, with its augmentation, rate and average."""
+    assert run.labelled is not None
+    train = train_part(dataset, run.data)
+    values, labels = _arrays(train)
+    chosen = drawn_labels(labels, run.labelled, run.seed)
+    spec = dataset.spec
+    networks: Any = run.algorithm.networks
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(randomness.torch_seed(run.seed, "weights", 0))
+        critic = networks.critic(Spec(spec.shape), partial(ClassesOrFake, classes=spec.classes)).train()
+        adam, average = run.adam_d.optimiser(critic), EMA(critic)
+        for step in range(steps):
+            index = chosen[randomness.order(run.seed, "alone", step * run.batch_size, run.batch_size, len(chosen))]
+            x = augment(unit(values[index]), run.augment, ())
+            logits, _ = critic(x, None, True)
+            loss = F.cross_entropy(logits, torch.from_numpy(labels[index]))
+            for group in adam.param_groups:
+                group["lr"] = run.adam_d.lr.start * (1 - step / steps)
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+            average.update(run.batch_size, min(10_000, step * run.batch_size / 4))
+    return trained.of_critic(copy.deepcopy(average.network), dataset.class_names, spec, steps * run.batch_size)
+
+
+def _arrays(data: Any) -> tuple[np.ndarray, np.ndarray]:
+    values, labels = data.gather(np.arange(len(data)))
+    assert labels is not None
+    return values, labels
+
+
+def _labels(data: ArrayDataset) -> np.ndarray:
+    assert data.labels is not None
+    return data.labels

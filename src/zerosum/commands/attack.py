@@ -1,0 +1,111 @@
+"""`zerosum attack`: how a classifier of yours stands small changes of its images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command, DataOptions
+from zerosum.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from zerosum.data.spec import Data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(Command):
+    """Change images so that a classifier errs, and say how accurate it stays.
+
+    FGSM and PGD change every pixel by at most epsilon, knowing all weights. The classifier is that of a run of
+    --algorithm ssgan, or one trained on a third of the data; the images are those that it has not seen. For your own
+    classifiers: standing these attacks proves nothing about others.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum attack digits",
+        "zerosum attack mnist --split test --run runs/mnist-ssgan-001",
+        "zerosum attack ./xrays --epsilons 0.002 0.004 0.008 --steps 50",
+    )
+
+    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    run_folder: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
+    """A run of --algorithm ssgan; a classifier is trained on the data if not given."""
+    epsilons: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)
+    """The most that a pixel changes, as a share of the way from black to white (1/255 is 0.0039)."""
+    steps: int = 20
+    """Steps of PGD."""
+    n: int = 1000
+    """Images that are attacked."""
+    seed: int = 0
+    """They, and PGD's starts, are drawn from it."""
+    out: Path = Path("attack")
+    """The folder to write: attack.json and attack.png."""
+
+    def run(self) -> int:
+        for name, least in (("n", 1), ("seed", 0), ("steps", 1)):
+            if getattr(self, name) < least:
+                raise UserError(
+                    f"{'-' if len(name) == 1 else '--'}{name} {getattr(self, name)}: must be {least} or more"
+                )
+        if self.out.exists() and not self.out.is_dir():
+            raise UserError(f"--out {self.out}: is a file; give a folder")
+        from zerosum import atomic, pictures
+        from zerosum.applications.attack import robust_accuracy
+        from zerosum.applications.pictures import attack_sheet
+        from zerosum.view import progress_bar
+
+        network, names, images, labels, about = self._classifier(self.data.plain())
+        with progress_bar("attacking") as tick:
+            found = robust_accuracy(network, images, labels, self.epsilons, steps=self.steps, seed=self.seed, told=tick)
+        head = f"accuracy on {len(images):,} images as they are: {found.clean.value:.1%}"
+        print(f"{head}\nepsilon    noise     FGSM      PGD ({self.steps} steps)")
+        for row in found.rows:
+            print(f"{row.epsilon:<9g}{row.noise.value:>7.1%}{row.fgsm.value:>9.1%}{row.pgd.value:>9.1%}")
+        record = {
+            "classifier": about, "images": len(images), "steps": self.steps, "seed": self.seed,
+            "clean": asdict(found.clean), "rows": [asdict(row) for row in found.rows],
+        }  # fmt: skip
+        atomic.write_file(self.out / "attack.json", (json.dumps(record, indent=1) + "\n").encode())
+        pictures.save_png(attack_sheet(found, names), self.out / "attack.png", {"zerosum": "altered"})
+        print(self.out / "attack.json")
+        print(self.out / "attack.png")
+        return 0
+
+    def _classifier(self, data: Data) -> tuple[nn.Module, tuple[str, ...], np.ndarray, np.ndarray, str]:
+        """The network, its classes, and images with labels that it has not seen."""
+        from zerosum import api, randomness
+        from zerosum.applications import trained
+        from zerosum.metrics.cache import Cache
+        from zerosum.metrics.features.classifier import classifier, not_trained_on
+        from zerosum.view import progress_bar
+
+        if self.run_folder is None:
+            found = api.open_images(data)
+            with progress_bar("training a classifier") as tick:
+                made = classifier(found, Cache(None), told=tick)
+            if made.shape != found.spec.shape:
+                raise UserError(f"--size: classifiers of up to 64 pixels are attacked, not {found.spec.shape[1:]}")
+            network: nn.Module = made.network
+            names = made.class_names
+            index = not_trained_on(len(found))[: self.n]
+            about = f"trained on a third of {data.source}, accuracy {made.accuracy:.4f}"
+        else:
+            model = trained.load(self.run_folder)
+            network, names = model.network, model.class_names
+            channels, height, width = model.spec.shape
+            found = api.open_images(replace(data, size=(height, width), channels=channels))  # type: ignore[arg-type]
+            if found.class_names != names:
+                raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
+            index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.n]
+            about = f"{self.run_folder.name} at {model.images_seen:,} images"
+        images, labels = found.gather(index)
+        if labels is None:
+            raise UserError(f"{data.source}: has no labels; sort the images into a folder a class")
+        return network, names, images, labels, about

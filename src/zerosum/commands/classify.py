@@ -1,0 +1,69 @@
+"""`zerosum classify`: the classifier that a semi-supervised run has trained."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command, DataOptions
+from zerosum.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classify(Command):
+    """Say what images show, by a classifier that was trained with few labels (--algorithm ssgan).
+
+    Writes a table: a line for each image with the class and how sure the classifier is of it. Where the images have
+    labels of the same classes, the share that is right is said, too.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum train ./xrays --algorithm ssgan --labelled 100 --out runs/xrays",
+        "zerosum classify runs/xrays ./new --out found.csv",
+        "zerosum classify runs/digits-ssgan-001 mnist --split test",
+    )
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    out: Path | None = None
+    """The table (CSV); to standard output if not given."""
+    checkpoint: str = "last"
+    """last, best, or a number of images seen."""
+
+    def run(self) -> int:
+        if self.out is not None and self.out.is_dir():
+            raise UserError(f"--out {self.out}: is a folder; give a file that ends in .csv")
+        from zerosum import api, atomic
+        from zerosum.applications import parts, trained
+        from zerosum.data.store import ArrayDataset
+        from zerosum.metrics.intervals import binomial
+
+        model = trained.load(self.path, self.checkpoint)
+        channels, height, width = model.spec.shape
+        data = replace(self.data.plain(), size=(height, width), channels=channels)  # type: ignore[arg-type]
+        found = api.open_images(data)
+        if not isinstance(found, ArrayDataset) or found.spec.shape != model.spec.shape:
+            raise UserError(f"{data.source}: images of {model.spec.shape} are wanted, not {found.spec.shape}")
+        p = model.probabilities(found.values)
+        names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
+        table = io.StringIO()
+        lines = csv.writer(table, lineterminator="\n")
+        lines.writerow(["file", "class", "probability"])
+        for name, row in zip(names, p, strict=True):
+            lines.writerow([name, model.class_names[row.argmax()], f"{row.max():.4f}"])
+        if self.out is None:
+            print(table.getvalue(), end="")
+        else:
+            atomic.write_file(self.out, table.getvalue().encode())
+            print(self.out)
+        if found.labels is not None and found.class_names == model.class_names:
+            right = binomial(int((p.argmax(1) == found.labels).sum()), len(found))
+            print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%})", file=sys.stderr)
+        return 0

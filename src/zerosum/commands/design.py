@@ -1,0 +1,112 @@
+"""`zerosum design`: new items to a taste."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command
+from zerosum.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design(Command):
+    """Design items that a user would like: images of a run's generator, as real as real ones.
+
+    Of thousands of latents those that score highest are followed uphill. Kept are the best that the run's critic finds
+    as real as it finds real items, that lie as near to the catalogue as real items do, and that differ from each other.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum design runs/shirts-r1gan-001 --taste tastes/shirts --for user-17 -n 12",
+        "zerosum design runs/shirts-r1gan-001 --taste tastes/shirts --for user-17 --near shirt.png",
+        "zerosum design runs/clothes --taste tastes/clothes --for ann --classes dress coat",
+    )
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """The run whose generator designs."""
+    taste: Path
+    """A folder that zerosum recommend wrote."""
+    user: Annotated[str, tyro.conf.arg(name="for", metavar="USER")]
+    """Whose taste."""
+    n: int = 12
+    """How many designs."""
+    near: Path | None = None
+    """An image to start from: this item, more to the user's taste."""
+    reach: float = 0.5
+    """How far from it, as a share of its latent's length."""
+    classes: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[CLASS ...]", help_behavior_hint="")] = ()
+    """Of a class-conditional run: design these alone."""
+    steps: int = 60
+    """Steps that each candidate is followed for."""
+    seed: int = 0
+    """Candidates are drawn from it."""
+    out: Path | None = None
+    """The folder to write; RUN/designs/USER if not given."""
+    checkpoint: str = "last"
+    """last, best, or a number of images seen."""
+
+    def run(self) -> int:
+        for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
+            option = f"-{name}" if len(name) == 1 else f"--{name}"
+            if getattr(self, name) < least:
+                raise UserError(f"{option} {getattr(self, name)}: must be {least} or more")
+        if not 0 < self.reach <= 2:
+            raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
+        from zerosum import atomic, pictures
+        from zerosum.applications import kept
+        from zerosum.applications.studio import of_run
+        from zerosum.data.picture import from_pixels
+        from zerosum.latent import tools
+        from zerosum.view import progress_bar
+
+        taste = kept.load(self.taste)
+        scorer = taste.of(self.user)
+        studio = of_run(self.path, self.checkpoint)
+        if studio.model.spec.shape != taste.shape:
+            raise UserError(
+                f"--taste {self.taste}: is of images {taste.shape}, and {self.path} makes {studio.model.spec.shape}; "
+                "give zerosum recommend the same --size and --channels"
+            )
+        wanted = studio.model.labels(max(len(self.classes), 1), self.classes or None) if self.classes else None
+        start = None
+        if self.near is not None:
+            photo = tools.photos(studio.model, [self.near])
+            with progress_bar("finding the item's latent") as tick:
+                start = tools.invert(
+                    studio.model, photo, classes=self.classes or None, progress=lambda done, of: tick(done, of)
+                ).z[0]
+        with progress_bar("designing") as tick:
+            found = studio.design(
+                scorer,
+                self.n,
+                near=start,
+                reach=self.reach,
+                classes=wanted,
+                steps=self.steps,
+                seed=self.seed,
+                told=tick,
+            )
+        out = self.out or self.path / "designs" / _safe(self.user)
+        text = {"zerosum": "generated", "run": self.path.resolve().name, "for": self.user}
+        for number, image in enumerate(found.images):
+            pictures.save_png(from_pixels(image), out / f"design-{number + 1:02d}.png", text)
+        pictures.save_png(pictures.grid(found.images), out / "designs.png", text)
+        record = {
+            "for": self.user, "scores": found.scores.tolist(), "realism": found.realism.tolist(),
+            "distance": found.distance.tolist(), "least realism": found.limit[0], "largest distance": found.limit[1],
+            "all within": found.real, "latents": found.z.tolist(),
+        }  # fmt: skip
+        atomic.write_file(out / "designs.json", (json.dumps(record, indent=1) + "\n").encode())
+        if not found.real:
+            print("too few designs are as real as the catalogue; the most liked of the others make up the number")
+        print(out / "designs.png")
+        return 0
+
+
+def _safe(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "user"

@@ -1,0 +1,81 @@
+"""`zerosum recommend`: what each user likes, from what users took."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+import tyro
+
+from zerosum.commands.base import Command, DataOptions
+from zerosum.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommend(Command):
+    """Learn what each user likes of your items' images, from who took what and when.
+
+    Trains DVBPR (an image network and a taste for each user) beside BPR, VBPR and popularity, and says how well the
+    items that users took last stand in each one's order: among items that were taken before, and among new ones. The
+    taste is kept for zerosum design.
+    """
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "zerosum recommend ./shirts --interactions bought.csv",
+        "zerosum recommend ./shirts --interactions bought.csv --size 64 64 --triplets 2000000 --out tastes/shirts",
+        "zerosum design runs/shirts-r1gan-001 --taste tastes/shirts --for user-17 -n 12",
+    )
+
+    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    interactions: Path
+    """A CSV with the columns user, item (an image's name) and time (a number)."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """Where the taste goes; tastes/DATA if not given."""
+    triplets: int = 1_000_000
+    """Steps of DVBPR times its batch: (user, item taken, item not taken). BPR and VBPR see ten times as many."""
+    factors: int = 64
+    """Numbers that a taste has."""
+    seed: int = 0
+    """Weights and triplets are drawn from it."""
+
+    def run(self) -> int:
+        for name, least in (("triplets", 1), ("factors", 1), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
+        from zerosum import api, atomic
+        from zerosum.applications import kept, parts, taste
+        from zerosum.applications.recommend import BPR, DVBPR, VBPR, Settings, popularity, train
+        from zerosum.data.store import ArrayDataset
+        from zerosum.metrics.features.weak import RandomConvolutions
+        from zerosum.view import progress_bar
+
+        data = self.data.plain()
+        found = api.open_images(data)
+        assert isinstance(found, ArrayDataset)
+        names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
+        split = taste.split(taste.read(self.interactions, names))
+        users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
+        with progress_bar("features") as tick:
+            seen = RandomConvolutions(found.spec)(found.values, tick).numpy()
+        dvbpr = DVBPR(users, found.values, settings)
+        models = [BPR(users, len(names), settings), VBPR(users, seen, settings), dvbpr]
+        rows: dict[str, dict[str, object]] = {}
+        scorers = {"popularity": popularity(split.train)}
+        for model in models:
+            count = self.triplets if isinstance(model, DVBPR) else 10 * self.triplets
+            with progress_bar(model.name) as tick:
+                train(model, split, triplets=count, seed=self.seed, told=tick)
+            scorers[model.name] = model.scores
+        print(f"{'':<12}{'AUC':>8}{'NDCG@10':>9}{'AUC, new':>10}{'NDCG, new':>11}")
+        for name, scores in scorers.items():
+            warm = taste.ranking(scores, split.test, split.train, ~split.cold)
+            cold = taste.ranking(scores, split.test, split.train, split.cold)
+            print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
+            rows[name] = {"warm": asdict(warm), "cold": asdict(cold)}
+        out = self.out or Path("tastes") / Path(data.source).stem
+        kept.save(dvbpr, split.train.users, out)
+        atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1) + "\n").encode())
+        print(out)
+        return 0

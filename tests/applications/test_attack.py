@@ -1,0 +1,95 @@
+"""Adversarial examples: within epsilon, worse than noise, and as bad as can be where that is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
+from zerosum.applications.pictures import attack_sheet
+from zerosum.errors import UserError
+
+
+class Linear(nn.Module):
+    """Two classes by the sign of w.x: the worst change within epsilon is known, -epsilon sign(w)."""
+
+    def __init__(self, w: Tensor) -> None:
+        super().__init__()
+        self.w = nn.Parameter(w)
+
+    def forward(self, x: Tensor) -> Tensor:
+        margin = (x * self.w).sum((1, 2, 3))
+        return torch.stack([-margin, margin], 1)
+
+
+@pytest.fixture
+def model() -> Linear:
+    torch.manual_seed(0)
+    return Linear(torch.randn(1, 4, 4))
+
+
+def images(n: int = 60) -> tuple[np.ndarray, Tensor]:
+    random = np.random.default_rng(1)
+    found = random.integers(60, 196, (n, 1, 4, 4), dtype=np.uint8)
+    return found, torch.from_numpy(found).float() / 127.5 - 1
+
+
+def test_fgsm_is_the_worst_for_a_linear_model(model: Linear) -> None:
+    _, x = images()
+    label = model(x).argmax(1)
+    found = fgsm(model, x, label, 0.05)
+    sign = torch.where(label == 1, -1.0, 1.0)[:, None, None, None] * model.w.detach().sign()
+    torch.testing.assert_close(found, x + RANGE * 0.05 * sign)
+
+
+def test_pgd_ends_where_the_worst_is(model: Linear) -> None:
+    _, x = images()
+    label = model(x).argmax(1)
+    start = torch.rand(x.shape) * 2 - 1
+    found = pgd(model, x, label, 0.05, steps=20, start=start)
+    torch.testing.assert_close(found, fgsm(model, x, label, 0.05), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.01, 0.3])
+def test_no_pixel_changes_by_more_than_epsilon(model: Linear, epsilon: float) -> None:
+    _, x = images()
+    label = model(x).argmax(1)
+    for found in (fgsm(model, x, label, epsilon), pgd(model, x, label, epsilon, steps=5)):
+        assert float((found - x).abs().max()) <= RANGE * epsilon + 1e-6
+        assert float(found.abs().max()) <= 1
+
+
+def test_more_steps_are_never_less_of_an_attack() -> None:
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 3))
+    _, x = images()
+    label = net(x).argmax(1)
+    losses = [
+        float(nn.functional.cross_entropy(net(pgd(net, x, label, 0.1, steps=n)), label)) for n in (1, 2, 4, 8, 16)
+    ]
+    assert losses == sorted(losses)
+    assert all(p.grad is None for p in net.parameters()), "the model is left as it was"
+
+
+def test_accuracy_falls_with_epsilon_and_attacks_beat_noise(model: Linear) -> None:
+    found, x = images(200)
+    label = model(x).argmax(1).numpy()
+    done: list[tuple[int, int]] = []
+    got = robust_accuracy(model, found, label, (0.01, 0.05, 0.5), steps=5, told=lambda a, b: done.append((a, b)))
+    assert got.clean.value == 1
+    accuracy = [row.pgd.value for row in got.rows]
+    assert accuracy == sorted(accuracy, reverse=True)
+    assert accuracy[-1] == 0, "no linear model stands half of the range"
+    assert all(row.pgd.value <= row.fgsm.value <= row.noise.value for row in got.rows)
+    assert done[-1] == (600, 600)
+    assert got.changed.shape == got.originals.shape == (12, 1, 4, 4)
+    assert attack_sheet(got, ("no", "yes")).width > 12 * 96
+
+
+@pytest.mark.parametrize("epsilons", [(), (0.0,), (-0.1,), (1.5,)])
+def test_epsilons_that_are_none_are_refused(model: Linear, epsilons: tuple[float, ...]) -> None:
+    found, x = images(4)
+    with pytest.raises(UserError, match="--epsilons"):
+        robust_accuracy(model, found, model(x).argmax(1).numpy(), epsilons)

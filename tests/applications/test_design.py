@@ -1,0 +1,116 @@
+"""Designs: liked, real, distinct, near a start; by scorers that can be followed and by any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from zerosum import sample
+from zerosum.applications import kept
+from zerosum.applications.design import Studio, _distinct
+from zerosum.applications.recommend import DVBPR, Settings
+from zerosum.errors import UserError
+from zerosum.metrics.features.weak import RandomConvolutions
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
+    out = tmp_path_factory.mktemp("run")
+    data = tiny.images(count=120)
+    training = tiny.training(tiny.run("r1gan", conditional=True), data)
+    for _ in range(3):
+        training.step()
+    model = sample.load(tiny.keep(training, out), "last", "fp32")
+    tiny.lively(model.generator)
+    critic = training.players.networks["D"].eval().requires_grad_(False)
+    return Studio(model, critic, RandomConvolutions(model.spec), data.values, data.labels)
+
+
+def bright(images: Tensor) -> Tensor:
+    return images.mean((1, 2, 3))
+
+
+def test_designs_score_higher_than_what_was_drawn(studio: Studio) -> None:
+    found = studio.design(bright, 4, drawn=200, steps=20, seed=1)
+    z = studio.model.latents(200, 7)
+    usual = bright(studio.model.generator(z, torch.arange(200) % 3).clamp(-1, 1))
+    assert found.images.shape == (4, 1, 8, 8)
+    assert float(found.scores.min()) > float(usual.median())
+    torch.testing.assert_close(found.scores, torch.from_numpy(found.images).float().mean((1, 2, 3)) / 127.5 - 1)
+    assert float(found.z.norm(dim=1).max()) <= studio.model.latent**0.5 + 2.01
+
+
+def test_a_scorer_that_cannot_be_followed_does_as_well(studio: Studio) -> None:
+    def stern(images: Tensor) -> Tensor:
+        return torch.from_numpy(images.detach().numpy().mean((1, 2, 3)))
+
+    blind = studio.design(stern, 2, drawn=200, steps=30, seed=1)
+    start = studio.design(stern, 2, drawn=200, steps=1, seed=1)
+    assert float(blind.scores.mean()) >= float(start.scores.mean())
+
+
+def test_designs_stay_near_the_item_they_start_from(studio: Studio) -> None:
+    near = studio.model.latents(1, 3)[0]
+    found = studio.design(bright, 3, near=near, reach=0.2, drawn=60, steps=15)
+    assert float((found.z - near).norm(dim=1).max()) <= 0.2 * float(near.norm()) * 1.001
+
+
+def test_only_the_classes_asked_for_are_designed(studio: Studio) -> None:
+    found = studio.design(bright, 3, classes=torch.tensor([2]), drawn=60, steps=2)
+    assert found.label is not None
+    assert found.label.tolist() == [2, 2, 2]
+
+
+def test_the_seed_decides(studio: Studio) -> None:
+    a, b, c = (studio.design(bright, 2, drawn=60, steps=3, seed=seed) for seed in (1, 1, 2))
+    assert np.array_equal(a.images, b.images)
+    assert not np.array_equal(a.images, c.images)
+
+
+def test_those_that_are_real_come_first_and_none_is_there_twice() -> None:
+    worth = torch.tensor([5.0, 4.0, 4.5, 1.0, 0.5])
+    fits = torch.tensor([False, True, True, True, True])
+    features = torch.tensor([[0.0], [10.0], [10.001], [20.0], [30.0]])
+    chosen, real = _distinct(worth, fits, features, 3)
+    assert chosen.tolist() == [2, 3, 4], "1 is near 2, and 0 is not real"
+    assert real
+    chosen, real = _distinct(worth, fits, features, 4)
+    assert chosen.tolist() == [2, 3, 4, 0]
+    assert not real
+
+
+def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:
+    few = Studio(studio.model, studio.critic, studio.extractor, studio.items[:8], None)
+    with pytest.raises(UserError, match="the catalogue has 8 items; 12 or more are needed"):
+        few.design(bright, 2)
+    with pytest.raises(UserError, match="-n 0"):
+        studio.design(bright, 0)
+
+
+# ---- a taste on the disk -------------------------------------------------------------------------------
+
+
+def test_a_taste_comes_back_as_it_was(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 1, 8, 8), dtype=np.uint8)
+    model = DVBPR(3, images, Settings(factors=4))
+    kept.save(model, ("ann", "bob", "eve"), tmp_path)
+    taste = kept.load(tmp_path)
+    x = torch.from_numpy(images).float() / 127.5 - 1
+    got = taste.of("bob")(x)
+    np.testing.assert_allclose(got.numpy(), model.scores(np.array([1]))[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="--for zoe: there is no such user among 3"):
+        taste.of("zoe")
+
+
+def test_a_taste_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no taste"):
+        kept.load(tmp_path)
+    (tmp_path / "taste.json").write_text("{}")
+    (tmp_path / "taste.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="is damaged"):
+        kept.load(tmp_path)

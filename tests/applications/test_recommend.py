@@ -1,0 +1,198 @@
+"""Recommenders: what is read, how it is split and ranked, and that each learns what it can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zerosum.applications import recommend, taste
+from zerosum.applications.recommend import BPR, DVBPR, VBPR, Settings, Triplets, popularity, train
+from zerosum.applications.taste import Interactions, ranking, read, split
+from zerosum.errors import UserError
+
+USERS, ITEMS, SIDE = 40, 60, 8
+
+
+def looks() -> np.ndarray:
+    """Items of two kinds, bright above or bright below, with noise: uint8 (ITEMS, 1, 8, 8)."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 60, (ITEMS, 1, SIDE, SIDE), dtype=np.uint8)
+    for i in range(ITEMS):
+        half = slice(0, SIDE // 2) if i % 2 else slice(SIDE // 2, None)
+        images[i, 0, half] += 150
+    return images
+
+
+def by_look(items: int = ITEMS, cold: int = 10) -> Interactions:
+    """Even users take even items, odd ones odd ones; the last `cold` items only at the very end."""
+    random = np.random.default_rng(1)
+    user, item, time = [], [], []
+    for u in range(USERS):
+        warm = [i for i in range(items - cold) if i % 2 == u % 2]
+        last = [i for i in range(items - cold, items) if i % 2 == u % 2]
+        chosen = [*random.permutation(warm)[:10].tolist(), int(random.choice(last))]
+        user += [u] * len(chosen)
+        item += chosen
+        time += range(len(chosen))
+    names = tuple(f"u{i}" for i in range(USERS)), tuple(f"{i}.png" for i in range(items))
+    return Interactions(np.array(user), np.array(item), np.array(time), *names)
+
+
+# ---- reading -------------------------------------------------------------------------------------------
+
+
+def test_a_table_is_read_whatever_its_columns_are_called(tmp_path: Path) -> None:
+    table = tmp_path / "bought.csv"
+    table.write_text("Timestamp,customer,image\n3,ann,tops/a.png\n1,bob,b\n2.5,ann,b.png\n")
+    found = read(table, ["tops/a.png", "tops/b.png"])
+    assert found.users == ("ann", "bob")
+    assert found.user.tolist() == [0, 1, 0]
+    assert found.item.tolist() == [0, 1, 1]
+    assert found.time.tolist() == [3, 1, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "is empty"),
+        ("user,item\na,b\n", "has no column time"),
+        ("user,item,time\na,c.png,1\n", "line 2: there is no image 'c.png'"),
+        ("user,item,time\na,a.png,soon\n", "line 2: time 'soon' is no number"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, text: str, why: str) -> None:
+    table = tmp_path / "bought.csv"
+    table.write_text(text)
+    with pytest.raises(UserError, match=why):
+        read(table, ["a.png"])
+
+
+# ---- splitting and ranking -----------------------------------------------------------------------------
+
+
+def test_the_last_two_are_measured_with_and_the_one_before_chosen_by() -> None:
+    found = split(by_look())
+    assert len(found.test) == 2 * USERS
+    assert len(found.validation) == USERS
+    assert len(found.train) == 8 * USERS
+    for u in range(USERS):
+        times = [part.time[part.user == u] for part in (found.train, found.validation, found.test)]
+        assert times[0].max() < times[1].min()
+        assert times[1].max() < times[2].min()
+    assert found.cold[-10:].all(), "nobody has taken them before"
+    few = by_look().of(np.arange(3))
+    with pytest.raises(UserError, match="no user has 4 interactions"):
+        split(few)
+
+
+def test_ranking_by_hand() -> None:
+    known = Interactions(np.array([0]), np.array([0]), np.array([0]), ("u",), tuple("abcde"))
+    held = Interactions(np.array([0]), np.array([2]), np.array([1]), ("u",), tuple("abcde"))
+    among = np.ones(5, dtype=bool)
+    scores = np.array([[9.0, 1.0, 3.0, 4.0, 0.0]])
+    found = ranking(lambda users: scores[users], held, known, among)
+    assert found.auc == pytest.approx(2 / 3), "b and e stand below, d above; a was taken"
+    assert found.ndcg == pytest.approx(1 / np.log2(3))
+    assert found.count == 1
+    among[3] = False
+    assert ranking(lambda users: scores[users], held, known, among).auc == 1
+    tied = ranking(lambda users: np.zeros((1, 5)), held, known, np.ones(5, dtype=bool))
+    assert tied.auc == 0.5
+
+
+def test_triplets_are_of_what_was_taken_and_what_was_not() -> None:
+    known = split(by_look()).train
+    taken = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
+    u, i, j = Triplets(known, 0).draw(5_000)
+    assert all(pair in taken for pair in zip(u.tolist(), i.tolist(), strict=True))
+    wrong = sum(pair in taken for pair in zip(u.tolist(), j.tolist(), strict=True))
+    assert wrong < 20
+    again = Triplets(known, 0).draw(5_000)
+    assert torch.equal(again[2], j)
+
+
+# ---- learning ------------------------------------------------------------------------------------------
+
+
+def test_bprs_gradient_is_that_of_its_loss() -> None:
+    """One step with Adagrad's first, equal steps: along the gradient of ln sigma(x_uij) - lambda / 2 |.|^2."""
+    model = BPR(5, 7, Settings(factors=3, rate=0.1, decay=0.01))
+    u, i, j = torch.tensor([1]), torch.tensor([2]), torch.tensor([4])
+    before = {name: getattr(model, name).value.clone() for name in ("user", "item", "bias")}
+    leaves = {name: value.clone().requires_grad_() for name, value in before.items()}
+    x = (leaves["user"][1] * (leaves["item"][2] - leaves["item"][4])).sum() + (leaves["bias"][2] - leaves["bias"][4])[0]
+    touched = leaves["user"][1].square().sum() + leaves["item"][2].square().sum() + leaves["item"][4].square().sum()
+    goal = torch.nn.functional.logsigmoid(x) - 0.01 / 2 * touched
+    goal.backward()
+    model.step(u, i, j)
+    for name, row in (("user", 1), ("item", 2), ("item", 4), ("bias", 2), ("bias", 4)):
+        gradient = leaves[name].grad[row]
+        moved = getattr(model, name).value[row] - before[name][row]
+        torch.testing.assert_close(moved, 0.1 * gradient / gradient.square().mean().sqrt(), rtol=1e-3, atol=1e-5)
+
+
+def test_a_row_that_comes_twice_moves_by_both() -> None:
+    one, two = (BPR(3, 4, Settings(factors=2)) for _ in range(2))
+    t = torch.tensor
+    one.step(t([0, 0]), t([1, 1]), t([2, 2]))
+    two.step(t([0]), t([1]), t([2]))
+    assert not torch.equal(one.user.value[0], two.user.value[0])
+    assert torch.equal(one.user.value[1], two.user.value[1])
+
+
+def test_vbprs_gradient_is_that_of_its_loss() -> None:
+    features = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
+    model = VBPR(4, features, Settings(factors=3, decay=0.0))
+    u, i, j = torch.tensor([1, 2]), torch.tensor([2, 5]), torch.tensor([4, 0])
+    embed = model.embed.value.clone().requires_grad_()
+    seen = model.features[i] - model.features[j]
+    plain = model.plain
+    x = (plain.user.value[u] * (plain.item.value[i] - plain.item.value[j])).sum(1)
+    x = x + (model.taste.value[u] * (seen @ embed)).sum(1) + seen @ model.bias.value
+    torch.nn.functional.logsigmoid(x).mean().backward()
+    before = model.embed.value.clone()
+    model.step(u, i, j)
+    moved = model.embed.value - before
+    assert embed.grad is not None
+    assert torch.equal(moved.sign(), embed.grad.sign())
+
+
+@pytest.mark.parametrize("name", ["BPR", "VBPR", "DVBPR"])
+def test_each_learns_what_users_like(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "BATCH", 256)
+    images, found = looks(), split(by_look())
+    settings = Settings(factors=8)
+    model = {
+        "BPR": lambda: BPR(USERS, ITEMS, settings),
+        "VBPR": lambda: VBPR(USERS, images.reshape(ITEMS, -1), settings),
+        "DVBPR": lambda: DVBPR(USERS, images, settings, rate=3e-3),
+    }[name]()
+    seen = train(model, found, triplets=40_000, looks=4)
+    assert seen[-1].loss < seen[0].loss < 0.75
+    warm = ranking(model.scores, found.test, found.train, ~found.cold)
+    cold = ranking(model.scores, found.test, found.train, found.cold)
+    offered = ranking(popularity(found.train), found.test, found.train, ~found.cold)
+    assert warm.auc > offered.auc
+    assert warm.auc > 0.7
+    if name == "BPR":
+        assert cold.auc < 0.8, "it has never seen them"
+    else:
+        assert cold.auc > 0.9, "it sees what they look like"
+
+
+def test_what_was_learned_depends_on_the_seed_alone() -> None:
+    found = split(by_look())
+    models = [BPR(USERS, ITEMS, Settings(factors=4, seed=seed)) for seed in (1, 1, 2)]
+    for model in models:
+        train(model, found, triplets=20_000, looks=1)
+    assert torch.equal(models[0].user.value, models[1].user.value)
+    assert not torch.equal(models[0].user.value, models[2].user.value)
+
+
+def test_names_that_mean_two_items_mean_none() -> None:
+    assert taste._numbers(["a/x.png", "b/x.png", "c/y.png"]) == {
+        "a/x.png": 0, "b/x.png": 1, "c/y.png": 2, "y.png": 2, "y": 2,
+    }  # fmt: skip

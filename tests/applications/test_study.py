@@ -1,0 +1,302 @@
+"""Does it help: folds and draws, paired effects, the gate, and planted controls."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zerosum.applications import parts as splitting
+from zerosum.applications.classify import Scores, fit, moved, scores
+from zerosum.applications.effects import effect, holm
+from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
+from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, verdict
+from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, gated
+from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
+
+
+def bars(n: int, seed: int = 0) -> Labelled:
+    """Noisy images of 12 x 12: class 0 has a bar that lies, class 1 one that stands."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    images = random.integers(0, 120, (n, 1, 12, 12), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        at = random.integers(1, 10)
+        if label:
+            image[0, :, at : at + 2] += 40
+        else:
+            image[0, at : at + 2] += 40
+    return Labelled(images, labels)
+
+
+# ---- splits --------------------------------------------------------------------------------------------
+
+
+def test_folds_test_each_image_once_and_keep_groups_together() -> None:
+    labels = np.arange(60) % 3
+    groups = np.arange(60) // 6
+    found = folds(labels, groups, 5, seed=1)
+    assert sorted(np.concatenate([part.test for part in found]).tolist()) == list(range(60))
+    for part in found:
+        assert not set(groups[part.train]) & set(groups[part.test])
+        assert not set(part.train) & set(part.test)
+        assert part.overlap == len(part.test) / len(part.train)
+    with pytest.raises(UserError, match="--folds 11: a class has only 10 images"):
+        folds(labels, groups, 11, seed=1)
+
+
+def test_draws_have_each_class_in_its_share_and_none_of_the_test_groups() -> None:
+    labels = np.repeat([0, 1], [150, 50])
+    groups = np.arange(200)
+    groups[0] = groups[199] = 500  # one patient on both sides
+    test = np.arange(160, 200)
+    found = draws(labels, groups, test, 40, 5, seed=2)
+    assert len(found) == 5
+    for part in found:
+        assert len(part.train) == 40
+        assert np.array_equal(part.test, test)
+        assert 0 not in part.train
+        assert not set(part.train) & set(test)
+        assert np.bincount(labels[part.train]).tolist() == [37, 3]
+    assert len({tuple(part.train) for part in found}) == 5
+    with pytest.raises(UserError, match="--labelled 3: must be between"):
+        draws(labels, groups, test, 3, 1, seed=0)
+
+
+def test_equal_and_nearly_equal_images_belong_together() -> None:
+    random = np.random.default_rng(0)
+    images = np.repeat(np.repeat(random.integers(0, 256, (6, 1, 6, 6), dtype=np.uint8), 6, 2), 6, 3)
+    images[3] = images[0]
+    images[4] = np.clip(images[1].astype(int) + random.integers(-2, 3, images[1].shape), 0, 255)
+    found = groups_of(ArrayDataset(images))
+    assert found[3] == found[0]
+    assert found[4] == found[1]
+    assert len(set(found.tolist())) == 4
+    patients = groups_of(ArrayDataset(images), np.array(["a", "b", "c", "c", "d", "e"]))
+    assert patients[2] == patients[0], "by way of what equals it"
+
+
+def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
+    train, test = bars(20), bars(20, seed=1)
+    refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
+    test.images[3] = train.images[7]
+    with pytest.raises(
+        UserError, match=r"1 test images are in the training .*test image 3 and training image 7"
+    ):
+        refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
+
+
+def test_groups_come_from_a_table(tmp_path: Path) -> None:
+    table = tmp_path / "patients.csv"
+    table.write_text("file,group\nb.png,2\na.png,1\n")
+    assert named_groups(table, ["a.png", "b.png"], 2).tolist() == ["1", "2"]
+    with pytest.raises(UserError, match=r"has no line for c.png \(1 such files\)"):
+        named_groups(table, ["a.png", "c.png"], 2)
+    table.write_text("group\nx\ny\n")
+    assert named_groups(table, None, 2).tolist() == ["x", "y"]
+    with pytest.raises(UserError, match="has 3 lines for 5 images"):
+        named_groups(table, None, 5)
+    with pytest.raises(UserError, match="cannot be read"):
+        named_groups(tmp_path / "none.csv", None, 5)
+
+
+# ---- numbers -------------------------------------------------------------------------------------------
+
+
+def test_scores_of_probabilities_that_are_known() -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    labels = np.array([0, 0, 1, 1])
+    found = scores(p, labels)
+    assert found == Scores(balanced_accuracy=0.5, auc=0.5, sensitivity=0.5, specificity=0.5)
+    first = scores(p, np.array([0, 1, 0, 0]), positive=0)
+    assert first.sensitivity == pytest.approx(2 / 3)
+    assert first.specificity == 1
+    three = scores(np.eye(3)[[0, 1, 2, 0]], np.array([0, 1, 2, 2]))
+    assert three.balanced_accuracy == pytest.approx(2.5 / 3)
+
+
+def test_effects_are_those_of_a_paired_t_test() -> None:
+    from scipy import stats
+
+    differences = [0.02, 0.05, -0.01, 0.04, 0.03]
+    found = effect(differences)
+    reference = stats.ttest_1samp(differences, 0)
+    low, high = reference.confidence_interval(0.95)
+    assert (found.difference, found.low, found.high, found.p) == pytest.approx((0.026, low, high, reference.pvalue))
+    wider = effect(differences, overlap=0.25)
+    assert wider.high - wider.difference == pytest.approx((found.high - found.difference) * math.sqrt(1 + 5 * 0.25))
+    assert effect([0.1]).answer == "cannot be told"
+    assert effect([0.1, 0.1, 0.1]).answer == "helps"
+    assert effect([-0.1, -0.11, -0.1]).answer == "hurts"
+
+
+def test_chances_are_adjusted_as_holm_has_it() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_classical_augmentation_moves_a_little_and_no_more() -> None:
+    torch.manual_seed(0)
+    x = torch.zeros(200, 1, 40, 20)
+    x[:, :, 18:22, 9:11] = 1.0
+    y = moved(x)
+    assert y.shape == x.shape
+    assert not torch.equal(y, x)
+    mass = y.sum((1, 2, 3))
+    centre = (y.sum((1, 3)) * torch.arange(40)).sum(1) / mass
+    assert float((centre - 19.5).abs().max()) < 0.1 * 40 + 1.5
+    assert float(mass.mean()) == pytest.approx(8, rel=0.1)
+    mirrored = moved(torch.linspace(-1, 1, 20).expand(200, 1, 40, 20), flip=True)
+    falling = (mirrored[:, 0, 20, -5] < mirrored[:, 0, 20, 5]).float().mean()
+    assert 0.35 < float(falling) < 0.65
+
+
+# ---- the gate ------------------------------------------------------------------------------------------
+
+
+def test_the_gate_refuses_copies_and_other_classes() -> None:
+    train, fresh = bars(60), bars(200, seed=9)
+    judge = fit(train.images, train.labels, 2, seed=0, steps=150)
+    passed = gated(Fresh(fresh)(train, ("0", "1"), 0, Path()), train.labels, train, judge)
+    assert len(passed.found) > 50
+    assert passed.copies <= 2
+    copies = gated(Copies()(train, ("0", "1"), 0, Path()), train.labels, train, judge)
+    assert len(copies.found) == 0
+    assert copies.copies > 50
+    shuffled = gated(Mislabelled(fresh)(train, ("0", "1"), 0, Path()), train.labels, train, judge)
+    assert shuffled.other_class > 0.3 * shuffled.drawn
+
+
+# ---- planted controls ----------------------------------------------------------------------------------
+
+
+def planted(tmp_path: Path, source: object) -> str:
+    """What is said of synthetic images without classical augmentation, which takes most of the time."""
+    whole = bars(320)
+    plan = Plan(ratios=(6.0,), seeds=1, steps=40, gate=False)
+    some = draws(whole.labels, np.arange(320), np.arange(160, 320), 16, 5, seed=0)
+    made = Study(whole, ("lies", "stands"), some, plan, source, tmp_path)  # type: ignore[arg-type]
+    row = next(row for row in rows(made.run(), plan, 0.0) if row.arm == "synthetic, 6 to 1")
+    assert row.gain is not None
+    return row.gain.answer
+
+
+def test_fresh_real_images_help(tmp_path: Path) -> None:
+    assert planted(tmp_path, Fresh(bars(600, seed=4))) == "helps"
+
+
+def test_wrong_labels_hurt(tmp_path: Path) -> None:
+    assert planted(tmp_path, Mislabelled(bars(600, seed=4))) in ("hurts", "cannot be told")
+
+
+def test_copies_do_not_help(tmp_path: Path) -> None:
+    assert planted(tmp_path, Copies()) != "helps"
+
+
+# ---- the study -----------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A source that counts how often it is asked, and keeps what it was given."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.given: list[Labelled] = []
+
+    def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path):  # type: ignore[no-untyped-def]
+        self.given.append(train)
+        return Fresh(bars(100, seed=8))(train, class_names, seed, folder)
+
+
+def study(tmp_path: Path, source: Counting, **changes: object) -> Study:
+    whole = bars(60)
+    plan = Plan(**({"ratios": (1.0,), "seeds": 2, "steps": 5, "gate": False} | changes))  # type: ignore[arg-type]
+    return Study(whole, ("lies", "stands"), folds(whole.labels, np.arange(60), 3, seed=0), plan, source, tmp_path)
+
+
+def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    source = Counting()
+    first = study(tmp_path, source).run()
+    assert list(first) == [REAL, CLASSICAL, "synthetic, 1 to 1", "classical and synthetic, 1 to 1"]
+    assert len(source.given) == 3
+    assert study(tmp_path, source).run() == first
+    assert len(source.given) == 3, "nothing was left to do"
+    kept = json.loads((tmp_path / "fold-2" / "scores.json").read_text())
+    del kept[f"{REAL}/1"]
+    (tmp_path / "fold-2" / "scores.json").write_text(json.dumps(kept))
+    assert study(tmp_path, source).run() == first
+    assert len(source.given) == 4
+
+
+def test_another_plan_is_refused(tmp_path: Path) -> None:
+    study(tmp_path, Counting()).run()
+    with pytest.raises(UserError, match=r"holds a study with other settings \(steps\)"):
+        study(tmp_path, Counting(), steps=6).run()
+
+
+def test_no_test_image_reaches_the_source(tmp_path: Path) -> None:  # trap 30
+    source = Counting()
+    made = study(tmp_path, source)
+    made.run()
+    for part, train in zip(made.parts, source.given, strict=True):
+        shown = {hashlib.sha256(image.tobytes()).digest() for image in train.images}
+        tested = {hashlib.sha256(image.tobytes()).digest() for image in made.data.images[part.test]}
+        assert not shown & tested
+
+
+def test_an_image_on_both_sides_is_refused(tmp_path: Path) -> None:  # trap 30
+    whole = bars(20)
+    part = Part("fold 1", np.arange(12), np.arange(11, 20))
+    made = Study(whole, ("lies", "stands"), [part], Plan(steps=1), Counting(), tmp_path)
+    with pytest.raises(UserError, match="fold 1: 1 test images are among the training images"):
+        made.run()
+
+
+def test_rows_hold_each_arm_against_the_one_it_builds_on() -> None:
+    plan = Plan(ratios=(1.0, 2.0))
+
+    def of(value: float) -> dict[str, list[Scores]]:
+        return {f"fold {k}": [Scores(value + k / 100, 0.9, 0.8, 0.7)] for k in range(4)}
+
+    found = {arm: of(0.7 + 0.1 * classical + 0.05 * ratio) for arm, (classical, ratio) in plan.arms.items()}
+    by_arm = {row.arm: row for row in rows(found, plan, 0.0)}
+    assert by_arm[REAL].gain is None
+    assert by_arm["synthetic, 2 to 1"].against == REAL
+    assert by_arm["classical and synthetic, 2 to 1"].against == CLASSICAL
+    gain = by_arm["classical and synthetic, 2 to 1"].gain
+    assert gain is not None
+    assert gain.difference == pytest.approx(0.1)
+    said = verdict(found, plan, 0.0)
+    assert said.answer == "helps"
+    assert "balanced accuracy 0.815 becomes 0.865 (+0.050" in said.sentence
+
+
+def test_two_draws_are_too_few_to_tell_by() -> None:
+    plan = Plan(ratios=(1.0,))
+    found = {
+        arm: {f"draw {k}": [Scores(0.5 + 0.4 * bool(ratio) + 0.001 * k, 0.9, 0.8, 0.7)] for k in range(2)}
+        for arm, (_, ratio) in plan.arms.items()
+    }
+    said = verdict(found, plan, 0.0)
+    assert said.answer == "cannot be told"
+    assert "the least to tell by" in said.sentence
+
+
+def test_plans_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UserError, match="--ratios 0"):
+        Plan(ratios=(0.0,))
+    with pytest.raises(UserError, match="--seeds 0"):
+        Plan(seeds=0)
+
+
+def test_pairs_are_named_once() -> None:
+    images = np.stack([bars(2).images[0]] * 3)
+    assert {(0, 1), (0, 2)} <= set(splitting.alike(images))
+    assert len(set(groups_of(ArrayDataset(images)).tolist())) == 1
