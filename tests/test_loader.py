@@ -350,9 +350,7 @@ def test_classes_can_be_drawn_evenly() -> None:
         counts = np.bincount(label.numpy(), minlength=3)
         assert counts.max() - counts.min() <= 1
         assert np.array_equal(data.labels[x], label.numpy())
-    assert set(numbers_of(found.real("real", 0, 150)).tolist()) == set(range(64)), (
-        "each class in passes"
-    )
+    assert set(numbers_of(found.real("real", 0, 150)).tolist()) == set(range(64)), "each class in passes"
     whole = numbers_of(found.real("real", 0, 90))
     parts = np.concatenate([numbers_of(found.real("real", k, 30)) for k in (0, 30, 60)])
     assert np.array_equal(whole, parts), "the number decides the sample, not the batch"

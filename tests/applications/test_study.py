@@ -86,9 +86,7 @@ def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
     train, test = bars(20), bars(20, seed=1)
     refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
     test.images[3] = train.images[7]
-    with pytest.raises(
-        UserError, match=r"1 test images are in the training .*test image 3 and training image 7"
-    ):
+    with pytest.raises(UserError, match=r"1 test images are in the training .*test image 3 and training image 7"):
         refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
 
 

@@ -162,7 +162,7 @@ class Stage:
             return shortened(asked) if self.bench.quick else asked
 
         data = self.scene.data
-        run = translation(arm.algorithm, data) if arm.algorithm else quick_translation(data, paired=self.train.paired)
+        run = translation(arm.algorithm, data) if arm.algorithm else quick_translation(data, self.train)
         return {"scene": self.name, "data": [self.record], "run": recipe(adjust(run)), "scoring": SCORING}, adjust
 
     def trained(self, arm: Arm, seed: int) -> Result:

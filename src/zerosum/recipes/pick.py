@@ -109,7 +109,8 @@ def _recipe(data: Data, dataset: Dataset | Sides, algorithm: str | None) -> tupl
     """The recipe for these data, and why."""
     spec = dataset.spec
     if spec.target is not None:
-        return _for_sides(data, spec, len(dataset), algorithm)
+        assert isinstance(dataset, Sides)
+        return _for_sides(data, dataset, algorithm)
     if data.source == "digits" and algorithm is None and spec.shape == (1, 8, 8):
         run = replace(image_recipes.digits(), data=data)
         return run, ["the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick"]
@@ -160,7 +161,8 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     return run, reasons
 
 
-def _for_sides(data: Data, spec: Spec, count: int, algorithm: str | None) -> tuple[Run, list[str]]:
+def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, list[str]]:
+    spec, count = dataset.spec, len(dataset)
     a, b = spec.sides
     pairs = "pairs" if spec.paired else "images of the smaller side"
     sizes = f"{a.shape[0]} to {b.shape[0]} channels of {_by(a.shape[1:])}"
@@ -171,7 +173,10 @@ def _for_sides(data: Data, spec: Spec, count: int, algorithm: str | None) -> tup
             f"{name}'s game with thinner networks and bolder steps: the sides are {why}; --algorithm {name} plays it "
             "as its paper has it"
         )
-        return image_recipes.quick_translation(data, paired=spec.paired), reasons
+        run = image_recipes.quick_translation(data, dataset)
+        if getattr(run.algorithm.networks, "attention", False):
+            reasons.append("the sides look alike: the generators begin as nearly the identity, and change some of it")
+        return run, reasons
     if algorithm == "pix2pix" and not spec.paired:
         raise UserError("--algorithm pix2pix: learns from pairs, and the sides are not paired; cyclegan and cut do not")
     return image_recipes.translation(algorithm, data), reasons

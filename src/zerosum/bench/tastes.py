@@ -1,0 +1,278 @@
+"""Simulated shoppers of Fashion-MNIST: who finds their taste, and are designs liked better than what is on the shelf."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosum import pictures, sample, snapshot
+from zerosum.applications.design import NEIGHBOURS, Studio
+from zerosum.applications.kept import UserScorer
+from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, Triplets, popularity, train
+from zerosum.applications.taste import Interactions, Scores, Split, ranking, split
+from zerosum.bench import protocol
+from zerosum.bench.protocol import Bench, Result, data_record, recipe
+from zerosum.bench.report import Column, Report, Table, Target, at_least, below
+from zerosum.bench.shoppers import Shoppers
+from zerosum.bench.training import played, shortened
+from zerosum.data.source import open_source
+from zerosum.data.spec import Data
+from zerosum.data.store import ArrayDataset
+from zerosum.metrics.features.imagenet import ImageNet
+from zerosum.metrics.features.weak import RandomConvolutions
+from zerosum.metrics.neighbours import nearest_few
+from zerosum.recipes.images import quick
+from zerosum.recipes.pick import pick
+from zerosum.run import Run
+
+SEEDS = (0, 1)
+ITEMS = 8_000  # of the training images: the catalogue
+UNSEEN = 2_000  # others, for how near real items lie to it
+JUDGED = 100  # users that designs are made for
+DESIGNS = 4  # for each
+MINUTES = 8.0
+TRIPLETS = {"BPR": 8_000_000, "VBPR": 8_000_000, "DVBPR": 1_500_000}
+BETTER = 0.7  # of users, whose design they truly prefer to the best item retrieved
+RATES = {"BPR": 1_000_000, "VBPR": 100_000}  # triplets a second
+SOURCE = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), as its authors publish it (IDX files)"
+RANKED = (
+    Column("warm_auc", "AUC", ".4f"), Column("warm_ndcg", "NDCG@10", ".4f"), Column("cold_auc", "AUC, new items", ".4f"),
+    Column("cold_ndcg", "NDCG@10, new items", ".4f"), Column("triplets", "triplets", ",.0f"),
+    Column("seconds", "s", ".0f"),
+)  # fmt: skip
+DESIGNED = (
+    Column("better", "users who truly prefer the best design", ".1%"), Column("gain", "true preference gained", ".3f"),
+    Column("far", "farther from the catalogue than the usual real item", ".1%"), Column("users", "users", ".0f"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(protocol.Options):
+    """What this benchmark can be told beside what every benchmark can."""
+
+    minutes: float | None = None
+    """Train the generator so long in place of 8 minutes."""
+    rates: bool = False
+    """Only measure triplets a second."""
+
+
+OPTIONS = Options
+
+
+def measure(bench: Bench) -> Report:
+    options = bench.options
+    assert isinstance(options, Options)
+    root = None if options.data is None else str(options.data)
+    data = Data(source="fashion-mnist", root=root, held_out=0)
+    whole = open_source(data)
+    assert whole.labels is not None
+    known = (data_record(data, whole, SOURCE),)
+    count = 600 if bench.quick else ITEMS
+    shelf = ArrayDataset(np.array(whole.values[:count]), whole.labels[:count], whole.class_names)
+    tables, targets = list[Table](), list[Target]()
+    rates = {name: [bench.arm(f"rate-{name}", seed, {}, lambda n=name: _rate(n, bench.quick)) for seed in bench.seeds[:1]]
+             for name in RATES}  # fmt: skip
+    columns = (Column("rate", "triplets/s", ",.0f"),)
+    tables.append(Table("Speed: 2,000 users, 20,000 items, 64 factors; VBPR on 1,280 features", columns, rates))
+    targets += [
+        at_least(f"{name}: triplets a second", [r["rate"] for r in found], RATES[name], ",.0f")
+        for name, found in rates.items()
+    ]
+    if options.rates:
+        return Report(title="Tastes", about=ABOUT, data=(), tables=tuple(tables), targets=tuple(targets))
+    ranked: dict[str, list[Result]] = {}
+    designed: list[Result] = []
+    for seed in bench.seeds:
+        stage = _Stage(bench, shelf, np.array(whole.values[count : count + UNSEEN]), seed, options.minutes or MINUTES)
+        for name, scores in stage.scorers().items():
+            ranked.setdefault(name, []).append(stage.ranked(name, scores))
+        designed.append(stage.designed())
+    tables.append(Table("Each user's last items among those not taken", RANKED, ranked))
+    tables.append(
+        Table("Designs beside the best item retrieved, by the hidden true preference", DESIGNED, {"designs": designed})
+    )
+    order = ["random", "popularity", "BPR", "VBPR", "DVBPR"]
+    for lower, higher in zip(order[:-1], order[1:], strict=True):
+        worst = max(r["warm_auc"] for r in ranked[lower])
+        targets.append(
+            at_least(f"AUC of {higher}, against {lower}", [r["warm_auc"] for r in ranked[higher]], worst, ".4f")
+        )
+    targets.append(at_least("users who truly prefer the best design", [r["better"] for r in designed], BETTER, ".0%"))
+    targets.append(
+        below("designs farther from the catalogue than the usual real item", [r["far"] for r in designed], 0.5, ".0%")
+    )
+    return Report(
+        title="Tastes: recommenders and designs on simulated shoppers", about=ABOUT, data=known, tables=tuple(tables),
+        targets=tuple(targets),
+        pictures=tuple((f"{bench.name}/designs-seed{s}.png", "Each row a user: three items taken, then the designs") for s in bench.seeds[:1]),
+    )  # fmt: skip
+
+
+ABOUT = (
+    "The shoppers are simulated (`src/zerosum/bench/shoppers.py`): hidden tastes over eight visual attributes and ten "
+    "classes, noise, popularity, cold items. The simulator was committed before any model, and none of them imports it. "
+    f"The catalogue is {ITEMS:,} training images of Fashion-MNIST.",
+    "AUC and NDCG are of each user's last items against all that they have not taken; new items are those that nobody took "
+    "before. All recommenders have the same settings, and are trained until the items to choose by stand no better.",
+    f"For {JUDGED} users a class-conditional generator (what `zerosum train` picks, {MINUTES:g} minutes) designs "
+    f"{DESIGNS} items by DVBPR's score; beside them stands the item of the catalogue that DVBPR scores highest, of those "
+    "the user has not taken. The verdict is the simulator's true preference, which nothing was trained on.",
+)
+
+
+class _Stage:
+    """A world of shoppers by its seed, and what is learned of it."""
+
+    def __init__(self, bench: Bench, shelf: ArrayDataset, unseen: np.ndarray, seed: int, minutes: float) -> None:
+        self.bench, self.shelf, self.unseen, self.seed, self.minutes = bench, shelf, unseen, seed, minutes
+        assert shelf.labels is not None
+        users = 60 if bench.quick else 2_000
+        self.shoppers = Shoppers(shelf.values, shelf.labels, users=users, seed=seed)
+        visits = self.shoppers.shop()
+        names = tuple(f"user-{i}" for i in range(users)), tuple(str(i) for i in range(len(shelf)))
+        self.split: Split = split(Interactions(visits.user, visits.item, visits.time.astype(float), *names))
+        self.protocol = {"sha256": shelf.fingerprint, "users": users, "triplets": TRIPLETS}
+        self._models: dict[str, Model] = {}
+
+    def scorers(self) -> dict[str, Callable[[], tuple[Scores, Result]]]:
+        settings, users = Settings(seed=self.seed), len(self.split.train.users)
+
+        def random() -> tuple[Scores, Result]:
+            draw = np.random.default_rng(self.seed)
+            return lambda u: draw.random((len(u), len(self.shelf))), {}
+
+        def of(make: Callable[[], Model]) -> Callable[[], tuple[Scores, Result]]:
+            return lambda: self._trained(make())
+
+        return {
+            "random": random,
+            "popularity": lambda: (popularity(self.split.train), {}),
+            "BPR": of(lambda: BPR(users, len(self.shelf), settings)),
+            "VBPR": of(lambda: VBPR(users, self._features(), settings)),
+            "DVBPR": of(lambda: DVBPR(users, self.shelf.values, settings)),
+        }
+
+    def _features(self) -> np.ndarray:
+        """1,280 of an ImageNet network; of a quick look random ones."""
+        spec = self.shelf.spec
+        extractor = RandomConvolutions(spec) if self.bench.quick else ImageNet()
+        return extractor(self.shelf.values).numpy()
+
+    def _trained(self, model: Model) -> tuple[Scores, Result]:
+        began = time.perf_counter()
+        looks = train(model, self.split, triplets=20_000 if self.bench.quick else TRIPLETS[model.name], seed=self.seed)
+        self._models[model.name] = model
+        return model.scores, {"triplets": looks[-1].triplets, "seconds": time.perf_counter() - began}
+
+    def ranked(self, name: str, make: Callable[[], tuple[Scores, Result]]) -> Result:
+        def work() -> Result:
+            scores, times = make()
+            warm = ranking(scores, self.split.test, self.split.train, ~self.split.cold)
+            cold = ranking(scores, self.split.test, self.split.train, self.split.cold)
+            return {
+                "warm_auc": warm.auc, "warm_ndcg": warm.ndcg, "cold_auc": cold.auc, "cold_ndcg": cold.ndcg, **times,
+            }  # fmt: skip
+
+        return self.bench.arm(f"ranked-{name}", self.seed, self.protocol, work)
+
+    # --- designs -----------------------------------------------------------------------------------------------------
+
+    def _run(self) -> Run:
+        def adjust(found: Run) -> Run:
+            asked = replace(found, seed=self.seed, conditional=True, minutes=self.minutes, images=None)
+            return shortened(asked) if self.bench.quick else asked
+
+        self.adjust = adjust
+        return adjust(quick(Data(source="fashion-mnist", held_out=0)))
+
+    def designed(self) -> Result:
+        run = self._run()
+        picture = self.bench.folder / f"designs-seed{self.seed}.png"
+
+        def work() -> Result:
+            found = pick(run.data, minutes=self.minutes, device="cpu", dataset=self.shelf, adjust=self.adjust).run
+            folder, _ = played(self.bench, "generator", found, self.shelf)
+            if "DVBPR" not in self._models:  # its ranking was measured before, and the model was not kept
+                self._trained(DVBPR(len(self.split.train.users), self.shelf.values, Settings(seed=self.seed)))
+            model = self._models["DVBPR"]
+            assert isinstance(model, DVBPR)
+            return self._judged(_studio(folder, self.shelf), model, picture)
+
+        return self.bench.arm(
+            "designs", self.seed, {**self.protocol, "run": recipe(run), "designs": DESIGNS}, work, (picture,)
+        )
+
+    def _judged(self, studio: Studio, model: DVBPR, picture: Path) -> Result:
+        train, shelf = self.split.train, self.shelf
+        assert shelf.labels is not None
+        users = np.random.default_rng(self.seed).permutation(len(train.users))[: 4 if self.bench.quick else JUDGED]
+        bound = self._usual(studio)
+        better, gains, far, rows = [], [], [], []
+        known = studio.extractor(shelf.values)
+        for user in users.tolist():
+            scores = model.scores(np.array([user]))[0]
+            taken = train.item[train.user == user]
+            scores[taken] = -np.inf
+            best = int(scores.argmax())
+            liked = self.shoppers.preference(user, shelf.values[best : best + 1], shelf.labels[best : best + 1])[0]
+            found = studio.design(
+                _plain(UserScorer(model, user)), DESIGNS, seed=user, drawn=1_000 if self.bench.quick else 2_000
+            )
+            assert found.label is not None
+            truth = self.shoppers.preference(user, found.images, found.label.numpy())
+            # The first is the recommender's own choice: that one is judged, not the best of four by the truth.
+            better.append(truth[0] > liked)
+            gains.append(truth[0] - liked)
+            near = nearest_few(studio.extractor(found.images[:1]), known, NEIGHBOURS)[0][:, -1]
+            far.append(float(near[0]) > bound)
+            if len(rows) < 8:
+                rows += [*shelf.values[taken[:3]], *found.images]
+        pictures.save_png(
+            pictures.grid(np.stack(rows), columns=3 + DESIGNS), picture, {"zerosum": "generated", "left": "items taken"}
+        )
+        return {
+            "better": float(np.mean(better)), "gain": float(np.mean(gains)), "far": float(np.mean(far)), "users": len(users),
+        }  # fmt: skip
+
+    def _usual(self, studio: Studio) -> float:
+        """The median distance of unseen real items to the catalogue."""
+        near = nearest_few(studio.extractor(self.unseen), studio.extractor(self.shelf.values), NEIGHBOURS)[0][:, -1]
+        return float(near.median())
+
+
+def _plain(scorer: UserScorer) -> Callable[[Tensor], Tensor]:
+    return lambda images: scorer(images)
+
+
+def _studio(folder: Path, shelf: ArrayDataset) -> Studio:
+    model = sample.load(folder, "last", "fp32")
+    recipe_, run, saved = sample.stored(folder, "last")
+    critic = run.algorithm.players(sample.spec_of(recipe_["data"]))["D"]
+    snapshot.fit(critic, saved.under("players/D/"), saved.path)
+    critic.float().eval().requires_grad_(False)
+    return Studio(model, critic, RandomConvolutions(model.spec), shelf.values, shelf.labels)
+
+
+def _rate(name: str, quick: bool) -> Result:
+    """Triplets a second of 2,000 users and 20,000 items, drawn and learned from."""
+    random = np.random.default_rng(0)
+    users, items, n = 2_000, 20_000, 200_000
+    names = tuple(map(str, range(users))), tuple(map(str, range(items)))
+    known = Interactions(random.integers(0, users, n), random.integers(0, items, n), np.arange(n, dtype=float), *names)
+    drawn = Triplets(known, 0)
+    model: BPR | VBPR = (
+        BPR(users, items) if name == "BPR" else VBPR(users, random.standard_normal((items, 1_280)).astype(np.float32))
+    )
+    batch, seconds = 8_192, 0.2 if quick else 5.0
+    model.step(*drawn.draw(batch))
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        model.step(*drawn.draw(batch))
+        done += batch
+    return {"rate": done / (time.perf_counter() - began), "threads": torch.get_num_threads()}
