@@ -17,8 +17,12 @@ from zerosum.metrics.features.weak import RandomConvolutions
 MOST = 20_000  # items of the catalogue that designs are held against
 
 
-def of_run(path: Path, which: str = "last") -> Studio:
-    """UserError where the run's data are not there any more, or are no images."""
+def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = None) -> Studio:
+    """`items`: the catalogue; what the run was trained on, if not given.
+
+    UserError where that is not there any more, or the run makes no images.
+    """
+    path = Path(path)
     model = sample.load(path, which, "fp32")
     if not model.spec.is_image:
         raise UserError(f"{path}: makes points, not images; there is nothing to design")
@@ -26,9 +30,8 @@ def of_run(path: Path, which: str = "last") -> Studio:
     critic = run.algorithm.players(sample.spec_of(recipe["data"]))["D"]
     snapshot.fit(critic, saved.under("players/D/"), saved.path)
     critic.float().eval().requires_grad_(False)
-    whole = sources.read(run.data)
-    if not isinstance(whole, ArrayDataset):
-        raise UserError(f"{path}: was trained on two sides, and designs are made of noise")
-    part = train_part(whole, run.data)
-    items, labels = part.gather(np.arange(min(len(part), MOST)))
-    return Studio(model, critic, RandomConvolutions(model.spec), items, labels if model.spec.classes else None)
+    whole = items or sources.read(run.data)
+    assert isinstance(whole, ArrayDataset)  # of noise: `sample.load` refuses two sides
+    part = whole if items else train_part(whole, run.data)
+    values, labels = part.gather(np.arange(min(len(part), MOST)))
+    return Studio(model, critic, RandomConvolutions(model.spec), values, labels if model.spec.classes else None)

@@ -97,9 +97,9 @@ def measure(bench: Bench) -> Report:
 
 
 ABOUT = (
-    "Labels are drawn by the seed, as many of each class; all other training images are seen without theirs. The game is "
-    "what `zerosum train mnist --algorithm ssgan --labelled N` plays; its averaged critic classifies. The same network "
-    "with the labels alone has the same augmentation, optimiser and average of weights, and 3,000 batches.",
+    "Labels are drawn by the seed, as many of each class; all other training images are seen without theirs. The game "
+    "is what `zerosum train mnist --algorithm ssgan --labelled N` plays; its averaged critic classifies. The same "
+    "network with the labels alone has the same augmentation, optimiser and average of weights, and 3,000 batches.",
     f"Choices were made on {HELD:,} held-out training images.",
 )
 

@@ -1,20 +1,21 @@
-"""Simulated shoppers of Fashion-MNIST: who finds their taste, and are designs liked better than what is on the shelf."""
+"""Simulated shoppers of Fashion-MNIST: who finds their taste, and are designs liked better than what is there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from zerosum import pictures, sample, snapshot
+from zerosum import pictures
 from zerosum.applications.design import NEIGHBOURS, Studio
 from zerosum.applications.kept import UserScorer
 from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, Triplets, popularity, train
+from zerosum.applications.studio import of_run
 from zerosum.applications.taste import Interactions, Scores, Split, ranking, split
 from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
@@ -36,15 +37,16 @@ ITEMS = 8_000  # of the training images: the catalogue
 UNSEEN = 2_000  # others, for how near real items lie to it
 JUDGED = 100  # users that designs are made for
 DESIGNS = 4  # for each
+SHOWN = 8  # users in the sheet
 MINUTES = 8.0
 TRIPLETS = {"BPR": 8_000_000, "VBPR": 8_000_000, "DVBPR": 1_500_000}
 BETTER = 0.7  # of users, whose design they truly prefer to the best item retrieved
 RATES = {"BPR": 1_000_000, "VBPR": 100_000}  # triplets a second
 SOURCE = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), as its authors publish it (IDX files)"
 RANKED = (
-    Column("warm_auc", "AUC", ".4f"), Column("warm_ndcg", "NDCG@10", ".4f"), Column("cold_auc", "AUC, new items", ".4f"),
-    Column("cold_ndcg", "NDCG@10, new items", ".4f"), Column("triplets", "triplets", ",.0f"),
-    Column("seconds", "s", ".0f"),
+    Column("warm_auc", "AUC", ".4f"), Column("warm_ndcg", "NDCG@10", ".4f"),
+    Column("cold_auc", "AUC, new items", ".4f"), Column("cold_ndcg", "NDCG@10, new items", ".4f"),
+    Column("triplets", "triplets", ",.0f"), Column("seconds", "s", ".0f"),
 )  # fmt: skip
 DESIGNED = (
     Column("better", "users who truly prefer the best design", ".1%"), Column("gain", "true preference gained", ".3f"),
@@ -76,8 +78,7 @@ def measure(bench: Bench) -> Report:
     count = 600 if bench.quick else ITEMS
     shelf = ArrayDataset(np.array(whole.values[:count]), whole.labels[:count], whole.class_names)
     tables, targets = list[Table](), list[Target]()
-    rates = {name: [bench.arm(f"rate-{name}", seed, {}, lambda n=name: _rate(n, bench.quick)) for seed in bench.seeds[:1]]
-             for name in RATES}  # fmt: skip
+    rates = {name: [bench.arm(f"rate-{name}", 0, {}, partial(_rate, name, bench.quick))] for name in RATES}
     columns = (Column("rate", "triplets/s", ",.0f"),)
     tables.append(Table("Speed: 2,000 users, 20,000 items, 64 factors; VBPR on 1,280 features", columns, rates))
     targets += [
@@ -98,31 +99,31 @@ def measure(bench: Bench) -> Report:
         Table("Designs beside the best item retrieved, by the hidden true preference", DESIGNED, {"designs": designed})
     )
     order = ["random", "popularity", "BPR", "VBPR", "DVBPR"]
-    for lower, higher in zip(order[:-1], order[1:], strict=True):
-        worst = max(r["warm_auc"] for r in ranked[lower])
-        targets.append(
-            at_least(f"AUC of {higher}, against {lower}", [r["warm_auc"] for r in ranked[higher]], worst, ".4f")
-        )
+    for lower, higher in pairwise(order):
+        best = max(r["warm_auc"] for r in ranked[lower])
+        found = [r["warm_auc"] for r in ranked[higher]]
+        targets.append(at_least(f"AUC of {higher}, against {lower}", found, best, ".4f"))
     targets.append(at_least("users who truly prefer the best design", [r["better"] for r in designed], BETTER, ".0%"))
     targets.append(
         below("designs farther from the catalogue than the usual real item", [r["far"] for r in designed], 0.5, ".0%")
     )
+    sheet = f"{bench.name}/designs-seed{bench.seeds[0]}.png"
     return Report(
         title="Tastes: recommenders and designs on simulated shoppers", about=ABOUT, data=known, tables=tuple(tables),
-        targets=tuple(targets),
-        pictures=tuple((f"{bench.name}/designs-seed{s}.png", "Each row a user: three items taken, then the designs") for s in bench.seeds[:1]),
+        targets=tuple(targets), pictures=((sheet, "Each row a user: three items taken, then the designs."),),
     )  # fmt: skip
 
 
 ABOUT = (
     "The shoppers are simulated (`src/zerosum/bench/shoppers.py`): hidden tastes over eight visual attributes and ten "
-    "classes, noise, popularity, cold items. The simulator was committed before any model, and none of them imports it. "
+    "classes, noise, popularity, cold items. It was committed before any model, and none of them imports it. "
     f"The catalogue is {ITEMS:,} training images of Fashion-MNIST.",
-    "AUC and NDCG are of each user's last items against all that they have not taken; new items are those that nobody took "
-    "before. All recommenders have the same settings, and are trained until the items to choose by stand no better.",
+    "AUC and NDCG are of each user's last items against all that they have not taken; new items are those that nobody "
+    "took before. All recommenders have the same settings, and are trained until the items to choose by stand no "
+    "better.",
     f"For {JUDGED} users a class-conditional generator (what `zerosum train` picks, {MINUTES:g} minutes) designs "
-    f"{DESIGNS} items by DVBPR's score; beside them stands the item of the catalogue that DVBPR scores highest, of those "
-    "the user has not taken. The verdict is the simulator's true preference, which nothing was trained on.",
+    f"{DESIGNS} items by DVBPR's score; beside them stands the item of the catalogue that DVBPR scores highest, of "
+    "those the user has not taken. The verdict is the simulator's true preference, which nothing was trained on.",
 )
 
 
@@ -161,7 +162,7 @@ class _Stage:
     def _features(self) -> np.ndarray:
         """1,280 of an ImageNet network; of a quick look random ones."""
         spec = self.shelf.spec
-        extractor = RandomConvolutions(spec) if self.bench.quick else ImageNet()
+        extractor = RandomConvolutions(spec) if self.bench.quick else ImageNet(spec.shape)
         return extractor(self.shelf.values).numpy()
 
     def _trained(self, model: Model) -> tuple[Scores, Result]:
@@ -183,26 +184,22 @@ class _Stage:
 
     # --- designs -----------------------------------------------------------------------------------------------------
 
-    def _run(self) -> Run:
-        def adjust(found: Run) -> Run:
-            asked = replace(found, seed=self.seed, conditional=True, minutes=self.minutes, images=None)
-            return shortened(asked) if self.bench.quick else asked
-
-        self.adjust = adjust
-        return adjust(quick(Data(source="fashion-mnist", held_out=0)))
+    def _adjusted(self, found: Run) -> Run:
+        asked = replace(found, seed=self.seed, conditional=True, minutes=self.minutes, images=None)
+        return shortened(asked) if self.bench.quick else asked
 
     def designed(self) -> Result:
-        run = self._run()
+        run = self._adjusted(quick(Data(source="fashion-mnist", held_out=0)))
         picture = self.bench.folder / f"designs-seed{self.seed}.png"
 
         def work() -> Result:
-            found = pick(run.data, minutes=self.minutes, device="cpu", dataset=self.shelf, adjust=self.adjust).run
+            found = pick(run.data, minutes=self.minutes, device="cpu", dataset=self.shelf, adjust=self._adjusted).run
             folder, _ = played(self.bench, "generator", found, self.shelf)
             if "DVBPR" not in self._models:  # its ranking was measured before, and the model was not kept
                 self._trained(DVBPR(len(self.split.train.users), self.shelf.values, Settings(seed=self.seed)))
             model = self._models["DVBPR"]
             assert isinstance(model, DVBPR)
-            return self._judged(_studio(folder, self.shelf), model, picture)
+            return self._judged(of_run(folder, items=self.shelf), model, picture)
 
         return self.bench.arm(
             "designs", self.seed, {**self.protocol, "run": recipe(run), "designs": DESIGNS}, work, (picture,)
@@ -222,7 +219,7 @@ class _Stage:
             best = int(scores.argmax())
             liked = self.shoppers.preference(user, shelf.values[best : best + 1], shelf.labels[best : best + 1])[0]
             found = studio.design(
-                _plain(UserScorer(model, user)), DESIGNS, seed=user, drawn=1_000 if self.bench.quick else 2_000
+                UserScorer(model, user), DESIGNS, seed=user, drawn=1_000 if self.bench.quick else 2_000
             )
             assert found.label is not None
             truth = self.shoppers.preference(user, found.images, found.label.numpy())
@@ -231,32 +228,20 @@ class _Stage:
             gains.append(truth[0] - liked)
             near = nearest_few(studio.extractor(found.images[:1]), known, NEIGHBOURS)[0][:, -1]
             far.append(float(near[0]) > bound)
-            if len(rows) < 8:
+            if len(rows) < SHOWN * (3 + DESIGNS):
                 rows += [*shelf.values[taken[:3]], *found.images]
         pictures.save_png(
             pictures.grid(np.stack(rows), columns=3 + DESIGNS), picture, {"zerosum": "generated", "left": "items taken"}
         )
         return {
-            "better": float(np.mean(better)), "gain": float(np.mean(gains)), "far": float(np.mean(far)), "users": len(users),
+            "better": float(np.mean(better)), "gain": float(np.mean(gains)), "far": float(np.mean(far)),
+            "users": len(users),
         }  # fmt: skip
 
     def _usual(self, studio: Studio) -> float:
         """The median distance of unseen real items to the catalogue."""
         near = nearest_few(studio.extractor(self.unseen), studio.extractor(self.shelf.values), NEIGHBOURS)[0][:, -1]
         return float(near.median())
-
-
-def _plain(scorer: UserScorer) -> Callable[[Tensor], Tensor]:
-    return lambda images: scorer(images)
-
-
-def _studio(folder: Path, shelf: ArrayDataset) -> Studio:
-    model = sample.load(folder, "last", "fp32")
-    recipe_, run, saved = sample.stored(folder, "last")
-    critic = run.algorithm.players(sample.spec_of(recipe_["data"]))["D"]
-    snapshot.fit(critic, saved.under("players/D/"), saved.path)
-    critic.float().eval().requires_grad_(False)
-    return Studio(model, critic, RandomConvolutions(model.spec), shelf.values, shelf.labels)
 
 
 def _rate(name: str, quick: bool) -> Result:

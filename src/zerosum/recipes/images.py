@@ -10,6 +10,7 @@ import torch
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.algorithms.pix2pix import Pix2Pix
 from zerosum.algorithms.r3gan import R3GAN
+from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Data
 from zerosum.game import Adam, Algorithm
@@ -64,7 +65,7 @@ def alike(sides: Sides) -> bool:
         for side, spec in zip(SIDES, sides.spec.sides, strict=True):
             count = sides.count(side)
             index = np.linspace(0, count - 1, min(count, COMPARED)).round().astype(np.int64)
-            values = torch.from_numpy(sides.gather(side, index)[0] / 127.5 - 1).float()
+            values = scale(sides.gather(side, index), torch.float32, torch.device("cpu"), spec.depth)
             seen.append(cheap(spec)(values).double())
     a, b = seen
     if a.shape[1] != b.shape[1] or sides.spec.sides[0].shape[0] != sides.spec.sides[1].shape[0]:
@@ -77,8 +78,8 @@ def quick_translation(data: Data, sides: Sides) -> Run:
     """A translator for some minutes of a small machine: the paper's game, thinner networks, bolder steps.
 
     Without pairs, where the sides look alike, the generators say what to change and where, and begin as nearly the
-    identity: no loss need teach them to leave alone what is right (docs/log.md, 2026-11-30). `zerosum bench image-to-image` has it beside the
-    papers' own settings at equal time.
+    identity: no loss need teach them to leave alone what is right (docs/log.md, 2026-11-30). `zerosum bench
+    image-to-image` has it beside the papers' own settings at equal time.
     """
     paired = sides.spec.paired
     run = translation("pix2pix" if paired else "cyclegan", data)
