@@ -243,3 +243,32 @@ def test_it_does_not_leak() -> None:  # trap 27
     x = generate(t.averaged["G"], torch.randn(200, 8), None)
     above = x[:, :, :4].mean((1, 2, 3)) - x[:, :, 4:].mean((1, 2, 3))
     assert float((above > 0.5).double().mean()) > 0.95
+
+
+def test_noise_and_cutout_leave_alpha_alone() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(50, 4, 16, 16) * 2 - 1
+    for family in ("noise", "cutout"):
+        y = transformed(x, 1.0, (family,))
+        assert torch.equal(y[:, 3], x[:, 3]), family
+        assert not torch.equal(y[:, :3], x[:, :3])
+    both = torch.cat([x, x[:, :1]], 1)  # an image with alpha and a grey one
+    y = transformed(both, 1.0, ("cutout",), (4, 1))
+    assert torch.equal(y[:, 3], x[:, 3])
+    assert not torch.equal(y[:, 4], x[:, 0])
+
+
+def test_a_move_is_one_transformation() -> None:
+    """Both ways move, or neither: at probability p a share 1 - p lies where it was, not (1 - p) squared."""
+    torch.manual_seed(0)
+    x = torch.zeros(4_000, 1, 9, 9)
+    x[:, :, 4, 4] = 1.0
+    from zerosum.data import adaptive
+
+    draw = adaptive._Draw(x, 0.5)
+    across, down = draw.normal_pair(1.0)
+    assert torch.equal(across == 0, down == 0)
+    assert 0.45 < float((across == 0).float().mean()) < 0.55
+    right, low = draw.pair(-1.0, 1.0)
+    assert torch.equal(right == 0, low == 0)
+    assert float(right.abs().max()) <= 1

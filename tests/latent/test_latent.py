@@ -200,12 +200,16 @@ def test_latents_are_kept_and_read(tmp_path: Path) -> None:
     images = made.values(made.latents(2), None)
     found = tools.invert(made, images, restarts=1, steps=2)
     path = tmp_path / "latents.npz"
-    path.write_bytes(tools.keep(found, ["a", "b"]))
+    path.write_bytes(tools.keep(found, ["a", "b"], made))
     z, label = tools.kept(path, made)
     assert torch.equal(z, found.z)
     assert label is None
     with pytest.raises(UserError, match=r"holds \(2, 6\), and this run has latents of 4"):
         tools.kept(path, model(networks=Subpixel(latent=4, width=4)))
+    other = model()
+    tiny.lively(other.generator)
+    with pytest.raises(UserError, match="are another generator's"):
+        tools.kept(path, other)
     for content, told in (
         ({"z": np.zeros((0, 6))}, "and this run has latents of 6"),
         ({"z": np.zeros((1, 6)), "labels": np.zeros(1, np.int64)}, "classes that are not this run's"),

@@ -72,7 +72,7 @@ class Invert(Command):
         out = self.out or self.path / "inverted"
         text = {"zerosum": "generated", "run": self.path.resolve().name, "what": "photo, inversion, difference"}
         pictures.save_png(pictures.grid(tools.sheet(images, found), columns=3), out / "inverted.png", text)
-        atomic.write_file(out / "latents.npz", tools.keep(found, [path.name for path in self.photos], labels))
+        atomic.write_file(out / "latents.npz", tools.keep(found, [path.name for path in self.photos], model, labels))
         for path, error in zip(self.photos, found.errors.tolist(), strict=True):
             print(f"{path.name}  {error * 127.5:.1f} of 256 grey levels off", file=sys.stderr)
         print(out / "inverted.png")

@@ -85,8 +85,14 @@ def transformed(
         if name in families:
             x = torch.cat([change(part, draw) for part in x.split(list(images) or [x.shape[1]], 1)], 1)
     if "noise" in families:
-        x = x + torch.randn_like(x) * draw.normal(NOISE).abs()[:, None, None, None]
-    return _cut(x, draw) if "cutout" in families else x
+        x = x + _in_colour(x, images) * torch.randn_like(x) * draw.normal(NOISE).abs()[:, None, None, None]
+    return _cut(x, draw, images) if "cutout" in families else x
+
+
+def _in_colour(x: Float[Tensor, "n c h w"], images: Sequence[int]) -> Float[Tensor, "c 1 1"]:
+    """1 for each channel that is seen, 0 for the alpha of an image of four."""
+    each = list(images) or [x.shape[1]]
+    return x.new_tensor([float(channels != 4 or k < 3) for channels in each for k in range(channels)])[:, None, None]
 
 
 class _Draw:
@@ -105,6 +111,16 @@ class _Draw:
     def normal(self, spread: float) -> Tensor:
         value = torch.randn(self.n, device=self.like.device, dtype=self.like.dtype) * spread
         return torch.where(self.happens(), value, 0.0)
+
+    def pair(self, low: float, high: float) -> tuple[Tensor, Tensor]:
+        """Two uniform numbers of one transformation: both happen, or neither does."""
+        values = torch.rand(self.n, 2, device=self.like.device, dtype=self.like.dtype) * (high - low) + low
+        return torch.where(self.happens()[:, None], values, 0.0).unbind(1)  # type: ignore[return-value]
+
+    def normal_pair(self, spread: float) -> tuple[Tensor, Tensor]:
+        """The same of normal numbers."""
+        values = torch.randn(self.n, 2, device=self.like.device, dtype=self.like.dtype) * spread
+        return torch.where(self.happens()[:, None], values, 0.0).unbind(1)  # type: ignore[return-value]
 
     def whole(self, count: int) -> Tensor:
         """Of 0 .. count - 1; 0 where it does not happen."""
@@ -143,7 +159,7 @@ def _inverse(draw: _Draw, height: int, width: int, families: Sequence[Family]) -
         quarters = draw.whole(4) if height == width else 2 * draw.whole(2)
         angle = quarters * (math.pi / 2)
         steps.append(_turned(angle.cos().round(), angle.sin().round(), like))  # whole numbers: no pixel is mixed
-        x, y = (draw.uniform(-SHIFT, SHIFT) for _ in range(2))
+        x, y = draw.pair(-SHIFT, SHIFT)
         steps.append(_moved((x * width).round(), (y * height).round(), like))
     if "geometry" in families:
         both = torch.exp2(draw.normal(SCALE))
@@ -155,7 +171,7 @@ def _inverse(draw: _Draw, height: int, width: int, families: Sequence[Family]) -
         one = torch.exp2(draw.normal(SCALE))
         steps.append(_scaled(one, 1 / one, like))
         steps.append(_turned(after.cos(), after.sin(), like))
-        x, y = (draw.normal(SHIFT) for _ in range(2))
+        x, y = draw.normal_pair(SHIFT)
         steps.append(_moved(x * width, y * height, like))
     found = steps[0]
     for step in steps[1:]:
@@ -237,8 +253,8 @@ def _filtered(x: Float[Tensor, "n c h w"], draw: _Draw) -> Float[Tensor, "n c h 
     return torch.fft.irfft2(changed, s=(height, width))
 
 
-def _cut(x: Float[Tensor, "n c h w"], draw: _Draw) -> Float[Tensor, "n c h w"]:
-    """A rectangle of half the sides, its middle anywhere, is grey."""
+def _cut(x: Float[Tensor, "n c h w"], draw: _Draw, images: Sequence[int] = ()) -> Float[Tensor, "n c h w"]:
+    """A rectangle of half the sides, its middle anywhere, is grey. Alpha stays as it is."""
     hidden = draw.happens()[:, None, None, None]
     for dim in (2, 3):
         size = x.shape[dim]
@@ -247,4 +263,4 @@ def _cut(x: Float[Tensor, "n c h w"], draw: _Draw) -> Float[Tensor, "n c h w"]:
         shape = [len(x), 1, 1, 1]
         shape[dim] = size
         hidden = hidden & (apart < CUT * size / 2).view(shape)
-    return torch.where(hidden, 0.0, x)
+    return torch.where(hidden & (_in_colour(x, images) > 0), 0.0, x)

@@ -21,7 +21,7 @@ from zerosum.errors import UserError
 from zerosum.latent import directions, inversion
 from zerosum.latent.directions import Direction
 from zerosum.latent.inversion import Inverted
-from zerosum.metrics.features.base import Extractor
+from zerosum.metrics.features.base import Extractor, hash_of
 from zerosum.metrics.features.classifier import Classifier
 from zerosum.metrics.neighbours import nearest_few
 from zerosum.networks.fastgan import Generator as Mixing
@@ -155,10 +155,11 @@ def neighbours(images: np.ndarray, data: Dataset, extractor: Extractor, count: i
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def keep(found: Inverted, names: Sequence[str], labels: Tensor | None = None) -> bytes:
-    """What was found as the bytes of an .npz file that `kept` reads: latents, errors, names."""
+def keep(found: Inverted, names: Sequence[str], model: Model, labels: Tensor | None = None) -> bytes:
+    """What was found as the bytes of an .npz file that `kept` reads: latents, errors, names, and of which weights."""
     file = io.BytesIO()
-    arrays = {"z": found.z.numpy(), "errors": found.errors.numpy(), "names": np.array(names)}
+    of = hash_of(model.generator.state_dict())
+    arrays = {"z": found.z.numpy(), "errors": found.errors.numpy(), "names": np.array(names), "of": np.array(of)}
     if labels is not None:
         arrays["labels"] = labels.numpy()
     np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type,unused-ignore]
@@ -174,10 +175,13 @@ def kept(path: Path, model: Model) -> tuple[Tensor, Tensor | None]:
         with arrays:
             z = torch.from_numpy(np.asarray(arrays["z"], np.float32))
             labels = torch.from_numpy(np.asarray(arrays["labels"])) if "labels" in arrays else None
+            of = str(arrays["of"]) if "of" in arrays else None
     except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"--latents {path}: cannot be read ({error}); give latents.npz of zerosum invert") from error
     if z.ndim != 2 or not len(z) or z.shape[1] != model.latent or not bool(torch.isfinite(z).all()):
         raise UserError(f"--latents {path}: holds {tuple(z.shape)}, and this run has latents of {model.latent} numbers")
+    if of is not None and of != hash_of(model.generator.state_dict()):
+        raise UserError(f"--latents {path}: are another generator's, or another checkpoint's; invert the photos anew")
     classes = model.spec.classes
     if labels is not None and (labels.dtype != torch.int64 or labels.shape != z.shape[:1] or not classes):
         raise UserError(f"--latents {path}: has classes that are not this run's; give latents that it was inverted to")
