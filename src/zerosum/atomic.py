@@ -27,6 +27,11 @@ def _nothing(operation: str, path: Path) -> None:
 hook: Callable[[str, Path], None] = _nothing
 
 
+def safe_name(text: str) -> str:
+    """As the name of a file or folder: letters, digits, spaces, - _ and . as they are, _ for all else."""
+    return "".join(c if c.isalnum() or c in " -_." else "_" for c in text).strip(". ") or "_"
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".tmp-{path.name}-{uuid.uuid4().hex[:8]}")
 

@@ -160,13 +160,13 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
     """As many images as the first part trains on, of its GAN, in a folder a class, each saying that it is synthetic."""
     part, folder = made.parts[0], out / SYNTHETIC
     train = made.data.of(part.train)
-    draw = source(train, made.class_names, 0, out / part.name.replace(" ", "-") / "gan")
+    draw = source(train, made.class_names, 0, made.gan_of(part))
     judge = fit(train.images, train.labels, len(made.class_names), seed=made.plan.seeds, classical=True)
     passed = gated(draw, train.labels, train, judge)
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
         name = made.class_names[label]
         text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
-        pictures.save_png(from_pixels(image), folder / _safe(name) / f"{number:05d}.png", text)
+        pictures.save_png(from_pixels(image), folder / atomic.safe_name(name) / f"{number:05d}.png", text)
     counts = {n: int((passed.found.labels == k).sum()) for k, n in enumerate(made.class_names)}
     about = {
         "synthetic": True, "images": counts, "made by": f"{source.name}, trained on {part.name} of this study",
@@ -175,7 +175,3 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
     }  # fmt: skip
     atomic.write_file(folder / "card.json", (json.dumps(about, indent=1) + "\n").encode())
     return folder
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in " -_." else "_" for c in name).strip(". ") or "class"

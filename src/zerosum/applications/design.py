@@ -149,41 +149,20 @@ class Studio:
         self, score: Scorer, z: Tensor, label: Tensor | None, logit: float, near: Tensor | None, reach: float,
         steps: int, spread: float, seed: int, told: Told | None,
     ) -> Tensor:  # fmt: skip
-        """Each latent uphill in score while D's logit is no lower than the bound, the best of each on the way."""
-        z = z.clone()
-        scale_ = max(spread, 1e-6)
+        """Each latent towards higher scores while D's logit is no lower than the bound, the best of each on the way."""
+        spread = max(spread, 1e-6)
 
         def worth(at: Tensor) -> Tensor:
             images = self.model.generator(at, label).clamp(-1, 1)
             short = torch.relu(logit - self.critic(images, label).float().flatten())
-            return score(images).flatten().float() / scale_ - PULL * short
+            return score(images).flatten().float() / spread - PULL * short
 
-        with torch.enable_grad():
-            uphill = (
-                worth(z.requires_grad_()).requires_grad
-                and score(self.model.generator(z, label).clamp(-1, 1)).requires_grad
-            )
-        z = z.detach()
-        best, kept = worth(z).detach(), z.clone()
-        random = torch.Generator().manual_seed(randomness.torch_seed(seed, "design/steps", 0))
-        variable = z.clone().requires_grad_(uphill)
-        adam = torch.optim.Adam([variable], RATE) if uphill else None
+        with torch.no_grad():
+            best, kept = worth(z), z.clone()
+            images = self.model.generator(z[:1], None if label is None else label[:1]).clamp(-1, 1)
+        move = _Uphill(worth, z, steps) if _can_be_followed(score, images) else _Blind(seed)
         for step in range(steps):
-            if adam is not None:
-                for group in adam.param_groups:
-                    group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
-                with torch.enable_grad():
-                    loss = -worth(variable).sum()
-                    adam.zero_grad()
-                    loss.backward()
-                adam.step()
-                trial = variable.detach()
-            else:  # a scorer that cannot be followed: steps at random, kept where they help
-                trial = kept + RATE * torch.randn(kept.shape, generator=random)
-            trial = self._within(trial, near, reach)
-            if adam is not None:
-                with torch.no_grad():
-                    variable.copy_(trial)
+            trial = self._within(move(kept), near, reach)
             with torch.no_grad():
                 value = worth(trial)
             better = value > best
@@ -200,6 +179,44 @@ class Studio:
             z = near + apart * (reach * near.norm() / apart.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
         longest = math.sqrt(z.shape[1]) + BEYOND
         return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+
+
+def _can_be_followed(score: Scorer, images: Tensor) -> bool:
+    """Whether the scorer has a gradient by its images."""
+    try:
+        with torch.enable_grad():
+            return score(images.detach().requires_grad_()).requires_grad
+    except RuntimeError:  # it leaves torch on its way, which an image that asks for a gradient forbids
+        return False
+
+
+class _Uphill:
+    """Adam on latents, from where they were left."""
+
+    def __init__(self, worth: Callable[[Tensor], Tensor], z: Tensor, steps: int) -> None:
+        self.worth, self.z, self.steps, self.done = worth, z.clone().requires_grad_(), steps, 0
+        self.adam = torch.optim.Adam([self.z], RATE)
+
+    def __call__(self, kept: Tensor) -> Tensor:
+        for group in self.adam.param_groups:
+            group["lr"] = RATE * (1 + math.cos(math.pi * self.done / self.steps)) / 2
+        self.done += 1
+        with torch.enable_grad():
+            loss = -self.worth(self.z).sum()
+            self.adam.zero_grad()
+            loss.backward()
+        self.adam.step()
+        return self.z.detach().clone()
+
+
+class _Blind:
+    """A step at random from the best so far: for scorers that cannot be followed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = torch.Generator().manual_seed(randomness.torch_seed(seed, "design/steps", 0))
+
+    def __call__(self, kept: Tensor) -> Tensor:
+        return kept + RATE * torch.randn(kept.shape, generator=self.random)
 
 
 def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool]:

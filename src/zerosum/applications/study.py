@@ -27,6 +27,7 @@ from zerosum.errors import UserError
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
+GATE = "gate.json"
 NEEDED = 3  # folds or draws from which on a verdict is given
 
 Told = Callable[[str], None]
@@ -114,13 +115,13 @@ class Study:
 
     def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
         train, test = self.data.of(part.train), self.data.of(part.test)
-        folder = self.out / part.name.replace(" ", "-")
+        folder = self._folder(part)
         kept = _Kept(folder / "scores.json")
         missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
         made: Passed | None = None
         if missing:
             made = self._synthetic(part, train, folder, say)
-            atomic.write_file(folder / "gate.json", (json.dumps(_gate(made), indent=1) + "\n").encode())
+            atomic.write_file(folder / GATE, (json.dumps(_gate(made), indent=1) + "\n").encode())
         for arm, seed in missing:
             assert made is not None
             classical, ratio = self.plan.arms[arm]
@@ -135,11 +136,22 @@ class Study:
         """As many as the largest ratio asks for, each class in its share, in an order in which any part of it is so."""
         say(f"{part.name}: {self.source.name}")
         number = self.parts.index(part)
-        draw = self.source(train, self.class_names, number, folder / "gan")
+        draw = self.source(train, self.class_names, number, self.gan_of(part))
         count = round(max(self.plan.ratios) * len(train))
         wanted = train.labels[np.arange(count) % len(train)]
         order = np.random.default_rng(number).permutation(count)
         return gated(draw, wanted[order], train, self._fit(train, self.plan.seeds, True), gate=self.plan.gate)
+
+    def gan_of(self, part: Part) -> Path:
+        """The folder that the source of a part keeps things in."""
+        return self._folder(part) / "gan"
+
+    def gate_of(self, part: Part) -> dict[str, int]:
+        """What the gate let through of a part that was measured: counts by what they are of."""
+        return json.loads((self._folder(part) / GATE).read_text(encoding="utf-8"))
+
+    def _folder(self, part: Part) -> Path:
+        return self.out / part.name.replace(" ", "-")
 
     def _fit(self, on: Labelled, seed: int, classical: bool) -> Probabilities:
         return fit(

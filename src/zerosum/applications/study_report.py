@@ -32,7 +32,7 @@ def write(
     made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, minutes: float, out: Path
 ) -> Path:
     """`study.json` and `report.html` in the folder `out`; the page's path."""
-    gates = {part.name: _read(out / part.name.replace(" ", "-") / "gate.json") for part in made.parts}
+    gates = {part.name: made.gate_of(part) for part in made.parts}
     record: dict[str, Any] = {
         "verdict": {"answer": verdict.answer, "sentence": verdict.sentence, **asdict(verdict.gain)},
         "rows": [
@@ -74,10 +74,6 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} does not go into JSON")
 
 
-def _read(path: Path) -> dict[str, int]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _picture(rows: Sequence[Row]) -> str:
     """Every arm's balanced accuracy with its bounds, as a data URL of an SVG."""
     from matplotlib.figure import Figure
@@ -112,7 +108,7 @@ def _sheet(made: Study, out: Path) -> str:
     for number, name in enumerate(made.class_names):
         real = train.images[train.labels == number][:SHOWN]
         folder = out / "synthetic"
-        found = sorted(path for path in folder.glob("*/*.png") if path.parent.name == name)[:SHOWN]
+        found = sorted(path for path in folder.glob("*/*.png") if path.parent.name == atomic.safe_name(name))[:SHOWN]
         made_up = [np.asarray(Image.open(path)) for path in found]
         shaped = [x[None] if x.ndim == 2 else x.transpose(2, 0, 1) for x in made_up]
         blank = np.full_like(train.images[0], 255)

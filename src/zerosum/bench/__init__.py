@@ -24,6 +24,7 @@ BENCHMARKS = {
     "films": "real films through a trained translator: do they play, how much do they flicker",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "tastes": "recommenders and designs on simulated shoppers of Fashion-MNIST",
+    "medicine": "whether a GAN helps a classifier of chest X-rays, and planted controls",
     "semi-supervised": "MNIST from few labels against the same network with those alone",
     "faults": "planted faults, and whether the verdict names them",
     "stopping": "the stop advisor against hindsight, and what probes cost",

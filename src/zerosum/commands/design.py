@@ -91,7 +91,7 @@ class Design(Command):
                 seed=self.seed,
                 told=tick,
             )
-        out = self.out or self.path / "designs" / _safe(self.user)
+        out = self.out or self.path / "designs" / atomic.safe_name(self.user)
         text = {"zerosum": "generated", "run": self.path.resolve().name, "for": self.user}
         for number, image in enumerate(found.images):
             pictures.save_png(from_pixels(image), out / f"design-{number + 1:02d}.png", text)
@@ -106,7 +106,3 @@ class Design(Command):
             print("too few designs are as real as the catalogue; the most liked of the others make up the number")
         print(out / "designs.png")
         return 0
-
-
-def _safe(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "user"
