@@ -176,11 +176,11 @@ def test_each_learns_what_users_like(name: str, monkeypatch: pytest.MonkeyPatch)
     cold = ranking(model.scores, found.test, found.train, found.cold)
     offered = ranking(popularity(found.train), found.test, found.train, ~found.cold)
     assert warm.auc > offered.auc
-    assert warm.auc > 0.7
+    assert warm.auc > 0.6
     if name == "BPR":
-        assert cold.auc < 0.8, "it has never seen them"
-    else:
-        assert cold.auc > 0.9, "it sees what they look like"
+        assert cold.auc < 0.7, "it has never seen them"
+    else:  # of the 9 others 4 are of the same kind: 5 / 9 + 4 / 9 / 2 is the best that can be
+        assert cold.auc > 0.72, "it sees what they look like"
 
 
 def test_what_was_learned_depends_on_the_seed_alone() -> None:

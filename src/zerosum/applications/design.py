@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ FOLLOWED = 8  # starts for each design that is wanted
 Told = Callable[[int, int], None]
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Any judge of images: (n, C, H, W) in [-1, 1] -> (n,), the higher the better. Followed uphill where it can be."""
 

@@ -33,25 +33,29 @@ PATIENCE = 3  # looks at the validation items without a gain, after which traini
 
 
 class Triplets:
-    """User, item that was taken, item that was not: endless, by seed. What users took is looked up in a sorted list."""
+    """User, item that was taken, item that was not: endless, by seed. What users took is looked up in a sorted list.
+
+    Items that nobody took are in no triplet: they may be new, and would be learned as what everyone dislikes.
+    """
 
     def __init__(self, known: Interactions, seed: int) -> None:
         self.known, self.items = known, len(known.items)
         self.random = np.random.Generator(np.random.Philox(key=randomness.key(seed, "triplets")))
         self._taken = np.unique(known.user * self.items + known.item)
+        self._others = np.unique(known.item)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        """(u, i, j), each int64 (count,). j is any item that u did not take."""
+        """(u, i, j), each int64 (count,). j is any item that others took and u did not."""
         chosen = self.random.integers(0, len(self.known), count)
         user, item = self.known.user[chosen], self.known.item[chosen]
-        other = self.random.integers(0, self.items, count)
+        other = self._others[self.random.integers(0, len(self._others), count)]
         for _ in range(3):  # what is still taken after that is so rare that it teaches nothing wrong
             key = user * self.items + other
             at = np.searchsorted(self._taken, key).clip(max=len(self._taken) - 1)
             wrong = np.flatnonzero(self._taken[at] == key)
             if not len(wrong):
                 break
-            other[wrong] = self.random.integers(0, self.items, len(wrong))
+            other[wrong] = self._others[self.random.integers(0, len(self._others), len(wrong))]
         return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
 
 
