@@ -41,7 +41,7 @@ class Attack(Command):
     """The most that a pixel changes, as a share of the way from black to white (1/255 is 0.0039)."""
     steps: int = 20
     """Steps of PGD."""
-    n: int = 1000
+    number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 1000
     """Images that are attacked."""
     seed: int = 0
     """They, and PGD's starts, are drawn from it."""
@@ -49,11 +49,9 @@ class Attack(Command):
     """The folder to write: attack.json and attack.png."""
 
     def run(self) -> int:
-        for name, least in (("n", 1), ("seed", 0), ("steps", 1)):
-            if getattr(self, name) < least:
-                raise UserError(
-                    f"{'-' if len(name) == 1 else '--'}{name} {getattr(self, name)}: must be {least} or more"
-                )
+        for option, value, least in (("-n", self.number, 1), ("--seed", self.seed, 0), ("--steps", self.steps, 1)):
+            if value < least:
+                raise UserError(f"{option} {value}: must be {least} or more")
         if self.out.exists() and not self.out.is_dir():
             raise UserError(f"--out {self.out}: is a file; give a folder")
         from zerosum import atomic, pictures
@@ -94,7 +92,7 @@ class Attack(Command):
                 raise UserError(f"--size: classifiers of up to 64 pixels are attacked, not {found.spec.shape[1:]}")
             network: nn.Module = made.network
             names = made.class_names
-            index = not_trained_on(len(found))[: self.n]
+            index = not_trained_on(len(found))[: self.number]
             about = f"trained on a third of {data.source}, accuracy {made.accuracy:.4f}"
         else:
             model = trained.load(self.run_folder)
@@ -103,7 +101,7 @@ class Attack(Command):
             found = api.open_images(replace(data, size=(height, width), channels=channels))  # type: ignore[arg-type]
             if found.class_names != names:
                 raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
-            index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.n]
+            index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.number]
             about = f"{self.run_folder.name} at {model.images_seen:,} images"
         images, labels = found.gather(index)
         if labels is None:

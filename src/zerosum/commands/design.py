@@ -33,7 +33,7 @@ class Design(Command):
     """A folder that zerosum recommend wrote."""
     user: Annotated[str, tyro.conf.arg(name="for", metavar="USER")]
     """Whose taste."""
-    n: int = 12
+    number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 12
     """How many designs."""
     near: Path | None = None
     """An image to start from: this item, more to the user's taste."""
@@ -51,10 +51,9 @@ class Design(Command):
     """last, best, or a number of images seen."""
 
     def run(self) -> int:
-        for name, least in (("n", 1), ("steps", 1), ("seed", 0)):
-            option = f"-{name}" if len(name) == 1 else f"--{name}"
-            if getattr(self, name) < least:
-                raise UserError(f"{option} {getattr(self, name)}: must be {least} or more")
+        for option, value, least in (("-n", self.number, 1), ("--seed", self.seed, 0), ("--steps", self.steps, 1)):
+            if value < least:
+                raise UserError(f"{option} {value}: must be {least} or more")
         if not 0 < self.reach <= 2:
             raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
         from zerosum import atomic, pictures
@@ -83,7 +82,7 @@ class Design(Command):
         with progress_bar("designing") as tick:
             found = studio.design(
                 scorer,
-                self.n,
+                self.number,
                 near=start,
                 reach=self.reach,
                 classes=wanted,
