@@ -209,7 +209,7 @@ def rows(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overla
     """One for each arm. `overlap`: see `effects.effect`."""
     arms, made = plan.arms, []
     for arm, (classical, ratio) in arms.items():
-        means = {key: mean_interval(_by_part(found[arm], key), overlap) for key in KEYS}
+        means = {key: _share(mean_interval(_by_part(found[arm], key), overlap)) for key in KEYS}
         against = (CLASSICAL if classical else REAL) if ratio else None
         gain = None
         if against is not None:
@@ -234,6 +234,12 @@ def verdict(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, ove
     more = "" if gain.pairs >= NEEDED else f"; {NEEDED} folds or draws are the least to tell by"
     sentence = f"{start}: beside classical augmentation, {by}{bounds}, over {gain.pairs} folds or draws){more}."
     return Verdict(answer, sentence, gain)
+
+
+def _share(interval: tuple[float, float, float]) -> tuple[float, float, float]:
+    """With bounds that a share can have."""
+    mean, low, high = interval
+    return mean, max(low, 0.0), min(high, 1.0)
 
 
 def _by_part(found: Mapping[str, Sequence[Scores]], key: str) -> list[float]:

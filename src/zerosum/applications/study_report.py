@@ -89,7 +89,7 @@ def _picture(rows: Sequence[Row]) -> str:
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [row.arm for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f"{TITLES[PRIMARY]} on real test images, with 95 % bounds over folds or draws")
+    axes.set_xlabel(f"{TITLES[PRIMARY]}, with 95 % bounds")
     axes.grid(axis="x", alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

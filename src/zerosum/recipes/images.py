@@ -20,7 +20,7 @@ from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.run import Run
 from zerosum.schedule import Constant, Cosine, Linear
 
-FEW = 2_000  # images of the smaller side
+FEW = 2_000  # images: below, D can learn them by heart
 ALIKE, COMPARED = 0.3, 256  # emoji of two makers 0.05, cats and dogs 0.02, facades and their labels 1.3; images a side
 
 

@@ -31,12 +31,12 @@ from zerosum.errors import SizeError, UserError
 from zerosum.recipes import growing
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
+from zerosum.recipes.images import FEW
 from zerosum.run import Run, check
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
 LONGEST_ON_CPU = 64  # pixels: the largest image that two cores learn in minutes
-FEW = 2_000  # images: below, D can learn them by heart
 NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS = 1.0
