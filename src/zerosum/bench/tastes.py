@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +211,8 @@ class _Stage:
         assert shelf.labels is not None
         users = np.random.default_rng(self.seed).permutation(len(train.users))[: 4 if self.bench.quick else JUDGED]
         bound = self._usual(studio)
-        better, gains, far, rows = [], [], [], []
+        better, gains, far = list[bool](), list[float](), list[bool]()
+        rows: list[np.ndarray] = []
         known = studio.extractor(shelf.values)
         for user in users.tolist():
             scores = model.scores(np.array([user]))[0]

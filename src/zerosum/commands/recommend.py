@@ -46,7 +46,7 @@ class Recommend(Command):
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
         from zerosum import api, atomic
         from zerosum.applications import kept, parts, taste
-        from zerosum.applications.recommend import BPR, DVBPR, VBPR, Settings, popularity, train
+        from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, popularity, train
         from zerosum.data.store import ArrayDataset
         from zerosum.metrics.features.weak import RandomConvolutions
         from zerosum.view import progress_bar
@@ -60,7 +60,7 @@ class Recommend(Command):
         with progress_bar("features") as tick:
             seen = RandomConvolutions(found.spec)(found.values, tick).numpy()
         dvbpr = DVBPR(users, found.values, settings)
-        models = [BPR(users, len(names), settings), VBPR(users, seen, settings), dvbpr]
+        models: list[Model] = [BPR(users, len(names), settings), VBPR(users, seen, settings), dvbpr]
         rows: dict[str, dict[str, object]] = {}
         scorers = {"popularity": popularity(split.train)}
         for model in models:
