@@ -50,20 +50,17 @@ class Training:
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
-            self.players,
-            self.optimisers,
-            engine,
-            micro_batches=run.micro_batches,
-            relative=run.algorithm.relative,
+            self.players, self.optimisers, engine, micro_batches=run.micro_batches, relative=run.algorithm.relative,
             coupled_loss=run.algorithm.coupled,
-        )
+        )  # fmt: skip
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith(run.algorithm.averaged)}
         held_out = held_out_part(dataset, run.data)
         self.loader = loader_of(run, train_part(dataset, run.data), engine)
         self.local = distributed.share(run.batch_size, run.micro_batches)
         self.images_per_step = run.batch_size * run.algorithm.rounds
         held = None if held_out is None else loader_of(run, held_out, engine, held_out=True)
-        self.probe = probe_of(self.loader, held, self.spec, [name for name in self.ema if name.startswith("G")])
+        self.generators = [name for name in self.ema if name.startswith("G")]
+        self.probe = probe_of(self.loader, held, self.spec, self.generators)
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -119,11 +116,7 @@ class Training:
     @property
     def averaged(self) -> dict[str, nn.Module]:
         """The averaged generators by name, in eval mode, as they are drawn from."""
-        return {
-            name: ema.settled(partial(self.loader.given, name, "ema"))
-            for name, ema in self.ema.items()
-            if name.startswith("G")
-        }
+        return {name: self.ema[name].settled(partial(self.loader.given, name, "ema")) for name in self.generators}
 
     def due(self, every: int, seen: int | None = None) -> bool:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""

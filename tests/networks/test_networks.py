@@ -389,8 +389,8 @@ def test_r3_normalises_nowhere_and_projects_the_class() -> None:
         assert not any("Norm" in type(m).__name__ for m in player.modules())
     x = torch.rand(2, 1, 8, 8)
     by_class = torch.stack([critic(x, torch.full((2,), k)) for k in range(3)])
-    features = critic.linear((critic.layers(critic.from_image(x)) * critic.basis).sum((2, 3)))
-    torch.testing.assert_close(by_class, critic.embedding.weight @ features.T)
+    features = critic.head.linear((critic.layers(critic.from_image(x)) * critic.basis).sum((2, 3)))
+    torch.testing.assert_close(by_class, critic.head.embedding.weight @ features.T)
 
 
 def test_maxout_is_the_largest_of_its_pieces() -> None:
@@ -398,5 +398,5 @@ def test_maxout_is_the_largest_of_its_pieces() -> None:
     critic = MLP(width=3, depth=1, critic_activation="maxout").critic(Spec((2,)))
     x = torch.randn(7, 2)
     pieces = critic.layers.hidden[0](x).reshape(7, 3, 5)
-    expected = critic.layers.last(pieces.max(2).values)[:, 0]
+    expected = critic.head.linear(pieces.max(2).values)[:, 0]
     torch.testing.assert_close(critic(x), expected)
