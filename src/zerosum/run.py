@@ -96,6 +96,8 @@ class Run:
                 f"--algorithm {type(self.algorithm).__name__.lower()}: makes images of noise, and the data have two "
                 "sides; give --algorithm pix2pix, cyclegan or cut"
             )
+        if self.class_balance == "even" and not spec.classes:
+            raise UserError("--class-balance even: these data have no classes; drop it, or sort them into folders")
         name = type(self.algorithm).__name__.lower()
         if self.algorithm.labels != "optional" and not self.conditional:
             raise UserError(f"--conditional False: {name} plays with the labels; drop it, or give another --algorithm")

@@ -17,6 +17,7 @@ from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
 from zerosum.applications.study import Plan, Study, Verdict, rows, verdict
 from zerosum.applications.synthetic import Labelled, OfGAN, Source, gated
+from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
@@ -66,6 +67,7 @@ def study(
     if not options.minutes > 0:
         raise UserError(f"--minutes {options.minutes:g}: must be above 0")
     whole, parts = opened(data, options, open_data)
+    splitting.refuse_missing(whole, parts)
     plan = replace(plan, positive=positive(options.positive, whole.class_names))
     assert whole.labels is not None
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
@@ -92,6 +94,15 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
         return train, splitting.folds(train.labels, groups, options.folds, options.seed)
     test = _test(data, open_data)
     if test is not None:
+        for what, a, b in (
+            ("classes", train.class_names, test.class_names),
+            ("shape", train.spec.shape, test.spec.shape),
+        ):
+            if a != b:
+                raise UserError(
+                    f"{data.source}: the {what} of the training images ({a}) and of the test images ({b}) differ; give "
+                    "both sides the same folders and size"
+                )
         splitting.refuse_overlap(train, test)
         labels = np.concatenate([train.labels, test.labels])
         whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
@@ -111,9 +122,7 @@ def _test(data: Data, open_data: Open) -> ArrayDataset | None:
     """The published test images; None where there are none."""
     try:
         return _labelled(open_data(replace(data, split="test")), data)
-    except UserError as error:
-        if "no test split" not in str(error):
-            raise
+    except NoSplit:
         return None
 
 
@@ -161,12 +170,11 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
     part, folder = made.parts[0], out / SYNTHETIC
     train = made.data.of(part.train)
     draw = source(train, made.class_names, 0, made.gan_of(part))
-    judge = fit(train.images, train.labels, len(made.class_names), seed=made.plan.seeds, classical=True)
-    passed = gated(draw, train.labels, train, judge)
+    passed = gated(draw, train.labels, train, made.judge(train), gate=made.plan.gate)
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
         name = made.class_names[label]
         text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
-        pictures.save_png(from_pixels(image), folder / atomic.safe_name(name) / f"{number:05d}.png", text)
+        pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(name)}" / f"{number:05d}.png", text)
     counts = {n: int((passed.found.labels == k).sum()) for k, n in enumerate(made.class_names)}
     about = {
         "synthetic": True, "images": counts, "made by": f"{source.name}, trained on {part.name} of this study",

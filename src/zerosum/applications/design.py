@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 RATE = 0.05  # of Adam on latents, falling to nothing; the standard deviation of blind steps, too
-NEIGHBOURS = 5
+NEIGHBOURS, COMPARED = 5, 2_000
 USUAL = 0.5  # of real items: a design is as real to D, and as near to the catalogue, as this share of them at least
 APART = 0.5  # of the median distance between candidates: nearer ones count as one design
 PULL = 10.0  # of the score's spread: what falling short of D's bound costs
@@ -60,7 +60,7 @@ class Designs:
     limit: tuple[float, float]
     """Bounds of the two: the least logit, the largest distance."""
     real: bool
-    """False if too few were real enough, and the most real of the others make up the number."""
+    """False if too few were real enough, and the most liked of the others make up the number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,12 +79,18 @@ class Studio:
         half = len(self.items) // 2
         if half <= NEIGHBOURS:
             raise UserError(f"the catalogue has {len(self.items)} items; {2 * NEIGHBOURS + 2} or more are needed")
-        order = randomness.permutation(0, "design/halves", 0, len(self.items))[: 2 * half]
-        some, others = self.items[np.sort(order[:half])][:2_000], self.items[np.sort(order[half:])]
-        near = nearest_few(self.extractor(some), self.extractor(others), NEIGHBOURS)[0][:, -1]
-        kind = None if self.labels is None else torch.from_numpy(self.labels[np.sort(order[:half])][:2_000])
+        one, other = self._halves()
+        some = self.items[one[:COMPARED]]
+        near = nearest_few(self.extractor(some), self.extractor(self.items[other]), NEIGHBOURS)[0][:, -1]
+        kind = None if self.labels is None else torch.from_numpy(self.labels[one[:COMPARED]])
         logits = self._logits(scale(some, torch.float32, CPU), kind)
         return float(logits.quantile(1 - USUAL)), float(near.quantile(USUAL))
+
+    def _halves(self) -> tuple[np.ndarray, np.ndarray]:
+        """The catalogue in two: how near real items of the one are to the other is what designs are held to."""
+        order = randomness.permutation(0, "design/halves", 0, len(self.items))
+        half = len(order) // 2
+        return np.sort(order[:half]), np.sort(order[half : 2 * half])
 
     @torch.no_grad()
     def _logits(self, x: Tensor, label: Tensor | None) -> Tensor:
@@ -118,7 +124,7 @@ class Studio:
         images = torch.cat([self._made(z[i : i + CHUNK], kind, i) for i in range(0, len(z), CHUNK)])
         made = to_uint8(images)
         found = self.extractor(made)
-        far = nearest_few(found, self.extractor(self.items), NEIGHBOURS)[0][:, -1]
+        far = nearest_few(found, self.extractor(self.items[self._halves()[1]]), NEIGHBOURS)[0][:, -1]
         x = scale(made, torch.float32, CPU)
         worth, logits = score(x).detach().flatten(), self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
@@ -133,9 +139,8 @@ class Studio:
     ) -> tuple[Tensor, Tensor | None]:
         z = randomness.normal(seed, "design", 0, count, self.model.latent).float()
         if near is not None:
-            z = near + reach * near.norm() * z / z.norm(dim=1, keepdim=True) * torch.rand(
-                count, 1, generator=torch.Generator().manual_seed(seed)
-            )
+            far = randomness.uniform(seed, "design/far", 0, count).float()
+            z = near + reach * near.norm() * far * z / z.norm(dim=1, keepdim=True)
         if not self.model.spec.classes:
             return z, None
         among = torch.arange(self.model.spec.classes) if classes is None else classes
@@ -164,6 +169,7 @@ class Studio:
         move = _Uphill(worth, z, steps) if _can_be_followed(score, images) else _Blind(seed)
         for step in range(steps):
             trial = self._within(move(kept), near, reach)
+            move.take(trial)
             with torch.no_grad():
                 value = worth(trial)
             better = value > best
@@ -209,6 +215,11 @@ class _Uphill:
         self.adam.step()
         return self.z.detach().clone()
 
+    @torch.no_grad()
+    def take(self, z: Tensor) -> None:
+        """Go on from here."""
+        self.z.copy_(z)
+
 
 class _Blind:
     """A step at random from the best so far: for scorers that cannot be followed."""
@@ -218,6 +229,9 @@ class _Blind:
 
     def __call__(self, kept: Tensor) -> Tensor:
         return kept + RATE * torch.randn(kept.shape, generator=self.random)
+
+    def take(self, z: Tensor) -> None:
+        """It always goes on from the best."""
 
 
 def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool]:

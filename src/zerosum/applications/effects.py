@@ -31,7 +31,7 @@ class Effect:
 
 
 def mean_interval(values: Sequence[float], overlap: float = 0.0) -> tuple[float, float, float]:
-    """Mean and the bounds of its t interval (level 0.95); bounds are the mean itself where there is one value."""
+    """Mean and the bounds of its t interval (level 0.95); bounds are infinite where there is one value."""
     found = effect(values, overlap)
     return found.difference, found.low, found.high
 

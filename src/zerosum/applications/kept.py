@@ -62,7 +62,7 @@ def load(folder: Path) -> Taste:
         model.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network/")})
         with torch.no_grad():
             model.taste.weight.copy_(tensors["taste"])
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"--taste {folder}: holds no taste; zerosum recommend writes one") from error
     except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
         raise UserError(f"--taste {folder}: is damaged ({error}); make it anew with zerosum recommend") from error

@@ -96,24 +96,45 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
     """
     taken = set(groups[test].tolist())
     free = np.array([i for i in range(len(labels)) if groups[i] not in taken], dtype=np.int64)
-    kinds, counts = np.unique(labels[free], return_counts=True)
+    _, single = np.unique(groups[free], return_index=True)  # what can be drawn: one of each group
+    kinds, counts = np.unique(labels[free[single]], return_counts=True)
     shares = np.maximum(np.round(count * counts / counts.sum()).astype(int), LEAST_PER_CLASS)
     shares[np.argmax(shares)] += count - shares.sum()
     if count < LEAST_PER_CLASS * len(kinds) or (shares > counts).any() or shares.min() < 1:
         raise UserError(
             f"--labelled {count}: must be between {LEAST_PER_CLASS} for each of {len(kinds)} classes and the "
-            f"{len(free):,} images that are not tested on"
+            f"{len(single):,} images that are not tested on and do not belong together"
         )
     found = []
     for number in range(n):
         order = randomness.permutation(seed, f"augment/draw {number}", 0, len(free))
+        _, first = np.unique(groups[free[order]], return_index=True)  # one of each group: the first that was drawn
+        order = order[np.sort(first)]
         chosen: list[int] = []
         for kind, share in zip(kinds.tolist(), shares.tolist(), strict=True):
             members = [int(free[i]) for i in order if labels[free[i]] == kind]
-            _, first = np.unique(groups[members], return_index=True)  # one of each group: the first that was drawn
-            chosen += [members[i] for i in np.sort(first)[:share]]
-        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test))
+            if len(members) < share:
+                raise UserError(
+                    f"--labelled {count}: a class has no {share} images that do not belong together; give fewer"
+                )
+            chosen += members[:share]
+        # Draws of a small pool share images, as folds do.
+        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, count / max(len(single) - count, 1)))
     return found
+
+
+def refuse_missing(data: ArrayDataset, parts: Sequence[Part]) -> None:
+    """UserError if a part trains or tests on no image of some class."""
+    assert data.labels is not None
+    for part in parts:
+        for what, index in (("trains on", part.train), ("is tested on", part.test)):
+            there = set(data.labels[index].tolist())
+            absent = [name for k, name in enumerate(data.class_names) if k not in there]
+            if absent:
+                raise UserError(
+                    f"{part.name} {what} no image of {', '.join(absent)}; give fewer --folds, more data, or leave that "
+                    "class out"
+                )
 
 
 def refuse_overlap(train: ArrayDataset, test: ArrayDataset, names: Sequence[str] = ()) -> None:
@@ -139,6 +160,8 @@ def named_groups(table: Path, files: Sequence[str] | None, count: int) -> np.nda
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--groups {table}: cannot be read as CSV ({error})") from error
+    if not rows or any(not row[-1].strip() for row in rows):
+        raise UserError(f"--groups {table}: is empty, or has a line without a group; give each image its own")
     if files is None:
         values = [row[-1].strip() for row in rows]
         if len(values) == count + 1:

@@ -8,11 +8,13 @@ ln sigma(x_uij) - lambda |parameters|^2 (eq. 4) on triplets drawn at random; the
     VBPR        BPR + theta_u . E f_i + beta' . f_i, f_i given features (He and McAuley 2016, arXiv:1510.01784, eq. 4)
     DVBPR       theta_u . Phi(image_i), Phi a network that is trained, too (Kang et al. 2017, arXiv:1711.02231, eq. 3)
 
-Steps are Adagrad's, row by row where a parameter has a row for each user or item, so that rare ones move as far.
+DVBPR decays tastes and Phi's outputs rather than weights; biases do not decay; VBPR's E decays once a batch. Steps are
+Adagrad's (Adam's for DVBPR), row by row where a parameter has a row for each user or item: rare ones move as far.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -124,6 +126,13 @@ class BPR:
         self.bias.ascend(j, -pull, s.rate)
         return float(F.softplus(-x).mean())
 
+    def state(self) -> list[Tensor]:
+        """What it has learned."""
+        return [self.user.value, self.item.value, self.bias.value]
+
+    def load_state(self, state: list[Tensor]) -> None:
+        self.user.value, self.item.value, self.bias.value = state
+
     def scores(self, users: np.ndarray) -> np.ndarray:
         return (self.user.value[torch.from_numpy(users)] @ self.item.value.T + self.bias.value[:, 0]).numpy()
 
@@ -166,6 +175,13 @@ class VBPR:
         self.embed.ascend(seen.T @ (pull * taste) / n - s.decay * self.embed.value / n, s.rate)
         self.bias.ascend(seen.T @ pull[:, 0] / n, s.rate)
         return float(F.softplus(-x).mean())
+
+    def state(self) -> list[Tensor]:
+        return [*self.plain.state(), self.taste.value, self.embed.value, self.bias.value]
+
+    def load_state(self, state: list[Tensor]) -> None:
+        self.plain.load_state(state[:3])
+        self.taste.value, self.embed.value, self.bias.value = state[3:]
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         u = torch.from_numpy(users)
@@ -226,6 +242,14 @@ class DVBPR:
         self.adam.step()
         return float(loss.detach())
 
+    def state(self) -> list[Tensor]:
+        return [p.detach() for p in (*self.network.parameters(), *self.taste.parameters())]
+
+    @torch.no_grad()
+    def load_state(self, state: list[Tensor]) -> None:
+        for mine, was in zip((*self.network.parameters(), *self.taste.parameters()), state, strict=True):
+            mine.copy_(was)
+
     @torch.no_grad()
     def embedded(self, images: np.ndarray, at_once: int = 1_000) -> Tensor:
         """Phi of images uint8 (n, C, H, W)."""
@@ -258,9 +282,13 @@ def train(
     model: Model, split: Split, *, triplets: int, looks: int = 10, seed: int = 0,
     told: Callable[[int, int], None] | None = None,
 ) -> list[Look]:  # fmt: skip
-    """Up to `triplets`, fewer if the items to choose by stand no better for PATIENCE looks; as it then is."""
+    """Up to `triplets`, fewer if the items to choose by stand no better for PATIENCE looks; then as it was at its best.
+
+    Without items to choose by, all of them.
+    """
     drawn, batch = Triplets(split.train, seed), IMAGES if isinstance(model, DVBPR) else BATCH
     found: list[Look] = []
+    best, kept, since = -math.inf, None, 0
     for target in _marks(triplets, looks):
         losses = []
         done = found[-1].triplets if found else 0
@@ -271,9 +299,16 @@ def train(
                 told(min(done, triplets), triplets)
         stands = ranking(model.scores, split.validation, split.train, ~split.cold)
         found.append(Look(done, float(np.mean(losses)) if losses else math.nan, stands))
-        best = max(range(len(found)), key=lambda k: found[k].validation.auc)
-        if len(found) - 1 - best >= PATIENCE:
+        if not stands.count:
+            continue
+        if stands.auc > best:
+            best, kept, since = stands.auc, copy.deepcopy(model.state()), 0
+        else:
+            since += 1
+        if since >= PATIENCE:
             break
+    if kept is not None:
+        model.load_state(kept)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Plan:
     """Synthetic images must pass `synthetic.gated`."""
 
     def __post_init__(self) -> None:
-        if not self.ratios or min(self.ratios) <= 0:
+        if not self.ratios or not all(0 < ratio < math.inf for ratio in self.ratios):
             raise UserError(f"--ratios {' '.join(map(str, self.ratios))}: give one or more numbers above 0")
         if self.seeds < 1:
             raise UserError(f"--seeds {self.seeds}: must be 1 or more")
@@ -90,7 +91,8 @@ class Study:
 
     def _settle(self) -> None:
         """Write the plan, or hold it against what is there. UserError if that was of another plan, or other data."""
-        wanted = json.loads(json.dumps({**asdict(self.plan), "source": self.source.name, "parts": self._digests()}))
+        settings = {**asdict(self.plan), "source": self.source.name, "of the source": self.source.about}
+        wanted = json.loads(json.dumps({**settings, "classes": self.class_names, "parts": self._digests()}))
         path = self.out / "plan.json"
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -110,8 +112,14 @@ class Study:
             sides = [{_hash(image) for image in self.data.images[side]} for side in (part.train, part.test)]
             if both := sides[0] & sides[1]:
                 raise UserError(f"{part.name}: {len(both)} test images are among the training images; take them out")
-            found[part.name] = [hashlib.sha256("".join(sorted(side)).encode()).hexdigest() for side in sides]
+            found[part.name] = [self._digest(index) for index in (part.train, part.test)]
         return found
+
+    def _digest(self, index: np.ndarray) -> str:
+        """Of these images with their labels, however they are ordered."""
+        some = zip(self.data.images[index], self.data.labels[index].tolist(), strict=True)
+        each = sorted(f"{_hash(image)} {label}" for image, label in some)
+        return hashlib.sha256("\n".join(each).encode()).hexdigest()
 
     def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
         train, test = self.data.of(part.train), self.data.of(part.test)
@@ -137,10 +145,14 @@ class Study:
         say(f"{part.name}: {self.source.name}")
         number = self.parts.index(part)
         draw = self.source(train, self.class_names, number, self.gan_of(part))
-        count = round(max(self.plan.ratios) * len(train))
+        count = max(round(max(self.plan.ratios) * len(train)), 1)
         wanted = train.labels[np.arange(count) % len(train)]
         order = np.random.default_rng(number).permutation(count)
-        return gated(draw, wanted[order], train, self._fit(train, self.plan.seeds, True), gate=self.plan.gate)
+        return gated(draw, wanted[order], train, self.judge(train), gate=self.plan.gate)
+
+    def judge(self, train: Labelled) -> Probabilities:
+        """The gate's: a classifier of its own seed."""
+        return self._fit(train, self.plan.seeds, True)
 
     def gan_of(self, part: Part) -> Path:
         """The folder that the source of a part keeps things in."""

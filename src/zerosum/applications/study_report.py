@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.resources import files
@@ -53,7 +54,7 @@ def write(
         "minutes": round(minutes, 2),
         "environment": session.environment(),
     }  # fmt: skip
-    text = json.dumps(record, indent=1, default=_plain)
+    text = json.dumps(_finite(record), indent=1, default=_plain, allow_nan=False)
     atomic.write_file(out / "study.json", (text + "\n").encode())
     environment = Environment(
         loader=FunctionLoader(lambda name: files("zerosum.applications").joinpath(name).read_text("utf-8")),
@@ -66,6 +67,15 @@ def write(
     )  # fmt: skip
     atomic.write_file(out / "report.html", page.encode())
     return out / "report.html"
+
+
+def _finite(value: Any) -> Any:
+    """With None for what is not finite: JSON has no other word for it."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> object:
@@ -108,7 +118,9 @@ def _sheet(made: Study, out: Path) -> str:
     for number, name in enumerate(made.class_names):
         real = train.images[train.labels == number][:SHOWN]
         folder = out / "synthetic"
-        found = sorted(path for path in folder.glob("*/*.png") if path.parent.name == atomic.safe_name(name))[:SHOWN]
+        found = sorted(
+            path for path in folder.glob("*/*.png") if path.parent.name == f"{number}-{atomic.safe_name(name)}"
+        )[:SHOWN]
         made_up = [np.asarray(Image.open(path)) for path in found]
         shaped = [x[None] if x.ndim == 2 else x.transpose(2, 0, 1) for x in made_up]
         blank = np.full_like(train.images[0], 255)

@@ -60,6 +60,10 @@ class Source(Protocol):
 
     @property
     def name(self) -> str: ...
+    @property
+    def about(self) -> str:
+        """All that decides what it makes, beside the images that it is given."""
+        ...
 
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw: ...
 
@@ -74,6 +78,10 @@ class OfGAN:
     device: str = "auto"
     shorten: Callable[[Run], Run] = lambda run: run
 
+    @property
+    def about(self) -> str:
+        return f"{self.minutes:g} minutes"
+
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
         dataset = ArrayDataset(train.images, train.labels, class_names)
         if not numbers(folder):  # never begun, or stopped before there was anything to go on from
@@ -81,6 +89,8 @@ class OfGAN:
             session.start(self._run(dataset, seed), dataset, folder, device=self.device)
         elif read_status(folder)["state"] != "finished":
             session.resume(folder, dataset, device=self.device)
+        if read_status(folder)["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order: so ends the study
+            raise KeyboardInterrupt
         model = sample.load(folder, "last", "fp32")
 
         def draw(labels: np.ndarray, first: int) -> np.ndarray:
@@ -111,6 +121,10 @@ class Copies:
 
     name: str = "copies"
 
+    @property
+    def about(self) -> str:
+        return self.name
+
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
         return _of_class(train, seed)
 
@@ -122,6 +136,10 @@ class Fresh:
     aside: Labelled
     name: str = "oracle"
 
+    @property
+    def about(self) -> str:
+        return self.name
+
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
         return _of_class(self.aside, seed)
 
@@ -132,6 +150,10 @@ class Mislabelled:
 
     aside: Labelled
     name: str = "shuffled labels"
+
+    @property
+    def about(self) -> str:
+        return self.name
 
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
         order = randomness.permutation(seed, "augment/shuffled", 0, len(self.aside))
@@ -178,22 +200,22 @@ def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities,
         return Passed(Labelled(draw(wanted, 0), wanted), len(wanted), 0, 0)
     pixels = Pixels(Spec(train.images.shape[1:]))
     nearest = _apart(train, pixels)
-    missing, kept = wanted, list[Labelled]()
+    missing = np.arange(len(wanted))  # places that nothing has passed for yet
+    made = np.empty((len(wanted), *train.images.shape[1:]), dtype=np.uint8)
     drawn = wrong = copied = 0
     while len(missing) and drawn < MORE * len(wanted):
-        images = draw(missing, drawn)
+        labels = wanted[missing]
+        images = draw(labels, drawn)
         drawn += len(missing)
-        agrees = judge(images)[np.arange(len(missing)), missing] >= LEAST
+        agrees = judge(images)[np.arange(len(labels)), labels] >= LEAST
         near = nearest_registered(images, train.images, pixels)[0].numpy() <= nearest
         wrong += int((~agrees).sum())
         copied += int((agrees & near).sum())
         good = agrees & ~near
-        kept.append(Labelled(images[good], missing[good]))
+        made[missing[good]] = images[good]
         missing = missing[~good]
-    found = kept[0]
-    for more in kept[1:]:
-        found = found.joined(more)
-    return Passed(found, drawn, wrong, copied)
+    passed = np.setdiff1d(np.arange(len(wanted)), missing)  # in the order of `wanted`, whenever they passed
+    return Passed(Labelled(made, wanted).of(passed), drawn, wrong, copied)
 
 
 def _apart(train: Labelled, pixels: Pixels) -> float:

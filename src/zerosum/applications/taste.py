@@ -60,6 +60,9 @@ def read(table: Path, items: Sequence[str]) -> Interactions:
             "user, item and time"
         )
     number = _numbers(items)
+    for line, row in enumerate(rows, 2):
+        if None in row or any(not (row[str(name)] or "").strip() for name in found.values()):
+            raise UserError(f"--interactions {table}, line {line}: does not have a user, an item and a time")
     users = sorted({row[str(found["user"])] for row in rows})
     of_user = {name: i for i, name in enumerate(users)}
     user, item, time = [], [], []
@@ -100,8 +103,11 @@ class Split:
 
 
 def split(found: Interactions) -> Split:
-    """By time. UserError if no user has enough."""
+    """By time; what a user takes again counts the first time alone. UserError if no user has enough."""
     order = np.lexsort((found.time, found.user))
+    _, first = np.unique(found.user[order] * len(found.items) + found.item[order], return_index=True)
+    found = found.of(order[np.sort(first)])
+    order = np.arange(len(found))
     user = found.user[order]
     ends = np.searchsorted(user, np.arange(len(found.users)), side="right")
     starts = np.searchsorted(user, np.arange(len(found.users)))
@@ -116,6 +122,12 @@ def split(found: Interactions) -> Split:
     train, validation, test = (found.of(order[role == part]) for part in range(3))
     cold = np.bincount(train.item, minlength=len(found.items)) == 0
     return Split(train, validation, test, cold)
+
+
+def joined(*some: Interactions) -> Interactions:
+    """All of them, of the same users and items."""
+    arrays = (np.concatenate([getattr(one, name) for one in some]) for name in ("user", "item", "time"))
+    return Interactions(*arrays, some[0].users, some[0].items)
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,9 @@ class _Stage:
         def work() -> Result:
             made = Study(self.whole, self.names, self.parts(labels), plan, source, folder)
             scores = made.run(self.bench.say)
-            said = verdict(scores, plan, 0.0)
-            base = next(row for row in rows(scores, plan, 0.0) if row.arm == "classical augmentation")
+            overlap = made.parts[0].overlap
+            said = verdict(scores, plan, overlap)
+            base = next(row for row in rows(scores, plan, overlap) if row.arm == "classical augmentation")
             gates = [made.gate_of(part) for part in made.parts]
             return {
                 "before": base.means[PRIMARY][0], "gain": said.gain.difference, "low": said.gain.low,

@@ -17,7 +17,7 @@ from zerosum.applications.design import NEIGHBOURS, Studio
 from zerosum.applications.kept import UserScorer
 from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, Triplets, popularity, train
 from zerosum.applications.studio import of_run
-from zerosum.applications.taste import Interactions, Scores, Split, ranking, split
+from zerosum.applications.taste import Interactions, Scores, Split, joined, ranking, split
 from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least, below
@@ -175,8 +175,9 @@ class _Stage:
     def ranked(self, name: str, make: Callable[[], tuple[Scores, Result]]) -> Result:
         def work() -> Result:
             scores, times = make()
-            warm = ranking(scores, self.split.test, self.split.train, ~self.split.cold)
-            cold = ranking(scores, self.split.test, self.split.train, self.split.cold)
+            known = joined(self.split.train, self.split.validation)
+            warm = ranking(scores, self.split.test, known, ~self.split.cold)
+            cold = ranking(scores, self.split.test, known, self.split.cold)
             return {
                 "warm_auc": warm.auc, "warm_ndcg": warm.ndcg, "cold_auc": cold.auc, "cold_ndcg": cold.ndcg, **times,
             }  # fmt: skip
@@ -207,7 +208,7 @@ class _Stage:
         )
 
     def _judged(self, studio: Studio, model: DVBPR, picture: Path) -> Result:
-        train, shelf = self.split.train, self.shelf
+        train, shelf = joined(self.split.train, self.split.validation, self.split.test), self.shelf
         assert shelf.labels is not None
         users = np.random.default_rng(self.seed).permutation(len(train.users))[: 4 if self.bench.quick else JUDGED]
         bound = self._usual(studio)

@@ -24,8 +24,8 @@ class Attack(Command):
     """Change images so that a classifier errs, and say how accurate it stays.
 
     FGSM and PGD change every pixel by at most epsilon, knowing all weights. The classifier is that of a run of
-    --algorithm ssgan, or one trained on a third of the data; the images are those that it has not seen. For your own
-    classifiers: standing these attacks proves nothing about others.
+    --algorithm ssgan, or one trained on a third of the data; then the images are those that it has not seen, so give a
+    run its data with --split test. For your own classifiers: standing these attacks proves nothing about others.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -44,7 +44,7 @@ class Attack(Command):
     number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 1000
     """Images that are attacked."""
     seed: int = 0
-    """They, and PGD's starts, are drawn from it."""
+    """PGD's starts and, with --run, the images are drawn from it."""
     out: Path = Path("attack")
     """The folder to write: attack.json and attack.png."""
 
@@ -81,15 +81,15 @@ class Attack(Command):
         from zerosum import api, randomness
         from zerosum.applications import trained
         from zerosum.metrics.cache import Cache
-        from zerosum.metrics.features.classifier import classifier, not_trained_on
+        from zerosum.metrics.features.classifier import SIDE, classifier, not_trained_on
         from zerosum.view import progress_bar
 
         if self.run_folder is None:
             found = api.open_images(data)
+            if max(found.spec.shape[1:], default=0) > SIDE:
+                raise UserError(f"--size: classifiers of up to {SIDE} pixels are attacked; give --size {SIDE} {SIDE}")
             with progress_bar("training a classifier") as tick:
                 made = classifier(found, Cache(None), told=tick)
-            if made.shape != found.spec.shape:
-                raise UserError(f"--size: classifiers of up to 64 pixels are attacked, not {found.spec.shape[1:]}")
             network: nn.Module = made.network
             names = made.class_names
             index = not_trained_on(len(found))[: self.number]
@@ -97,6 +97,8 @@ class Attack(Command):
         else:
             model = trained.load(self.run_folder)
             network, names = model.network, model.class_names
+            if not model.spec.is_image:
+                raise UserError(f"{self.run_folder}: is of points, and images are attacked")
             channels, height, width = model.spec.shape
             found = api.open_images(replace(data, size=(height, width), channels=channels))  # type: ignore[arg-type]
             if found.class_names != names:

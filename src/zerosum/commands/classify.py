@@ -46,6 +46,8 @@ class Classify(Command):
         from zerosum.metrics.intervals import binomial
 
         model = trained.load(self.path, self.checkpoint)
+        if not model.spec.is_image:
+            raise UserError(f"{self.path}: is of points, and images are classified")
         channels, height, width = model.spec.shape
         data = replace(self.data.plain(), size=(height, width), channels=channels)  # type: ignore[arg-type]
         found = api.open_images(data)

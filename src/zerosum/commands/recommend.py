@@ -54,6 +54,8 @@ class Recommend(Command):
         data = self.data.plain()
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
+        if not found.spec.is_image:
+            raise UserError(f"{data.source}: has points, not images")
         names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
         split = taste.split(taste.read(self.interactions, names))
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
@@ -69,9 +71,10 @@ class Recommend(Command):
                 train(model, split, triplets=count, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
         print(f"{'':<12}{'AUC':>8}{'NDCG@10':>9}{'AUC, new':>10}{'NDCG, new':>11}")
+        known = taste.joined(split.train, split.validation)
         for name, scores in scorers.items():
-            warm = taste.ranking(scores, split.test, split.train, ~split.cold)
-            cold = taste.ranking(scores, split.test, split.train, split.cold)
+            warm = taste.ranking(scores, split.test, known, ~split.cold)
+            cold = taste.ranking(scores, split.test, known, split.cold)
             print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
             rows[name] = {"warm": asdict(warm), "cold": asdict(cold)}
         out = self.out or Path("tastes") / Path(data.source).stem

@@ -89,8 +89,12 @@ def few(labelled: Labelled, limit: int | None) -> Labelled:
     return replace(labelled, listing=labelled.listing.keep([items[i] for i in chosen]), labels=labels[chosen])
 
 
-def no_split(where: str) -> UserError:
-    return UserError(
+class NoSplit(UserError):
+    """There are no test images."""
+
+
+def no_split(where: str) -> NoSplit:
+    return NoSplit(
         f"--split test: {where} has no test split that zerosum knows of; leave --split out, or give the path of "
         "the test images themselves"
     )

@@ -59,15 +59,16 @@ def translation(algorithm: str, data: Data) -> Run:
 def alike(sides: Sides) -> bool:
     """Whether the sides look alike: horses and zebras do, photos and label maps do not.
 
-    In the running probe's features, of some images of each: the squared distance of the means against the variance.
+    In the running probe's features, of some images of each (of the commonest size): the squared distance of the means
+    against the variance.
     """
     seen = []
     with torch.no_grad():
         for side, spec in zip(SIDES, sides.spec.sides, strict=True):
-            count = sides.count(side)
+            count = len(sides.buckets[0][SIDES.index(side)])
             index = np.linspace(0, count - 1, min(count, COMPARED)).round().astype(np.int64)
             values = scale(sides.gather(side, index), torch.float32, torch.device("cpu"), spec.depth)
-            seen.append(cheap(spec)(values).double())
+            seen.append(torch.cat([cheap(spec)(part) for part in values.split(16)]).double())
     a, b = seen
     if a.shape[1] != b.shape[1] or sides.spec.sides[0].shape[0] != sides.spec.sides[1].shape[0]:
         return False
