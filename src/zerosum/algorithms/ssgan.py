@@ -7,8 +7,8 @@ Symbols (paper -> here): L_supervised -> losses.cross_entropy on images whose la
 losses.discriminator on log Z; f(x), an intermediate layer of D -> its last features; G minimises
 || E f(x) - E f(G(z)) ||^2, feature matching (sec. 3.1).
 Differs from the paper: D's weights are averaged, and that average classifies; networks are convolutional, without
-weight normalisation and noise; what is unsupervised counts half, as in the authors' code; the mean square of the difference,
-not its sum.
+weight normalisation and noise; what is unsupervised counts half, as in the authors' code; the mean square of the
+difference, not its sum.
 """
 
 from __future__ import annotations

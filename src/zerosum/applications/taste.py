@@ -126,8 +126,8 @@ def split(found: Interactions) -> Split:
 
 def joined(*some: Interactions) -> Interactions:
     """All of them, of the same users and items."""
-    arrays = (np.concatenate([getattr(one, name) for one in some]) for name in ("user", "item", "time"))
-    return Interactions(*arrays, some[0].users, some[0].items)
+    user, item, time = (np.concatenate([getattr(one, name) for one in some]) for name in ("user", "item", "time"))
+    return Interactions(user, item, time, some[0].users, some[0].items)
 
 
 @dataclass(frozen=True)
