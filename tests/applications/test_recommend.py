@@ -61,6 +61,9 @@ def test_a_table_is_read_whatever_its_columns_are_called(tmp_path: Path) -> None
         ("user,item\na,b\n", "has no column time"),
         ("user,item,time\na,c.png,1\n", "line 2: there is no image 'c.png'"),
         ("user,item,time\na,a.png,soon\n", "line 2: time 'soon' is no number"),
+        ("user,item,time\na,a.png\n", "line 2: does not have a user, an item and a time"),
+        ("user,item,time\n,a.png,3\n", "line 2: does not have"),
+        ("user,item,time\na,a.png,1,9\n", "line 2: does not have"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(tmp_path: Path, text: str, why: str) -> None:
@@ -86,6 +89,31 @@ def test_the_last_two_are_measured_with_and_the_one_before_chosen_by() -> None:
     few = by_look().of(np.arange(3))
     with pytest.raises(UserError, match="no user has 4 interactions"):
         split(few)
+
+
+def test_what_is_taken_again_counts_the_first_time() -> None:
+    names = ("u",), tuple("abcdef")
+    item = np.array([0, 1, 2, 0, 3, 0, 4])
+    found = split(Interactions(np.zeros(7, dtype=int), item, np.arange(7.0), *names))
+    assert found.train.item.tolist() == [0, 1]
+    assert found.validation.item.tolist() == [2]
+    assert found.test.item.tolist() == [3, 4]
+
+
+def test_training_ends_as_it_was_at_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = split(by_look())
+    model = BPR(USERS, ITEMS, Settings(factors=4))
+    areas = iter([0.6, 0.9, 0.5, 0.4, 0.3, 0.2])
+    seen: list[torch.Tensor] = []
+
+    def stands(*args: object) -> taste.Ranking:
+        seen.append(model.user.value.clone())
+        return taste.Ranking(next(areas), 0.0, 5)
+
+    monkeypatch.setattr(recommend, "ranking", stands)
+    looks = train(model, found, triplets=60_000, looks=6)
+    assert len(looks) == 5, "three looks without a gain"
+    assert torch.equal(model.user.value, seen[1])
 
 
 def test_ranking_by_hand() -> None:

@@ -171,6 +171,28 @@ def test_the_gate_refuses_copies_and_other_classes() -> None:
     assert shuffled.other_class > 0.3 * shuffled.drawn
 
 
+def test_what_passes_stands_in_the_order_that_was_asked_for() -> None:
+    """However often a class is refused at first, any part of what passed has each class in its share."""
+    train = bars(20)
+    wanted = np.arange(40) % 2
+    tries: list[int] = []
+
+    def draw(labels: np.ndarray, first: int) -> np.ndarray:
+        tries.append(len(labels))
+        random = np.random.default_rng(first)
+        return random.integers(0, 256, (len(labels), 1, 12, 12), dtype=np.uint8)
+
+    def judge(images: np.ndarray) -> np.ndarray:
+        p = np.zeros((len(images), 2))
+        p[:, 0] = 1.0
+        p[:, 1] = images[:, 0, 0, 0] % 3 == 0  # every third image is taken for the second class, too
+        return p
+
+    passed = gated(draw, wanted, train, judge)
+    assert len(tries) > 1
+    assert np.bincount(passed.found.labels[:10], minlength=2).tolist() == [5, 5]
+
+
 # ---- planted controls ----------------------------------------------------------------------------------
 
 
@@ -204,6 +226,7 @@ class Counting:
     """A source that counts how often it is asked, and keeps what it was given."""
 
     name = "counting"
+    about = "as ever"
 
     def __init__(self) -> None:
         self.given: list[Labelled] = []
@@ -237,6 +260,39 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
     study(tmp_path, Counting()).run()
     with pytest.raises(UserError, match=r"holds a study with other settings \(steps\)"):
         study(tmp_path, Counting(), steps=6).run()
+
+
+def test_another_source_or_other_labels_are_another_study(tmp_path: Path) -> None:
+    study(tmp_path, Counting()).run()
+    longer = Counting()
+    longer.about = "for longer"
+    with pytest.raises(UserError, match="other settings \\(of the source\\)"):
+        study(tmp_path, longer).run()
+    corrected = study(tmp_path, Counting())
+    corrected.data.labels[0] = 1 - corrected.data.labels[0]
+    with pytest.raises(UserError, match="other settings \\(parts\\)"):
+        corrected.run()
+
+
+def test_a_gan_that_was_stopped_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C ends its run in good order; nothing may be drawn from what is half trained."""
+    from zerosum.applications import synthetic
+    from zerosum.data.spec import Data
+
+    monkeypatch.setattr(synthetic.session, "start", lambda *args, **options: None)
+    monkeypatch.setattr(synthetic.OfGAN, "_run", lambda self, dataset, seed: None)
+    monkeypatch.setattr(synthetic, "read_status", lambda folder: {"state": "stopped"})
+    source = synthetic.OfGAN(1.0, Data(source="bars"))
+    with pytest.raises(KeyboardInterrupt):
+        source(bars(10), ("0", "1"), 0, tmp_path / "gan")
+
+
+def test_a_part_without_a_class_is_refused() -> None:
+    whole = bars(20)
+    data = ArrayDataset(whole.images, whole.labels, ("lies", "stands"))
+    splitting.refuse_missing(data, [Part("fold 1", np.arange(10), np.arange(10, 20))])
+    with pytest.raises(UserError, match="fold 1 is tested on no image of stands"):
+        splitting.refuse_missing(data, [Part("fold 1", np.arange(10), np.arange(10, 20, 2))])
 
 
 def test_no_test_image_reaches_the_source(tmp_path: Path) -> None:  # trap 30
