@@ -45,17 +45,18 @@ def test_fake_tensors_take_what_real_ones_take(name: str) -> None:
     run = tiny.run(name, batch_size=16)
     training = tiny.training(run, tiny.images())
     sides = {player[0] for player in training.players}
-    source = memory.Blank(SPEC, run.algorithm.networks.latent, training.engine)
+    spec = replace(SPEC, classes=3 if name in tiny.LABELLED else 0)
+    source = memory.Blank(spec, run.algorithm.networks.latent, training.engine)
 
     def real(sides: set[str]) -> int:
         turns, seen = Turns(training.players, {}, training.engine), run.algorithm.heaviest_at
         batch = Batch(source, 0, 16, 16)
         return memory._peak(lambda: run.algorithm.step(memory.Rehearsal(turns, sides), training.players, batch, seen))
 
-    need = memory.predict(run, SPEC, CPU)
+    need = memory.predict(run, spec, CPU)
     assert need.turn == real(sides)
     assert need.regret == 0
-    regret = memory.predict(replace(run, regret_every=1), SPEC, CPU).regret
+    regret = memory.predict(replace(run, regret_every=1), spec, CPU).regret
     alone = max(real({side}) for side in sides)
     # Where nothing has a gradient, real operations may keep a little more (R1GAN: 3 %).
     assert regret - need.networks - need.moments == pytest.approx(alone, rel=0.03)

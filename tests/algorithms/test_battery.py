@@ -135,7 +135,7 @@ def test_names_of_algorithms(name: str) -> None:
 def test_an_unknown_name_gets_the_nearest() -> None:
     with pytest.raises(UserError, match="--algorithm r3gam: there is no such algorithm; did you mean r3gan"):
         algorithms.settings("r3gam")
-    with pytest.raises(UserError, match="give one of cut, "):
+    with pytest.raises(UserError, match="give one of acgan, "):
         algorithms.settings("zzzzz")
 
 

@@ -30,7 +30,7 @@ def test_it_rebuilds_what_it_saw(shape: tuple[int, ...], classes: int) -> None:
     x = torch.rand(5, *shape) * 2 - 1
     label = torch.arange(5) % classes if classes else None
     torch.manual_seed(1)
-    logit, r = critic(x, label, True)
+    logit, r = critic(x, label, rebuild=True)
     assert isinstance(r, Rebuilt)
     torch.testing.assert_close(critic(x, label), logit)
     assert r.whole.shape == r.whole_seen.shape

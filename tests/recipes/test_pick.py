@@ -81,7 +81,17 @@ def test_larger_images_fit_too(
     assert 0.8 < width / height / (size[1] / size[0]) < 1.25
 
 
-@pytest.mark.parametrize("name", [name for name in algorithms.names() if not algorithms.translates(name)])
+OF_NOISE = [name for name in algorithms.names() if not algorithms.translates(name)]
+LABELLED = [name for name in OF_NOISE if algorithms.settings(name).algorithm.labels != "optional"]
+
+
+@pytest.mark.parametrize("name", LABELLED)
+def test_games_of_labels_say_what_they_lack(name: str, photos: Callable[..., Data]) -> None:
+    with pytest.raises(UserError, match="this data has no labels"):
+        recipes.pick(photos(16, 16), algorithm=name, images=64, device="cpu")
+
+
+@pytest.mark.parametrize("name", [name for name in OF_NOISE if name not in LABELLED])
 def test_the_networks_say_what_they_take(name: str, photos: Callable[..., Data]) -> None:
     """The original GAN's take anything, so nothing is changed for it."""
     expected = (17, 23) if name == "gan" else (16, 20)

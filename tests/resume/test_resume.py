@@ -54,7 +54,7 @@ def test_killed_at_random_moments(name: str, precision: str, tmp_path: Path, pro
     """Three SIGKILLs, each wherever the process happens to be, and then to the end."""
     if precision == "bf16" and algorithms.translates(name) and not has_fast_bf16():
         pytest.skip("bf16 is emulated here: no run takes it, and translators take a minute")
-    conditional = (name, precision) in CONDITIONAL
+    conditional = (name, precision) in CONDITIONAL or algorithms.settings(name).algorithm.labels != "optional"
     run = recipe(name, 18, precision=precision, conditional=conditional)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     processes.must(train, run, whole)

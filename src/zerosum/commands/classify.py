@@ -24,7 +24,6 @@ class Classify(Command):
     """
 
     examples: ClassVar[tuple[str, ...]] = (
-        "zerosum train ./xrays --algorithm ssgan --labelled 100 --out runs/xrays",
         "zerosum classify runs/xrays ./new --out found.csv",
         "zerosum classify runs/digits-ssgan-001 mnist --split test",
     )

@@ -24,8 +24,7 @@ class Recommend(Command):
 
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum recommend ./shirts --interactions bought.csv",
-        "zerosum recommend ./shirts --interactions bought.csv --size 64 64 --triplets 2000000 --out tastes/shirts",
-        "zerosum design runs/shirts-r1gan-001 --taste tastes/shirts --for user-17 -n 12",
+        "zerosum recommend ./shirts --interactions bought.csv --size 64 64 --out tastes/shirts",
     )
 
     data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)

@@ -83,7 +83,8 @@ def pick(
     run, why = _recipe(data, dataset, algorithm)
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
-            adjust(run).algorithm.players(dataset.spec)
+            wanted = adjust(run)
+            wanted.algorithm.players(wanted.sees(dataset.spec))
     except SizeError as misfit:
         if given is not None or data.size is not None:
             raise
