@@ -93,3 +93,13 @@ def test_epsilons_that_are_none_are_refused(model: Linear, epsilons: tuple[float
     found, x = images(4)
     with pytest.raises(UserError, match="--epsilons"):
         robust_accuracy(model, found, model(x).argmax(1).numpy(), epsilons)
+
+
+def test_a_model_is_left_in_the_mode_it_was_in() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(16), nn.Linear(16, 3)).train()
+    net[1].eval()
+    before = net[1].running_mean.clone()
+    robust_accuracy(net, images(20)[0], np.zeros(20, dtype=np.int64), (0.1,), steps=2)
+    assert net.training
+    assert not net[1].training
+    assert torch.equal(net[1].running_mean, before)

@@ -179,6 +179,13 @@ def test_a_protocol_holds_the_recipe_but_not_this_machine() -> None:
     assert json.loads(json.dumps(protocol)) == plain(protocol)
 
 
+def test_what_was_measured_before_there_were_labels_stays_known() -> None:
+    run = tiny.run("r3gan")
+    assert not {"labelled", "class_balance", "augment_images"} & set(recipe(run))
+    assert recipe(replace(run, class_balance="even"))["class_balance"] == "even"
+    assert recipe(tiny.run("ssgan", labelled=6))["labelled"] == 6
+
+
 def test_seeds_are_the_benchmarks_own_unless_given(tmp_path: Path) -> None:
     assert Bench("trial", Options(out=tmp_path, threads=1), (0, 1, 2)).seeds == (0, 1, 2)
     assert a_bench(tmp_path).seeds == (0,)

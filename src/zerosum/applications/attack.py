@@ -6,7 +6,8 @@ classifiers of one's own: the attacker here knows every weight. Surviving these 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,7 +109,26 @@ def robust_accuracy(
         raise UserError(f"--epsilons {' '.join(map(str, epsilons))}: give numbers above 0, up to 1")
     if steps < 1:
         raise UserError(f"--steps {steps}: must be 1 or more")
-    model = model.eval()
+    with _evaluating(model):
+        return _attacked(model, images, labels, epsilons, steps, seed, shown, told)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """In eval mode, and then each layer in the mode that it was found in."""
+    modes = [(layer, layer.training) for layer in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
+
+
+def _attacked(
+    model: nn.Module, images: np.ndarray, labels: np.ndarray, epsilons: Sequence[float], steps: int, seed: int,
+    shown: int, told: Told | None,
+) -> Attacked:  # fmt: skip
     x, label = unit(images), torch.from_numpy(labels)
     total, done = len(epsilons) * len(x), 0
     right = {name: np.zeros(len(epsilons), dtype=int) for name in ("noise", "fgsm", "pgd")}

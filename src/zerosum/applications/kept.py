@@ -64,6 +64,6 @@ def load(folder: Path) -> Taste:
             model.taste.weight.copy_(tensors["taste"])
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(f"--taste {folder}: holds no taste; zerosum recommend writes one") from error
-    except (ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, OSError, MemoryError, safetensors.SafetensorError) as error:
         raise UserError(f"--taste {folder}: is damaged ({error}); make it anew with zerosum recommend") from error
     return Taste(model, users, shape)

@@ -32,6 +32,7 @@ CADENCE = (
     "grid_every",
     "checkpoint_every",
 )  # of a timed run: fitted to the machine's speed
+OF_LABELS = ("class_balance", "labelled")
 Result = dict[str, Any]
 
 
@@ -175,13 +176,14 @@ def plain(value: Any) -> Any:
 def recipe(run: Run) -> dict[str, Any]:
     """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are.
 
-    What only two-sided data or adaptive augmentation have is left out of the others: what was measured before there
-    were any stays known.
+    What only two-sided data, adaptive augmentation or games of labels have is left out of the others: what was measured
+    before there were any stays known.
     """
     value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
     unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
     value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
-    left_out = CADENCE if "adaptive" in run.augment else (*CADENCE, "augment_images")
+    labels = [name for name in OF_LABELS if getattr(run, name) == getattr(Run, name)]
+    left_out = {*CADENCE, *labels, *([] if "adaptive" in run.augment else ["augment_images"])}
     return {name: v for name, v in value.items() if name not in left_out and v != "auto"}
 
 
