@@ -143,6 +143,20 @@ def test_every_example_is_understood(name: str, example: str) -> None:
         assert isinstance(parsing.parse(kind, rest, prog=name, description=""), kind)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("augment", "digits"), ("attack", "digits"), ("recommend", "digits", "--interactions", "x.csv")],
+)
+def test_a_file_where_a_folder_is_to_be_written(
+    words: tuple[str, ...], zerosum: Callable[..., Result], tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.write_text("")
+    result = zerosum(*words, "--out", str(there))
+    assert result.status == 2
+    assert "is a file; give a folder" in result.err
+
+
 def test_overview(zerosum: Callable[..., Result]) -> None:
     result = zerosum("--help")
     assert result.status == 0

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions
+from zerosum.commands.base import Command, DataOptions, refuse_file
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Attack(Command):
         for option, value, least in (("-n", self.number, 1), ("--seed", self.seed, 0), ("--steps", self.steps, 1)):
             if value < least:
                 raise UserError(f"{option} {value}: must be {least} or more")
-        if self.out.exists() and not self.out.is_dir():
-            raise UserError(f"--out {self.out}: is a file; give a folder")
+        refuse_file(self.out)
         from zerosum import atomic, pictures
         from zerosum.applications.attack import robust_accuracy
         from zerosum.applications.pictures import attack_sheet

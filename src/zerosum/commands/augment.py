@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions
+from zerosum.commands.base import Command, DataOptions, refuse_file
 from zerosum.errors import UserError
 
 
@@ -59,6 +59,7 @@ class Augment(Command):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name} {value}: must be {least} or more")
+        refuse_file(self.out)
         from zerosum import api
         from zerosum.applications import augment
         from zerosum.applications.study import Plan

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import tyro
 
 from zerosum.data.spec import Data
+from zerosum.errors import UserError
 
 
 class Command(ABC):
@@ -23,6 +25,12 @@ class Command(ABC):
     @abstractmethod
     def run(self) -> int:
         """Do it; the exit status. Raises UserError."""
+
+
+def refuse_file(out: Path | None) -> None:
+    """UserError where a folder is to be written and a file is there."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file; give a folder")
 
 
 @dataclass(frozen=True, kw_only=True)

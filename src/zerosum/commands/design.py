@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command
+from zerosum.commands.base import Command, refuse_file
 from zerosum.errors import UserError
 
 
@@ -56,6 +56,7 @@ class Design(Command):
                 raise UserError(f"{option} {value}: must be {least} or more")
         if not 0 < self.reach <= 2:
             raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
+        refuse_file(self.out)
         from zerosum import atomic, pictures
         from zerosum.applications import kept
         from zerosum.applications.studio import of_run

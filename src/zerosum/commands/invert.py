@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command
+from zerosum.commands.base import Command, refuse_file
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class Invert(Command):
                 raise UserError(f"--film {self.film}: goes from one photo to the next; give two or more")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
-        if self.out is not None and self.out.exists() and not self.out.is_dir():
-            raise UserError(f"--out {self.out}: is a file; give a folder")
+        refuse_file(self.out)
 
 
 def check_film(path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions
+from zerosum.commands.base import Command, DataOptions, refuse_file
 from zerosum.errors import UserError
 
 
@@ -43,6 +43,7 @@ class Recommend(Command):
         for name, least in (("triplets", 1), ("factors", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
+        refuse_file(self.out)
         from zerosum import api, atomic
         from zerosum.applications import kept, parts, taste
         from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, popularity, train
