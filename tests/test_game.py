@@ -371,14 +371,17 @@ def test_accuracy_is_about_zero_or_about_the_midpoint() -> None:
     turns = referee()
     turns.note(real=real, fake=fake)
     assert turns.read_scores() == {"accuracy/real": 0.5, "accuracy/fake": 0.5}, "0 is on neither side"
-    turns.scores.relative = True
+    turns.scores.boundary = None
     turns.note(real=real + 100, fake=fake + 100)
     assert turns.read_scores() == {"accuracy/real": 0.5, "accuracy/fake": 0.5}
     turns.note(real=torch.tensor([10.0, 11.0]), fake=torch.tensor([9.0, 8.0]))
     assert turns.read_scores() == {"accuracy/real": 1.0, "accuracy/fake": 1.0}
-    turns.scores.relative = False
+    turns.scores.boundary = 0.0
     turns.note(real=torch.tensor([10.0, 11.0]), fake=torch.tensor([9.0, 8.0]))
     assert turns.read_scores() == {"accuracy/real": 1.0, "accuracy/fake": 0.0}
+    turns.scores.boundary = 0.5
+    turns.note(real=torch.tensor([0.6, 0.4]), fake=torch.tensor([0.4, 0.3]))
+    assert turns.read_scores() == {"accuracy/real": 0.5, "accuracy/fake": 1.0}
 
 
 def test_noting_keeps_no_graph() -> None:
@@ -389,10 +392,10 @@ def test_noting_keeps_no_graph() -> None:
     assert not any(side.requires_grad for pair in turns.scores._noted for side in pair)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_logits_judged_together_score_as_each_alone(relative: bool) -> None:
+@pytest.mark.parametrize("boundary", [0.0, 0.5, None])
+def test_logits_judged_together_score_as_each_alone(boundary: float | None) -> None:
     together, alone = referee(), referee()
-    together.scores.relative = alone.scores.relative = relative
+    together.scores.boundary = alone.scores.boundary = boundary
     sizes = [5] * (JUDGED + 3) + [4, 5]  # one full load, a part of one, and a change of shape
     for i, size in enumerate(sizes):
         real, fake = normal(i, "real", 0, size, 1)[:, 0], normal(i, "fake", 0, size, 1)[:, 0]

@@ -178,8 +178,6 @@ class Algorithm(ABC):
     """One paper: its networks and its step. Each is a frozen dataclass in a file of its own in `algorithms/`."""
 
     networks: Networks | Translators
-    relative: ClassVar[bool] = False
-    """True if D's logits mean something only against each other (accuracy is then taken at their midpoint)."""
     heaviest_at: ClassVar[int] = 0
     """Images seen at which a step takes most time and memory: LATE of a game that grows."""
     labels: ClassVar[Labels] = "optional"
@@ -188,6 +186,11 @@ class Algorithm(ABC):
     """What the names of players start with whose weights are averaged."""
     coupled: ClassVar[bool] = False
     """True if a loss is of the batch as a whole, which therefore is not split."""
+
+    @property
+    def boundary(self) -> float | None:
+        """The logit by which D says half and half; None if its logits mean something only against each other."""
+        return 0.0
 
     @property
     def rounds(self) -> int:
@@ -266,7 +269,7 @@ class Turns:
         engine: Engine,
         *,
         micro_batches: int = 1,
-        relative: bool = False,
+        boundary: float | None = 0.0,
         coupled_loss: bool = False,
     ) -> None:
         self.players = players
@@ -279,7 +282,7 @@ class Turns:
         self._ended: list[tuple[str, Tensor, Tensor]] = []  # turns still to be booked: player, loss, gradient's norm
         self._before: dict[str, Buffers] = {}  # of players that are ahead of their turn
         self._parameters = {name: list(network.parameters()) for name, network in players.networks.items()}
-        self.scores = Scoreboard(relative, next(p.device for ps in self._parameters.values() for p in ps))
+        self.scores = Scoreboard(boundary, next(p.device for ps in self._parameters.values() for p in ps))
         self._stateful = {name: stateful(network) for name, network in players.networks.items()}
         self._adaptive = [module for module in players.carried.values() if isinstance(module, Adaptive)]
         if micro_batches > 1 and coupled_loss:
@@ -405,7 +408,7 @@ class Turns:
         """Keep D's accuracy on real and on fake for the log, from its logits (N,); what adapts to it does."""
         self.scores.note(real, fake)
         for adaptive in self._adaptive:
-            adaptive.observe(real, fake, relative=self.scores.relative)
+            adaptive.observe(real, fake, boundary=self.scores.boundary)
 
     def log(self, **losses: Tensor) -> None:
         """Keep the parts of a loss, (N,) each, for the log: what the sum hides."""

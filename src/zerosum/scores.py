@@ -41,10 +41,10 @@ class Score:
 
 
 class Scoreboard:
-    """Scores by name. `relative`: D's logits mean something only against each other; `device`: the game's."""
+    """Scores by name. `boundary`: as the algorithm's; `device`: the game's."""
 
-    def __init__(self, relative: bool = False, device: torch.device = CPU) -> None:
-        self.relative = relative
+    def __init__(self, boundary: float | None = 0.0, device: torch.device = CPU) -> None:
+        self.boundary = boundary
         # NCCL sums only what is on its GPUs; alone, and with gloo, the processor's memory will do.
         self.device = device if device.type == "cuda" else CPU
         self.sums: dict[str, Score] = {}
@@ -56,7 +56,7 @@ class Scoreboard:
     def note(self, real: Tensor, fake: Tensor) -> None:
         """Keep D's accuracy on real and on fake, from its logits (N,).
 
-        Relative logits are judged at their midpoint: of this process and micro-batch, which is near enough for a log.
+        Without a boundary they are judged at their midpoint: of this process and micro-batch, near enough for a log.
         """
         if self._noted and self._noted[0][0].shape != real.shape:
             self._judge()
@@ -71,8 +71,9 @@ class Scoreboard:
         # In float64 a mean of logits is the same in whatever company it is taken.
         real, fake = (torch.stack(side).double().flatten(1) for side in zip(*self._noted, strict=True))
         self._noted = []
-        zero = real.new_zeros(len(real))
-        threshold = ((real.mean(1) + fake.mean(1)) / 2 if self.relative else zero)[:, None]
+        fixed = self.boundary
+        middle = (real.mean(1) + fake.mean(1)) / 2
+        threshold = (middle if fixed is None else torch.full_like(middle, fixed))[:, None]
         for name, right in (("accuracy/real", real > threshold), ("accuracy/fake", fake < threshold)):
             score = self.sums.setdefault(name, Score())
             for value in right.double().mean(1).cpu():

@@ -50,7 +50,7 @@ class Training:
         self.adam = {name: run.adam_of(name) for name in modules}
         self.optimisers = {name: self.adam[name].optimiser(module) for name, module in modules.items()}
         self.turns = Turns(
-            self.players, self.optimisers, engine, micro_batches=run.micro_batches, relative=run.algorithm.relative,
+            self.players, self.optimisers, engine, micro_batches=run.micro_batches, boundary=run.algorithm.boundary,
             coupled_loss=run.algorithm.coupled,
         )  # fmt: skip
         self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith(run.algorithm.averaged)}

@@ -437,7 +437,7 @@ def test_two_ranks_equal_one(name: str, data: str, two_ranks: Path) -> None:  # 
         assert any(key.startswith("players/D/") and key.endswith(last) for key in one)
     scores = alone.turns.read_scores()
     facts = json.loads((two_ranks / f"{name}-{data}-0.json").read_text())
-    kept = [k for k in scores if not k.startswith("accuracy/") or not alone.run.algorithm.relative]
+    kept = [k for k in scores if not k.startswith("accuracy/") or alone.run.algorithm.boundary is not None]
     expected = pytest.approx([scores[k] for k in kept], abs=ROUNDING[name not in ALGORITHMS])
     assert [facts["scores"][k] for k in kept] == expected
 

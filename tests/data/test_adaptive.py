@@ -13,8 +13,11 @@ from torch import Tensor
 
 import tiny
 from zerosum import checkpoint
+from zerosum.algorithms.cut import CUT
+from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.data.adaptive import FAMILIES, MOST, Adaptive, Family, sampled, transformed
 from zerosum.data.store import ArrayDataset
+from zerosum.losses import least_squares
 from zerosum.networks import Subpixel
 from zerosum.sample import generate
 
@@ -157,41 +160,54 @@ def test_p_rises_while_d_knows_the_real_ones_and_falls_when_it_does_not() -> Non
     adaptive = Adaptive(images=1_000)
     sure, unsure = torch.full((256,), 3.0), torch.tensor([3.0, -3.0]).repeat(128)
     for _ in range(2):
-        adaptive.observe(sure, -sure, relative=False)
+        adaptive.observe(sure, -sure, boundary=0.0)
     assert float(adaptive.p) == pytest.approx(0.512)
     assert float(adaptive.overfit) == 1
-    adaptive.observe(unsure, -sure, relative=False)
+    adaptive.observe(unsure, -sure, boundary=0.0)
     assert float(adaptive.p) == pytest.approx(0.256)
     for _ in range(9):
-        adaptive.observe(unsure, -sure, relative=False)
+        adaptive.observe(unsure, -sure, boundary=0.0)
     assert float(adaptive.p) == 0
     for _ in range(9):
-        adaptive.observe(sure, -sure, relative=False)
+        adaptive.observe(sure, -sure, boundary=0.0)
     assert float(adaptive.p) == pytest.approx(MOST)
 
 
 def test_a_relative_game_has_its_zero_between_both_kinds() -> None:
     adaptive = Adaptive(images=1_000)
-    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), relative=True)
+    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), boundary=None)
     assert float(adaptive.overfit) == 1
-    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), relative=False)
+    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), boundary=0.0)
     assert float(adaptive.overfit) == -1
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_a_turn_that_is_not_finite_leaves_no_trace(relative: bool) -> None:
+def test_a_games_own_boundary_says_what_is_sure() -> None:
+    """By least squares 0.5 is undecided: above 0 is nothing yet."""
+    for game in (CycleGAN(), CUT()):
+        adaptive = Adaptive(images=1_000)
+        adaptive.observe(torch.full((256,), 0.4), torch.full((256,), 0.4), boundary=game.boundary)
+        assert float(adaptive.overfit) == -1
+        adaptive.observe(torch.full((256,), 0.6), torch.full((256,), 0.4), boundary=game.boundary)
+        assert float(adaptive.overfit) == 1
+        undecided = torch.tensor(game.boundary).requires_grad_()
+        least_squares(undecided[None], undecided[None]).sum().backward()
+        assert undecided.grad == 0, "a D that cannot tell them apart says this"
+
+
+@pytest.mark.parametrize("boundary", [0.0, None])
+def test_a_turn_that_is_not_finite_leaves_no_trace(boundary: float | None) -> None:
     adaptive = Adaptive(images=1_000)
-    adaptive.observe(torch.ones(128), -torch.ones(128), relative=relative)
+    adaptive.observe(torch.ones(128), -torch.ones(128), boundary=boundary)
     before = float(adaptive.p), float(adaptive.overfit)
     broken = torch.ones(128)
     broken[5] = torch.nan
-    adaptive.observe(broken, -broken, relative=relative)
+    adaptive.observe(broken, -broken, boundary=boundary)
     assert (float(adaptive.p), float(adaptive.overfit)) == before
 
 
 def test_overfitting_is_remembered_over_256_images() -> None:
     adaptive = Adaptive(images=1_000)
-    adaptive.observe(torch.ones(64), -torch.ones(64), relative=False)
+    adaptive.observe(torch.ones(64), -torch.ones(64), boundary=0.0)
     assert float(adaptive.overfit) == pytest.approx(0.25)
 
 

@@ -44,6 +44,10 @@ class CUT(Algorithm):
     features: int = 256
     """Length of the vectors that are compared."""
 
+    @property
+    def boundary(self) -> float:
+        return 0.5  # between its targets, 0 and 1
+
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         a, b = spec.sides
         if a.shape[0] != b.shape[0]:

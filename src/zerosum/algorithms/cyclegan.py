@@ -33,6 +33,10 @@ class CycleGAN(Algorithm):
     pool: int = 50
     """Fakes kept of each side (and size): D sees one of them in place of half of the new ones. 0 for none."""
 
+    @property
+    def boundary(self) -> float:
+        return 0.5  # between its targets, 0 and 1
+
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         a, b = spec.sides
         return {

@@ -32,7 +32,6 @@ from zerosum.schedule import Constant, Cosine, Linear, Schedule
 class ProgressiveGAN(Algorithm):
     """A game that begins at a few pixels and doubles: what is large is learned first, and quickly."""
 
-    relative: ClassVar[bool] = True
     heaviest_at: ClassVar[int] = LATE
     networks: Networks = Progressive()
     loss: Literal["wasserstein", "logistic"] = "wasserstein"
@@ -58,6 +57,10 @@ class ProgressiveGAN(Algorithm):
             raise UserError(f"--algorithm.size-images {self.size_images}: must be 1 or more")
         if self.parts < 1 or self.parts & (self.parts - 1):
             raise UserError(f"--algorithm.parts {self.parts}: must be 1, 2, 4, 8 ...")
+
+    @property
+    def boundary(self) -> float | None:
+        return 0.0 if self.loss == "logistic" else None
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         players = {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}

@@ -8,7 +8,6 @@ Differs from the paper: networks scaled to two processor cores unless asked othe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
@@ -24,10 +23,13 @@ from zerosum.schedule import Constant, Cosine, Linear, Schedule
 class R3GAN(Algorithm):
     """Relativistic pairing loss with zero-centred penalties on real and on fake: a loss that converges locally."""
 
-    relative: ClassVar[bool] = True
     networks: Networks = R3()
     gamma: Schedule = Constant(1.0)
     """The weight of R1 + R2 (halved): larger is steadier and slower; grows with resolution."""
+
+    @property
+    def boundary(self) -> None:
+        return None
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         return {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 from torch import nn
 
@@ -25,12 +24,15 @@ from zerosum.schedule import Constant, Cosine, Linear, Schedule
 class WGANGP(Algorithm):
     """A critic that estimates the Wasserstein distance, held 1-Lipschitz by a penalty on its gradient."""
 
-    relative: ClassVar[bool] = True
     networks: Networks = DCGAN(norm_critic=False)
     critic_steps: int = 5
     """n_critic: turns of D for one of G."""
     penalty_weight: Schedule = Constant(10.0)
     """lambda: the weight of the gradient penalty."""
+
+    @property
+    def boundary(self) -> None:
+        return None
 
     @property
     def rounds(self) -> int:

@@ -52,13 +52,13 @@ class Adaptive(nn.Module):
         self.register_buffer("overfit", torch.zeros(()))
 
     @torch.no_grad()
-    def observe(self, real: Tensor, fake: Tensor, *, relative: bool) -> None:
+    def observe(self, real: Tensor, fake: Tensor, *, boundary: float | None) -> None:
         """Follow D's logits (N,) of real and of fake images, as they stand in its turn; on all processes at once.
 
-        D's logits of a relative game have no zero: the middle between both kinds stands for it. What is not finite, in
-        a turn that will be skipped, changes nothing.
+        The sign is that of the distance to `boundary`, the algorithm's; where it has none, to the middle between both
+        kinds. What is not finite, in a turn that will be skipped, changes nothing.
         """
-        zero = (real.float().mean() + fake.float().mean()) / 2 if relative else 0.0
+        zero = (real.float().mean() + fake.float().mean()) / 2 if boundary is None else boundary
         sign = (real.float() - zero).sign().mean()  # of what is no number torch says 0
         found = torch.stack([sign, torch.ones_like(sign), real.float().sum() + fake.float().sum()])
         sign, ranks, finite = distributed.sum_over_ranks(found)

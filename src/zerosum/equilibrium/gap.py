@@ -117,7 +117,7 @@ def regret(
         """The losses of all sides on every batch of `judge`, after the extra turns of one side (of none: None)."""
         nets, carried, optims = copy.deepcopy((players.networks, players.carried, dict(optimisers)))
         twins = seated(run, nets, engine, carried)
-        referee = Turns(twins, optims, engine, micro_batches=run.micro_batches, relative=algorithm.relative)
+        referee = Turns(twins, optims, engine, micro_batches=run.micro_batches, boundary=algorithm.boundary)
         rehearsal = Rehearsal(referee, side, turns, {name: _rate(run, name) for name in nets})
         number = 0
         while side is not None and rehearsal.left:
