@@ -26,6 +26,7 @@ NETS: dict[str, Translators] = {
     "resblocks-batch": ResBlocks(width=4, blocks=2, norm="batch", patch=SMALL),
     "resblocks-scaled": ResBlocks(width=4, blocks=2, norm="scaled_instance", bias=True, patch=SMALL),
     "resblocks-attention": ResBlocks(width=4, blocks=2, attention=True, patch=SMALL),
+    "resblocks-even": ResBlocks(width=4, blocks=2, even=True, patch=SMALL),
     "resblocks-none": ResBlocks(width=4, blocks=2, norm="none", patch=Patch(width=4, layers=0)),
 }
 by_name = pytest.mark.parametrize("name", NETS)

@@ -5,7 +5,9 @@ In the paper's notation c7s1-64, d128, d256, R256 (6 or 9 times), u128, u64, c7s
 residual blocks at a quarter of the size, two that double, a 7x7 convolution and tanh. Reflection padding where the
 stride is 1, ReLU, weights from N(0, 0.02). Halving and doubling are plain convolutions; the antialiased ones of CUT's
 published code are left out. With `attention` the network says what to change and where, and keeps the
-rest of its input (Pumarola et al. 2018, arXiv:1807.09251, eq. 1; Mejjati et al. 2018, arXiv:1806.02311).
+rest of its input (Pumarola et al. 2018, arXiv:1807.09251, eq. 1; Mejjati et al. 2018, arXiv:1806.02311). With `even`
+no pixel is met by more taps than its neighbour, which 3x3 ones at stride 2 draw as a chequerboard (Odena et al. 2016,
+"Deconvolution and Checkerboard Artifacts", doi:10.23915/distill.00003).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from zerosum.networks.blocks import at_least_one
 from zerosum.networks.init import radford_
 from zerosum.networks.patch import Patch
 from zerosum.networks.reflecting import Reflecting
+from zerosum.networks.strided import Double, Halve
 from zerosum.networks.translators import Norm, Translators, check_sides, named, norm_layer, share_dropped
 
 if TYPE_CHECKING:
@@ -51,6 +54,8 @@ class ResBlocks(Translators):
     attention: bool = False
     """Change the input where a map of the network's own says so, and keep it elsewhere: an untrained network is nearly
     the identity. Off where the sides' channels differ: there is nothing to keep."""
+    even: bool = False
+    """Halve and double by 4x4 convolutions, in place of the paper's 3x3."""
     patch: Patch = Patch()
     """The critic."""
 
@@ -81,18 +86,28 @@ class _Generator(nn.Module):
         def normalised(features: int, **layer: nn.Module) -> nn.Sequential:
             return named(norm=norm_layer(net.norm, features), relu=nn.ReLU(inplace=net.norm != "none"), **layer)
 
+        def halve(channels: int, features: int) -> nn.Conv2d:
+            if net.even:
+                return Halve(channels, features, bias=bias)
+            return nn.Conv2d(channels, features, 3, 2, 1, bias=bias)
+
+        def double(features: int, channels: int) -> nn.ConvTranspose2d:
+            if net.even:
+                return Double(features, channels, bias=bias)
+            return nn.ConvTranspose2d(features, channels, 3, 2, 1, output_padding=1, bias=bias)
+
         # Cut so that each part ends where `features` looks: at a convolution or a block.
         self.encoder = nn.Sequential(
             named(conv=Reflecting(inputs, w, 7, bias=bias)),
-            normalised(w, conv=nn.Conv2d(w, 2 * w, 3, 2, 1, bias=bias)),
-            normalised(2 * w, conv=nn.Conv2d(2 * w, 4 * w, 3, 2, 1, bias=bias)),
+            normalised(w, conv=halve(w, 2 * w)),
+            normalised(2 * w, conv=halve(2 * w, 4 * w)),
             normalised(4 * w, block=_Block(net, 4 * w, bias)),
             *(named(block=_Block(net, 4 * w, bias)) for _ in range(net.blocks - 1)),
         )
         last = Reflecting(w, outputs + self.attention, 7)
         self.decoder = nn.Sequential(
-            named(conv=nn.ConvTranspose2d(4 * w, 2 * w, 3, 2, 1, output_padding=1, bias=bias)),
-            normalised(2 * w, conv=nn.ConvTranspose2d(2 * w, w, 3, 2, 1, output_padding=1, bias=bias)),
+            named(conv=double(4 * w, 2 * w)),
+            normalised(2 * w, conv=double(2 * w, w)),
             normalised(w, conv=last),
         )
         radford_(self)

@@ -91,7 +91,8 @@ def quick_translation(data: Data, sides: Sides) -> Run:
         Pix2Pix(networks=UNet(width=32, dropout=0.0, norm="scaled_instance", patch=thin))
         if paired
         else CycleGAN(
-            networks=ResBlocks(width=16, blocks=4, attention=alike(sides), patch=Patch(width=16)), weight_identity=0.0
+            networks=ResBlocks(width=16, blocks=4, attention=alike(sides), even=True, patch=Patch(width=16)),
+            weight_identity=0.0,
         )
     )
     if not paired and len(sides) < FEW:  # D knows them by heart after a dozen passes
