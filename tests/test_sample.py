@@ -255,6 +255,32 @@ def test_a_walk(model: Model) -> None:
             model.interpolate(**wrong)
 
 
+@pytest.mark.parametrize("case", ["batch norm, classes", "points, classes"])
+def test_a_walk_from_class_to_class(tmp_path: Path, case: str) -> None:
+    trained(tmp_path, case)
+    conditional = load(tmp_path, precision="fp32")
+    names = conditional.class_names[:2]
+    walk = conditional.interpolate(steps=5, seed=4, classes=names, still=True)
+    assert walk.labels is not None
+    assert walk.labels.shape == (5, conditional.spec.classes)
+    np.testing.assert_allclose(walk.labels.sum(1), 1)
+    np.testing.assert_allclose(walk.labels[:, 1], [0, 0.25, 0.5, 0.75, 1])
+    z = conditional.latents(1, 4).repeat(2, 1)
+    ends = conditional.values(z, torch.tensor([0, 1]))
+    close = 1 if conditional.spec.is_image else 1e-5
+    assert np.abs(walk.images[[0, -1]].astype(float) - ends).max() <= close, "whole shares are the classes themselves"
+    assert len(np.unique(walk.images.reshape(5, -1), axis=0)) == 5, "and between them it moves"
+    moving = conditional.interpolate(steps=3, stops=3, seed=4, classes=names)
+    assert moving.labels is not None
+    np.testing.assert_allclose(moving.labels[:, 0], [1, 0.5, 0, 0.5, 1])
+    one = conditional.interpolate(steps=3, seed=4, classes=names[1:])
+    assert one.labels is not None
+    assert one.labels.tolist() == [1, 1, 1]
+    for wrong in (None, names[:1]):
+        with pytest.raises(UserError, match="--still: nothing would change; give two or more --classes"):
+            conditional.interpolate(classes=wrong, still=True)
+
+
 # ---- loading -------------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def chunks(generator: nn.Module, z: Tensor, label: Tensor | None) -> Iterator[Te
         missing = CHUNK - len(piece)
         if missing:
             piece = torch.cat((piece, piece.new_zeros(missing, piece.shape[1])))
-            kind = None if kind is None else torch.cat((kind, kind.new_zeros(missing)))
+            kind = None if kind is None else torch.cat((kind, kind.new_zeros(missing, *kind.shape[1:])))
         yield generator(piece, kind)[: CHUNK - missing].cpu()
 
 
@@ -199,16 +199,35 @@ class Model:
         )
 
     def interpolate(
-        self, steps: int = 8, seed: int = 0, *, stops: int = 2, classes: Sequence[str | int] | None = None
+        self,
+        steps: int = 8,
+        seed: int = 0,
+        *,
+        stops: int = 2,
+        classes: Sequence[str | int] | None = None,
+        still: bool = False,
     ) -> Samples:
-        """A walk from latent 0 of a seed through `stops` - 1 others, `steps` images between two, on the sphere."""
+        """A walk from latent 0 of a seed through `stops` - 1 others, `steps` images between two, on the sphere.
+
+        Of a class-conditional model each stop is of one of `classes` in turn (the first of all, if None), with shares
+        of both on the way; labels are then (n, all classes). `still`: latent 0 at every stop, for classes alone.
+        """
         if steps < 2 or stops < 2:
             raise UserError(f"--steps {steps}, --stops {stops}: both must be 2 or more")
+        if still and (classes is None or len(set(classes)) < 2):
+            raise UserError("--still: nothing would change; give two or more --classes of a class-conditional run")
         ends = self.latents(stops, seed)
         t = torch.linspace(0, 1, steps)
         z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(pairwise(ends))])
-        label = self.labels(1, classes)
-        label = None if label is None else label.expand(len(z)).contiguous()
+        if still:
+            z = ends[:1].repeat(len(z), 1)
+        label = self.labels(stops, (classes or [0]) if self.spec.classes else classes)
+        if label is not None and len(set(label.tolist())) == 1:
+            label = label[:1].expand(len(z)).contiguous()
+        elif label is not None:
+            shares = torch.eye(self.spec.classes)[label]
+            between = [torch.lerp(a, b, t[(i > 0) :, None]) for i, (a, b) in enumerate(pairwise(shares))]
+            label = torch.cat(between)
         return self._samples(z, label, {"seed": seed, "stops": stops}, columns=len(z))
 
     def values(self, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> np.ndarray:

@@ -25,6 +25,7 @@ BENCHMARKS = {
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "tastes": "recommenders and designs on simulated shoppers of Fashion-MNIST",
     "medicine": "whether a GAN helps a classifier of chest X-rays, and planted controls",
+    "conditional": "classes on demand: are they drawn as asked, and all of them",
     "semi-supervised": "MNIST from few labels against the same network with those alone",
     "faults": "planted faults, and whether the verdict names them",
     "stopping": "the stop advisor against hindsight, and what probes cost",

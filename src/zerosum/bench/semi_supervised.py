@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from zerosum import randomness
 from zerosum.applications import trained
 from zerosum.bench import protocol
+from zerosum.bench.field import SOURCES
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, at_least
 from zerosum.bench.training import TIMES, played, shortened
@@ -39,7 +40,7 @@ MINUTES, CURVE_MINUTES = 8.0, 4.0
 MEAN, WORST = 0.97, 0.95
 STEPS = 3_000  # batches of the supervised network: its accuracy no longer rises
 HELD = 5_000  # training images that choices are made by
-SOURCE = "MNIST (LeCun et al. 1998) in its four IDX files"
+SOURCE = SOURCES["mnist"]
 ACCURACY = Column("accuracy", "accuracy", ".2%")
 
 

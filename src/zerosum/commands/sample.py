@@ -40,6 +40,7 @@ class Sample(Command):
         "zerosum sample runs/clothes -n 1000 --out clothes/ --classes Dress Coat",
         "zerosum sample runs/clothes --checkpoint best --truncation 1.5 --out arrays.npz",
         "zerosum sample runs/digits-r3gan-001 --interpolate --stops 4 --out walk.png --film walk.mp4",
+        "zerosum sample runs/clothes --interpolate --still --classes Dress Coat --out between.png",
     )
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
@@ -59,7 +60,9 @@ class Sample(Command):
     interpolate: bool = False
     """Walk from one latent to the next, on the sphere."""
     stops: int = 2
-    """Latents that the walk visits."""
+    """Latents that the walk visits, each of one of --classes in turn."""
+    still: bool = False
+    """Keep the latent, and walk from class to class alone."""
     steps: int | None = None
     """Images between two stops; 8 in a strip, 48 in a film, if not given."""
     film: Path | None = None
@@ -90,6 +93,7 @@ class Sample(Command):
                 ("--stops", self.stops, 2),
                 ("--steps", self.steps, None),
                 ("--film", self.film, None),
+                ("--still", self.still, False),
             ):
                 if value != default:
                     raise UserError(f"{name} {value}: only goes with --interpolate")
@@ -126,7 +130,7 @@ class Sample(Command):
         steps = self.steps or (FILM_STEPS if film else STRIP_STEPS)
         if self.steps is not None and self.steps < 2:
             raise UserError(f"--steps {self.steps}: must be 2 or more")
-        samples = model.interpolate(steps, self.seed, stops=self.stops, classes=self.classes or None)
+        samples = model.interpolate(steps, self.seed, stops=self.stops, classes=self.classes or None, still=self.still)
         if out.suffix.lower() == ".png":
             self._png(samples, out)
         elif out.suffix.lower() == ".npz":

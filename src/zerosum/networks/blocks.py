@@ -35,7 +35,8 @@ Head = Callable[[int], nn.Module]
 class Networks(ABC):
     """A description of a generator and a critic that fit each other; a recipe's `networks`.
 
-    `generator(spec)`: forward(z (n, latent), label (n,) int64 | None) -> (n, *spec.shape); images in [-1, 1].
+    `generator(spec)`: forward(z (n, latent), label (n,) int64 | None) -> (n, *spec.shape); images in [-1, 1]. A label
+    may also be shares of the classes (n, classes) that sum to one, for what lies between them.
     `critic(spec)`: forward(x (n, *spec.shape), label (n,) int64 | None) -> (n,) logits. With `head`, it ends in that
     module in place of its own, which is given the features, the label and whatever else the call has.
     With `spec.classes` = 0 the label is ignored; above 0 it is required. Weights are drawn from torch's
@@ -166,16 +167,25 @@ def spectral(layer: Weighted, on: bool = True) -> Weighted:
 # ---- classes ---------------------------------------------------------------------------------------------
 
 
-def required(label: Int[Tensor, " n"] | None) -> Int[Tensor, " n"]:
+def required(label: Tensor | None) -> Tensor:
     """The label that a class-conditional network cannot do without."""
     if label is None:
         raise UserError("label: this network is class-conditional; give a class index for every sample")
     return label
 
 
-def one_hot(label: Int[Tensor, " n"], classes: int, like: Float[Tensor, ...]) -> Float[Tensor, "n k"]:
-    """Rows of the identity, in the dtype of `like`."""
+def one_hot(label: Tensor, classes: int, like: Float[Tensor, ...]) -> Float[Tensor, "n k"]:
+    """Rows of the identity, in the dtype of `like`, for classes (n,); shares of classes (n, k) are what they are."""
+    if label.is_floating_point():
+        return label.to(like.dtype)
     return torch.eye(classes, dtype=like.dtype, device=like.device)[label]
+
+
+class ClassEmbedding(nn.Embedding):
+    """A vector for each class (n,), or the mean of several where a label is shares of classes (n, k)."""
+
+    def forward(self, input: Tensor) -> Float[Tensor, "n d"]:
+        return input @ self.weight if input.is_floating_point() else super().forward(input)
 
 
 class BatchNorm(nn.Module):
@@ -190,12 +200,14 @@ class BatchNorm(nn.Module):
         self.classes = classes
         self.norm = nn.BatchNorm2d(features, affine=not classes)
         if classes:
-            self.scale = nn.Embedding(classes, features)
-            self.shift = nn.Embedding(classes, features)
+            self.scale = ClassEmbedding(classes, features)
+            self.shift = ClassEmbedding(classes, features)
             nn.init.ones_(self.scale.weight)
             nn.init.zeros_(self.shift.weight)
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None
+    ) -> Float[Tensor, "n c h w"]:
         x = self.norm(x)
         if not self.classes:
             return x

@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import (
+    ClassEmbedding,
+    Head,
+    Networks,
+    Projection,
+    at_least_one,
+    base_size,
+    required,
+    stages_for,
+)
 from zerosum.networks.init import radford_
 from zerosum.networks.strided import FEW, Double, Halve
 
@@ -64,7 +73,7 @@ class _Generator(nn.Module):
         self.classes = spec.classes
         inputs = net.latent
         if spec.classes:
-            self.embedding = nn.Embedding(spec.classes, net.latent)
+            self.embedding = ClassEmbedding(spec.classes, net.latent)
             inputs += net.latent
         self.project = nn.Linear(inputs, widths[0] * height * width, bias=False)
         layers: list[nn.Module] = [nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)]
@@ -76,7 +85,9 @@ class _Generator(nn.Module):
         if spec.classes:
             nn.init.normal_(self.embedding.weight)  # on the scale of z, beside which it stands
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.layers(self.project(z).unflatten(1, self.base))

@@ -99,11 +99,16 @@ class Generator(nn.Module):
         self.image = nn.Conv2d(widths[-1], spec.shape[0], 3, padding=1)
         radford_(self)
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c h w"]:
         return self._image(self._start(z, label), label, None)
 
     def mixed(
-        self, z: Float[Tensor, "n z"], style: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None
+        self,
+        z: Float[Tensor, "n z"],
+        style: Float[Tensor, "n z"],
+        label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
     ) -> Float[Tensor, "n c h w"]:
         """Shapes of `z`, gated by the small features of `style` (sec. 3.1: style mixing)."""
         return self._image(self._start(z, label), label, self._features(self._start(style, label), label))

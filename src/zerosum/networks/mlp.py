@@ -68,7 +68,9 @@ class _Generator(nn.Module):
         self.layers = _Layers(net.latent + spec.classes, net.width, net.depth, net.generator_activation)
         self.last = scaled_(nn.Linear(net.width, math.prod(spec.shape)))
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n ..."]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n ..."]:
         x = self.last(self.layers(_with_class(z, label, self.classes))).unflatten(1, self.shape)
         return torch.tanh(x) if self.bounded else x
 
@@ -115,5 +117,5 @@ def _activate(x: Float[Tensor, "n u"], activation: Activation) -> Float[Tensor, 
     return x.unflatten(1, (-1, PIECES)).amax(2)
 
 
-def _with_class(x: Float[Tensor, "n i"], label: Int[Tensor, " n"] | None, classes: int) -> Float[Tensor, "n j"]:
+def _with_class(x: Float[Tensor, "n i"], label: Tensor | None, classes: int) -> Float[Tensor, "n j"]:
     return torch.cat([x, one_hot(required(label), classes, x)], 1) if classes else x

@@ -23,7 +23,16 @@ from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks.blocks import Head, MinibatchStd, Networks, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import (
+    ClassEmbedding,
+    Head,
+    MinibatchStd,
+    Networks,
+    at_least_one,
+    base_size,
+    required,
+    stages_for,
+)
 from zerosum.networks.equalised import equalised
 from zerosum.networks.growing import Growing, doubled
 from zerosum.networks.init import leaky_gain
@@ -82,7 +91,7 @@ class _Generator(Growing):
         self.classes = spec.classes
         inputs = net.latent
         if spec.classes:
-            self.embedding = nn.Embedding(spec.classes, net.latent)  # N(0, 1), as z beside which it stands
+            self.embedding = ClassEmbedding(spec.classes, net.latent)  # N(0, 1), as z beside which it stands
             inputs += net.latent
         # A 4x4 convolution of one pixel, as table 2 has it, is this linear map.
         self.project = equalised(nn.Linear(inputs, math.prod(self.base)), GAIN)
@@ -93,7 +102,9 @@ class _Generator(Growing):
         )
         self.to_image = nn.ModuleList(equalised(nn.Conv2d(a, spec.shape[0], 1)) for a in widths)
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c h w"]:
         z = pixel_norm(z)
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)

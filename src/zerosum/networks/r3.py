@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks.blocks import Head, Networks, at_least_one, base_size, required, stages_for
+from zerosum.networks.blocks import ClassEmbedding, Head, Networks, at_least_one, base_size, required, stages_for
 from zerosum.networks.init import leaky_gain, scaled_
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class _Generator(nn.Module):
         self.classes = spec.classes
         inputs = net.latent
         if spec.classes:
-            self.embedding = nn.Embedding(spec.classes, net.latent)  # N(0, 1), as z beside which it stands
+            self.embedding = ClassEmbedding(spec.classes, net.latent)  # N(0, 1), as z beside which it stands
             inputs += net.latent
         self.basis = nn.Parameter(torch.randn(widths[0], *base_size(spec.shape, stages)))
         self.modulate = scaled_(nn.Linear(inputs, widths[0], bias=False))
@@ -101,7 +101,9 @@ class _Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.to_image = scaled_(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False))
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.to_image(self.layers(self.basis * self.modulate(z)[:, :, None, None]))

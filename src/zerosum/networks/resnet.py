@@ -71,7 +71,9 @@ class _Generator(nn.Module):
         self.norm = nn.BatchNorm2d(features)
         self.to_image = scaled_(nn.Conv2d(features, spec.shape[0], 3, padding=1))
 
-    def forward(self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | None = None) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c h w"]:
         x = self.project(z).unflatten(1, self.base)
         for block in self.blocks:
             x = block(x, label)
@@ -89,7 +91,9 @@ class _Up(nn.Module):
         self.conv2 = scaled_(nn.Conv2d(features, features, 3, padding=1), RELU)
         self.shortcut = scaled_(nn.Conv2d(features, features, 1))
 
-    def forward(self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None) -> Float[Tensor, "n c 2*h 2*w"]:
+    def forward(
+        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None
+    ) -> Float[Tensor, "n c 2*h 2*w"]:
         y = _double(F.relu(self.norm1(x, label)))
         y = self.conv2(F.relu(self.norm2(self.conv1(y), label)))
         return y + _double(self.shortcut(x))  # a 1x1 convolution before or after repeating pixels: the same
