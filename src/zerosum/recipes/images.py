@@ -88,14 +88,14 @@ def quick_translation(data: Data, sides: Sides) -> Run:
     adam = Adam(lr=Linear(1e-3, 0, 1, 1), beta1=0.5)
     thin = Patch(width=32, norm="scaled_instance")
     game: Algorithm = (
-        Pix2Pix(networks=UNet(width=32, dropout=0.0, norm="scaled_instance", patch=thin))
+        Pix2Pix(networks=UNet(width=32, dropout=0.0, norm="scaled_instance", patch=thin), weight_l1=200.0)
         if paired
         else CycleGAN(
             networks=ResBlocks(width=16, blocks=4, attention=alike(sides), even=True, patch=Patch(width=16)),
             weight_identity=0.0,
         )
     )
-    if not paired and len(sides) < FEW:  # D knows them by heart after a dozen passes
+    if len(sides) < FEW:  # D knows them by heart after a dozen passes
         run = replace(run, augment=("adaptive",), augment_images=20_000)
     return replace(run, algorithm=game, adam_g=adam, adam_d=adam, batch_size=4, ema_half_life=Linear(0, 2_000, 20_000))
 
