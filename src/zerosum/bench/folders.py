@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -45,9 +46,14 @@ def halves(source: Path, names: Sequence[str], target: Path, *, left: bool) -> N
 def made(folder: Path, fill: Callable[[Path], None]) -> Path:
     """The folder, filled if it is not there: whole or not at all."""
     if not folder.is_dir():
-        draft = folder.with_name(f"{folder.name}.draft")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        fill(draft)
-        draft.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{folder.name}-", dir=folder.parent) as place:
+            draft = Path(place) / folder.name
+            draft.mkdir()
+            fill(draft)
+            try:
+                draft.rename(folder)
+            except OSError:  # another process has just made it
+                if not folder.is_dir():
+                    raise
     return folder

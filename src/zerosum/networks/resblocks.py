@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 HALVINGS = 2
 SMALLEST = 8  # pixels: a block reflects the border of what is left, so two must be
-LEAST, CLOSED = 0.1, -3.0  # attention: no less anywhere, lest it close for good; the logit an untrained one is near
+CLOSED = -3.0  # the logit that an untrained attention is near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class ResBlocks(Translators):
     """Biases before a normalisation, which undoes them; published checkpoints may have them."""
     attention: bool = False
     """Change the input where a map of the network's own says so, and keep it elsewhere: an untrained network is nearly
-    the identity. Off where the sides' channels differ: there is nothing to keep."""
+    the identity. For sides that look alike: else it may stay that. Off where their channels differ."""
     even: bool = False
     """Halve and double by 4x4 convolutions, in place of the paper's 3x3."""
     patch: Patch = Patch()
@@ -120,7 +120,7 @@ class _Generator(nn.Module):
         y = self.decoder(self.encoder(x))
         if not self.attention:
             return torch.tanh(y)
-        change, attention = torch.tanh(y[:, :-1]), LEAST + (1 - LEAST) * torch.sigmoid(y[:, -1:])
+        change, attention = torch.tanh(y[:, :-1]), torch.sigmoid(y[:, -1:])
         return attention * change + (1 - attention) * x
 
     def features(self, x: Float[Tensor, "n a h w"], layers: Sequence[int]) -> list[Tensor]:

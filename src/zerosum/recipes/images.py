@@ -92,6 +92,7 @@ def quick_translation(data: Data, sides: Sides) -> Run:
         if paired
         else CycleGAN(
             networks=ResBlocks(width=16, blocks=4, attention=alike(sides), even=True, patch=Patch(width=16)),
+            weight_cycle=7.0,
             weight_identity=0.0,
         )
     )
