@@ -22,7 +22,9 @@ from little_runs import Processes, events, leftovers, recipe
 from zerosum import atomic, checkpoint, session
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
+from zerosum.game import Adam
 from zerosum.runlog import Lock, grids, read_status
+from zerosum.schedule import Linear
 from zerosum.view import Level, SilentView, Status
 
 DATA = tiny.images()
@@ -203,6 +205,13 @@ def test_resume_keeps_the_recipe(tmp_path: Path) -> None:
         session.resume(out, DATA, images=24)
     assert json.loads((out / "recipe.json").read_text())["run"]["images"] == 32, "fewer than it has seen"
     assert read_status(out)["state"] == "finished"
+
+
+def test_a_run_whose_rates_are_at_0_is_not_made_longer(tmp_path: Path) -> None:
+    adam = Adam(lr=Linear(1e-3, 0, 16))
+    out = session.start(recipe("gan", 3, adam_g=adam, adam_d=adam), DATA, tmp_path / "run")
+    with pytest.raises(UserError, match=r"its learning rates have come to 0.*--from"):
+        session.resume(out, DATA, images=96)
 
 
 def test_time_goes_on(tmp_path: Path) -> None:

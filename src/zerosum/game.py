@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from zerosum import distributed
 from zerosum.adam import FusedAdam
 from zerosum.data.adaptive import Adaptive
+from zerosum.data.augment import Policy
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.networks import Networks, Translators, coupled, stateful, track
@@ -248,6 +249,7 @@ class Settings:
     batch_size: int
     images: int
     ema_half_life: Schedule
+    augment: tuple[Policy, ...] = ()
 
 
 class Engine(Protocol):

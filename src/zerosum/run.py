@@ -101,6 +101,8 @@ class Run:
         name = type(self.algorithm).__name__.lower()
         if self.algorithm.labels != "optional" and not self.conditional:
             raise UserError(f"--conditional False: {name} plays with the labels; drop it, or give another --algorithm")
+        if self.labelled is not None and self.class_balance == "even":
+            raise UserError("--class-balance even: takes all labels, and --labelled knows few of them; drop one")
         if self.labelled is not None and self.algorithm.labels != "critic":
             raise UserError(f"--labelled {self.labelled}: {name} needs every label; give --algorithm ssgan, or drop it")
         return replace(spec, classes=spec.classes if self.conditional else 0)

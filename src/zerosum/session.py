@@ -104,6 +104,11 @@ def resume(
         ended_itself = distributed.by_writer(lambda: read_status(out)["text"] == CONVERGED)
         until = "length" if ended_itself else run.until
         run = replace(run, images=images, minutes=minutes, until=until)
+        if not (run.adam_g.lr(done) or run.adam_d.lr(done)):
+            raise UserError(
+                f"--resume {out}: its learning rates have come to 0, as its recipe says, so more training would change "
+                "nothing; begin a new run with its weights: --from"
+            )
     return _play(run, dataset, out, view or SilentView(), device, fresh=False)
 
 

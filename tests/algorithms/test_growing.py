@@ -12,9 +12,10 @@ import tiny
 from zerosum import checkpoint
 from zerosum.algorithms.progressive import SETTINGS, ProgressiveGAN
 from zerosum.errors import UserError
-from zerosum.game import LATE
+from zerosum.game import LATE, Adam
 from zerosum.networks import Growing, Progressive
 from zerosum.recipes import growing
+from zerosum.schedule import Constant, Cosine, Linear
 from zerosum.trainer import Training
 
 NET = Progressive(latent=6, width=4, widest=8)
@@ -147,8 +148,39 @@ def test_doublings_come_where_each_size_has_had_its_share_of_the_time() -> None:
     paced = growing.paced(run, rates, 3_000)  # ten seconds
     assert isinstance(paced.algorithm, ProgressiveGAN)
     assert paced.algorithm.growth == (1_000, 2_000)
+    assert paced.algorithm.fades == (500, 500), "each half of its own time, the last one, too"
+    assert paced.algorithm.grown(2_250, 2) == 1.5
+    assert paced.algorithm.grown(2_500, 2) == 2
+    assert paced.ema_half_life(10**6) == 1_000 / growing.AVERAGED, "of the last size, not of all before"
     assert growing.doublings(paced, DATA.spec) == 0, "settled"
     assert growing.doublings(tiny.run("r3gan"), DATA.spec) == 0
+
+
+def test_sizes_that_were_asked_for_are_not_paced() -> None:
+    run = tiny.run("progressive", algorithm=ProgressiveGAN(networks=NET, size_images=500))
+    assert growing.doublings(run, DATA.spec) == 0
+
+
+def test_a_run_that_takes_over_is_whole_and_falls_over_its_own_length() -> None:
+    adam = Adam(lr=Cosine(3e-3, 3e-4, 700))
+    game = ProgressiveGAN(networks=NET, growth=(100, 300), fades=(50, 50))
+    other = tiny.run("progressive", algorithm=game, adam_g=adam, adam_d=adam, ema_half_life=Linear(0, 40, 400))
+    mine = tiny.run("progressive", adam_g=Adam(lr=Constant(1e-3)), adam_d=Adam(lr=Linear(1e-3, 0, 9)))
+    run = growing.taking_over(mine, other)
+    assert isinstance(run.algorithm, ProgressiveGAN)
+    assert run.algorithm.grown(0, 2) == 2
+    assert run.adam_g.lr == Constant(3e-3)
+    assert run.adam_d.lr == Linear(3e-3, 0, 9)
+    assert run.ema_half_life(0) == 40, "or the average that was taken over would be gone after a step"
+    assert growing.taking_over(run, other) == run, "a caller's settings are put in more than once"
+    unsized = growing.taking_over(mine, replace(other, algorithm=ProgressiveGAN(networks=NET)))
+    assert unsized.algorithm.grown(16, 2) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("fades", [(1,), (1, 2, 3), (1, -1)])
+def test_fades_that_do_not_fit_are_refused(fades: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match=r"--algorithm\.fades 1.*for each of the 2 doublings"):
+        ProgressiveGAN(growth=(1, 2), fades=fades)
 
 
 def test_rates_are_taken_at_each_size() -> None:

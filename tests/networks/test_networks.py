@@ -92,6 +92,21 @@ def test_the_class_counts_if_there_are_classes_and_is_ignored_if_not(name: str) 
 
 
 @by_name
+def test_a_class_begins_as_every_other_and_as_without_classes(name: str) -> None:
+    """Scales by class begin around 1: around 0 the class would be all of the image, and z next to nothing."""
+    z = torch.randn(64, 8)
+    with torch.no_grad():
+        conditional = build(name, (1, 32, 32), 3)[0]
+        found, plain = conditional(z, torch.zeros(64, dtype=torch.int64)), build(name, (1, 32, 32))[0](z)
+    for n, p in conditional.named_parameters():
+        if n.endswith("scale.weight"):
+            assert abs(float(p.mean()) - 1) < 0.05, n
+        elif n.endswith("shift.weight"):
+            assert abs(float(p.mean())) < 0.05, n
+    assert float(found.std(0).mean()) > 0.3 * float(plain.std(0).mean()), "what z does"
+
+
+@by_name
 @pytest.mark.parametrize("classes", [0, 3])
 def test_in_evaluation_one_sample_alone_equals_the_same_in_a_batch(name: str, classes: int) -> None:
     generator, critic = build(name, (1, 12, 8), classes)

@@ -273,3 +273,33 @@ def test_compiled_where_the_run_is_long_enough(
     rate, found = recipes.quickest(replace(run, **length), dataset)  # type: ignore[arg-type]
     assert found.compile == expected
     assert rate == (compiled if expected == "on" else 200.0)
+
+
+def test_a_caller_who_sets_the_clock_does_not_change_the_recipe(
+    photos: Callable[..., Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `zerosum train --algorithm dcgan --minutes 1` plays it, so does who sets the same by hand."""
+    asked = recipes.pick(photos(16, 16), algorithm="dcgan", minutes=1.0, device="cpu").run
+    by_hand = recipes.pick(
+        photos(16, 16), algorithm="dcgan", minutes=1.0, device="cpu",
+        adjust=lambda run: replace(run, minutes=1.0, images=None),
+    ).run  # fmt: skip
+    assert by_hand == asked
+    assert asked.adam_g.lr.shape == "constant"
+
+
+def test_how_long_a_run_will_be_is_tried_for_longer_where_the_clock_ends_it(
+    photos: Callable[..., Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def estimate(run: Run, dataset: object, device: str = "auto", seconds: float = picking.ESTIMATE_SECONDS) -> float:
+        tried.append(seconds)
+        return 1_000.0
+
+    monkeypatch.setattr(picking, "estimate", estimate)
+    for minutes, seconds in ((0.1, picking.ESTIMATE_SECONDS), (5, 6.0), (60, picking.MOST_SECONDS)):
+        recipes.pick(photos(16, 16), minutes=minutes, device="cpu")
+        assert tried[-1] == pytest.approx(seconds)
+    recipes.pick(photos(16, 16), images=64, device="cpu")
+    assert tried[-1] == picking.ESTIMATE_SECONDS

@@ -60,6 +60,7 @@ SETTINGS = Settings(
     batch_size=16,
     images=800_000,
     ema_half_life=Linear(0, 10_000, 100_000),
+    augment=("colour", "translation"),  # sec. 4: all of its models are trained so
 )
 
 TOY = Settings(

@@ -37,10 +37,12 @@ class ProgressiveGAN(Algorithm):
     loss: Literal["wasserstein", "logistic"] = "wasserstein"
     """WGAN-GP with drift, as in the paper, or the non-saturating game with R1."""
     growth: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[IMAGES ...]")] = ()
-    """Images seen when each doubling begins to fade in; it does so over half of the time to the next one. By
-    `size_images`, if not given; zeros have the networks whole from the start."""
+    """Images seen when each doubling begins to fade in. By `size_images`, if not given; zeros have the networks whole
+    from the start."""
     size_images: Annotated[int, tyro.conf.arg(metavar="IMAGES")] = 1_600_000
-    """How long each size lasts, the first but half of it."""
+    """How long each size lasts, the first but half of it, where `growth` does not say."""
+    fades: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[IMAGES ...]")] = ()
+    """How long each doubling fades in; half of the time to the next one, if not given."""
     parts: Annotated[int, tyro.conf.arg(metavar="TURNS")] = 4
     """Turns of either player in a step at the final size; half as many with twice the images at each smaller one."""
     penalty_weight: Schedule = Constant(10.0)
@@ -53,6 +55,11 @@ class ProgressiveGAN(Algorithm):
     def __post_init__(self) -> None:
         if any(b < a for a, b in pairwise((0, *self.growth))):
             raise UserError(f"--algorithm.growth {' '.join(map(str, self.growth))}: give images seen in rising order")
+        if self.fades and (len(self.fades) != len(self.growth) or min(self.fades) < 0):
+            raise UserError(
+                f"--algorithm.fades {' '.join(map(str, self.fades))}: give a number of images, 0 or more, for each of "
+                f"the {len(self.growth)} doublings of --algorithm.growth"
+            )
         if self.size_images < 1:
             raise UserError(f"--algorithm.size-images {self.size_images}: must be 1 or more")
         if self.parts < 1 or self.parts & (self.parts - 1):
@@ -107,7 +114,7 @@ class ProgressiveGAN(Algorithm):
         for number, (before, begin, after) in enumerate(around):
             if seen < begin:
                 break
-            lasts = (begin - before if after is None else after - begin) / 2
+            lasts = (begin - before if after is None else after - begin) / 2 if not self.fades else self.fades[number]
             grown = number + (min((seen - begin) / lasts, 1.0) if lasts else 1.0)
         return grown
 

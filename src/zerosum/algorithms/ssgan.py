@@ -18,8 +18,10 @@ from functools import partial
 from typing import ClassVar
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zerosum.data.spec import Spec
+from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm, Batch, Labels, Players, Settings, Turn
 from zerosum.losses import cross_entropy, discriminator, feature_matching
 from zerosum.networks import MLP, ClassesOrFake, Networks, Subpixel
@@ -39,7 +41,15 @@ class SSGAN(Algorithm):
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         blind, head = replace(spec, classes=0), partial(ClassesOrFake, classes=spec.classes)
-        return {"G": self.networks.generator(blind), "D": self.networks.critic(blind, head)}
+        critic = self.networks.critic(blind, head)
+        if any(isinstance(layer, _BatchNorm) for layer in critic.modules()):
+            # Its statistics would be of labelled, real and generated images, each after the other.
+            name = type(self.networks).__name__
+            raise UserError(
+                f"--algorithm.networks {name}: its critic has BatchNorm, and the classifier that it is to be would not "
+                "know whose statistics to use; take networks without it"
+            )
+        return {"G": self.networks.generator(blind), "D": critic}
 
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
         with turn("D") as minimise:

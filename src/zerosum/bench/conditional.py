@@ -18,6 +18,7 @@ from zerosum.bench.field import Course, Field, everything
 from zerosum.bench.protocol import Bench, Result, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least
 from zerosum.bench.training import TIMES, played, shortened
+from zerosum.data.spec import Dataset
 from zerosum.metrics.neighbours import density_coverage
 from zerosum.randomness import permutation
 from zerosum.recipes import pick
@@ -77,7 +78,7 @@ def measure(bench: Bench) -> Report:
     for name in options.sets or SETS:
         field = Field(bench, SETS[name])
         known += field.known
-        parts = {TUNED: field.validation}
+        parts: dict[str, Dataset] = {TUNED: field.validation}
         if options.final:
             parts["test images, once"] = field.test
         for words, part in parts.items():

@@ -112,8 +112,11 @@ class _Stage:
         self.bench, self.options, self.data, self.dataset, self.known = bench, options, data, dataset, known
 
     def _run(self, count: int, seed: int) -> Run:
+        return self._asked(semi_supervised(self.data), count, seed)
+
+    def _asked(self, run: Run, count: int, seed: int) -> Run:
         minutes = self.options.minutes or (MINUTES if count == PUBLISHED else CURVE_MINUTES)
-        run = replace(semi_supervised(self.data), labelled=count, seed=seed, minutes=minutes, images=None)
+        run = replace(run, labelled=count, seed=seed, minutes=minutes, images=None)
         return shortened(run) if self.bench.quick else run
 
     def game(self, count: int, seed: int) -> tuple[Result, Callable[[], trained.Trained]]:
@@ -121,7 +124,10 @@ class _Stage:
         run, arm = self._run(count, seed), f"ssgan-{count}"
 
         def work() -> Result:
-            settled = pick(self.data, device="cpu", dataset=self.dataset, adjust=lambda _: run).run
+            settled = pick(
+                self.data, algorithm="ssgan", minutes=run.minutes, images=run.images, device="cpu",
+                dataset=self.dataset, adjust=lambda found: self._asked(found, count, seed),
+            ).run  # fmt: skip
             return played(self.bench, arm, settled, self.dataset)[1]
 
         times = self.bench.arm(arm, seed, {"data": list(self.known), "run": recipe(run)}, work)

@@ -155,10 +155,11 @@ class Train(Command):
         """The recipe with this command's own settings in it, and those of the run whose weights are taken over."""
         from zerosum import run as runs
         from zerosum import sample
+        from zerosum.recipes.growing import taking_over
 
         if self.weights_of is not None and self.algorithm is None:
             other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
-            run = replace(run, algorithm=other.algorithm, adam_g=other.adam_g, adam_d=other.adam_d)
+            run = taking_over(run, other)
         own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(run, **{k: v for k, v in own.items() if v is not None})
 

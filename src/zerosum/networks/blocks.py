@@ -182,7 +182,14 @@ def one_hot(label: Tensor, classes: int, like: Float[Tensor, ...]) -> Float[Tens
 
 
 class ClassEmbedding(nn.Embedding):
-    """A vector for each class (n,), or the mean of several where a label is shares of classes (n, k)."""
+    """A vector for each class (n,), or the mean of several where a label is shares of classes (n, k).
+
+    `mean`: around which its numbers begin: 1 of what is a scale.
+    """
+
+    def __init__(self, classes: int, features: int, mean: float = 0.0) -> None:
+        super().__init__(classes, features)
+        self.mean = mean
 
     def forward(self, input: Tensor) -> Float[Tensor, "n d"]:
         return input @ self.weight if input.is_floating_point() else super().forward(input)
@@ -200,7 +207,7 @@ class BatchNorm(nn.Module):
         self.classes = classes
         self.norm = nn.BatchNorm2d(features, affine=not classes)
         if classes:
-            self.scale = ClassEmbedding(classes, features)
+            self.scale = ClassEmbedding(classes, features, mean=1.0)
             self.shift = ClassEmbedding(classes, features)
             nn.init.ones_(self.scale.weight)
             nn.init.zeros_(self.shift.weight)

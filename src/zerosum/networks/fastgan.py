@@ -28,6 +28,7 @@ from zerosum.networks.blocks import (
     at_least_one,
     base_size,
     none_or_more,
+    spectral,
     stages_for,
 )
 from zerosum.networks.init import radford_
@@ -119,18 +120,21 @@ class Generator(nn.Module):
     def _features(self, x: Tensor, label: Tensor | None) -> list[Tensor]:
         """Of the sizes that gate others."""
         found = [x]
-        for layer, norm in zip(self.layers[: max(len(self.gates) - 1, 0)], self.norms, strict=False):
-            found.append(F.glu(norm(layer(_doubled(found[-1])), label), 1))
+        for i in range(max(len(self.gates) - 1, 0)):
+            found.append(self._larger(i, found[-1], label, found))
         return found
 
     def _image(self, x: Tensor, label: Tensor | None, style: list[Tensor] | None) -> Tensor:
         small = [x]
-        for i, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            x = F.glu(norm(layer(_doubled(x)), label), 1)
-            if (k := i + 1 - REACH) >= 0:
-                x = x * self.gates[k]((small if style is None else style)[k])
-            small.append(x)
-        return torch.tanh(self.image(x))
+        for i in range(len(self.layers)):
+            small.append(self._larger(i, small[-1], label, small if style is None else style))
+        return torch.tanh(self.image(small[-1]))
+
+    def _larger(self, i: int, x: Tensor, label: Tensor | None, small: list[Tensor]) -> Tensor:
+        """Layer i of x (n, c, h, w) at twice the size, gated by what is REACH sizes smaller."""
+        x = F.glu(self.norms[i](self.layers[i](_doubled(x)), label), 1)
+        k = i + 1 - REACH
+        return x * self.gates[k](small[k]) if k >= 0 else x
 
 
 class _Gate(nn.Module):
@@ -164,6 +168,10 @@ class _Critic(nn.Module):
             _decoder(w, net.decoder, spec.shape[0]) for w in (widths[-2:][0], widths[-1]) if net.decoder
         )
         radford_(self)
+        for part in (self.first, self.halvings, *([] if head else [self.head])):  # as in the authors' code
+            for layer in part.modules():
+                if isinstance(layer, nn.Conv2d | nn.Linear):
+                    spectral(layer)  # type: ignore[type-var]
 
     def forward(
         self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any, rebuild: bool = False

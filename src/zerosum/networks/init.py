@@ -35,14 +35,14 @@ def scaled_(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def radford_(network: nn.Module) -> None:
-    """Weights from N(0, 0.02), BatchNorm scales from N(1, 0.02), biases 0 (Radford et al. 2015, sec. 4)."""
+    """Weights from N(0, 0.02), BatchNorm scales, by class or not, from N(1, 0.02), biases 0 (Radford et al. 2015)."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
             nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, 0.0, 0.02)
+            nn.init.normal_(module.weight, getattr(module, "mean", 0.0), 0.02)
         elif isinstance(module, _BatchNorm) and module.affine:
             nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)

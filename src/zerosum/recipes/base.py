@@ -21,7 +21,7 @@ def from_settings(algorithm: str, data: Data, *, toy: bool = False) -> Run:
     s = algorithms.settings(algorithm, toy=toy)
     run = Run(
         data=data, algorithm=s.algorithm, adam_g=s.adam_g, adam_d=s.adam_d, batch_size=s.batch_size, images=s.images,
-        ema_half_life=s.ema_half_life, conditional=s.algorithm.labels != "optional",
+        ema_half_life=s.ema_half_life, augment=s.augment, conditional=s.algorithm.labels != "optional",
     )  # fmt: skip
     return with_cadence(run, s.images)
 

@@ -10,14 +10,18 @@ import torch
 
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.data.spec import Spec
-from zerosum.game import LATE
+from zerosum.game import LATE, Adam
 from zerosum.networks import Growing
 from zerosum.run import Run
+from zerosum.schedule import Constant, Linear
+
+AVERAGED = 20  # half-lives of the average that the last size lasts
 
 
 def doublings(run: Run, spec: Spec) -> int:
     """How often this game's networks double on these data before they are whole; 0 if that is settled, or none do."""
-    if not isinstance(run.algorithm, ProgressiveGAN) or run.algorithm.growth:
+    game = run.algorithm
+    if not isinstance(game, ProgressiveGAN) or game.growth or game.size_images != ProgressiveGAN().size_images:
         return 0
     with torch.device("meta"):
         critic = run.algorithm.players(run.sees(spec))["D"]
@@ -45,8 +49,38 @@ def average(rates: Sequence[float]) -> float:
 
 
 def paced(run: Run, rates: Sequence[float], images: int) -> Run:
-    """The run of about so many images with its doublings where each size has its share of the time."""
+    """The run of about so many images with its doublings where each size has its share of the time.
+
+    Each fades in over half of its own time, the last one, too. The average is of what was seen since, not of sizes
+    that are long gone: where large images are slow, most of a run's images are small ones.
+    """
     assert isinstance(run.algorithm, ProgressiveGAN)
     parts = [rate * share / average(rates) for rate, share in zip(rates, shares(len(rates)), strict=True)]
     growth = tuple(round(images * part) for part in accumulate(parts[:-1]))
-    return replace(run, algorithm=replace(run.algorithm, growth=growth))
+    fades = tuple(round(images * part / 2) for part in parts[1:])
+    half_life = max(images * parts[-1] / AVERAGED, 1.0)
+    return replace(
+        run, algorithm=replace(run.algorithm, growth=growth, fades=fades),
+        ema_half_life=Linear(0, half_life, max(round(10 * half_life), 1)),
+    )  # fmt: skip
+
+
+def taking_over(run: Run, other: Run) -> Run:
+    """`run` with the game of another one whose weights it begins with: whole, at its rates, for its own length.
+
+    Rates fall as this run's do: the other's have come to their end. So has its average's half-life, which stays.
+    """
+
+    def rated(adam: Adam, theirs: Adam) -> Adam:
+        falls = adam.lr.end / adam.lr.start if adam.lr.start else 1.0
+        start = theirs.lr.start
+        return replace(theirs, lr=replace(adam.lr, start=start, end=start * falls))
+
+    game = other.algorithm
+    if isinstance(game, ProgressiveGAN):
+        known = len(game.growth)
+        game = replace(game, growth=(0,) * known, fades=(0,) * known) if known else replace(game, size_images=1)
+    return replace(
+        run, algorithm=game, adam_g=rated(run.adam_g, other.adam_g), adam_d=rated(run.adam_d, other.adam_d),
+        ema_half_life=Constant(other.ema_half_life.end),
+    )  # fmt: skip

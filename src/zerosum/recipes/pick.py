@@ -39,7 +39,8 @@ from zerosum.view import SilentView
 LONGEST_ON_CPU = 64  # pixels: the largest image that two cores learn in minutes
 NAMED = 5  # files skipped that are named
 DEFAULT_MINUTES = 10.0
-ESTIMATE_SECONDS = 1.0
+ESTIMATE_SECONDS, MOST_SECONDS = 1.0, 10.0  # of a trial
+TRIAL_SHARE = 0.02  # of a run by the clock, for the trial that says how many images it will see
 GAIN = 1.05
 WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
@@ -81,6 +82,7 @@ def pick(
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         dataset = sources.read(data, progress)
     run, why = _recipe(data, dataset, algorithm)
+    by_clock = run.images is None  # before a caller says so of what names its length in images
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
             wanted = adjust(run)
@@ -91,6 +93,7 @@ def pick(
         found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
         dataset = sources.read(data, progress)
         run, why = _recipe(data, dataset, algorithm)
+        by_clock = run.images is None
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
     read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset | Sides) else []
@@ -99,7 +102,7 @@ def pick(
     run = adjust(run)
     fit = _fitted(run, dataset, device, memory_limit, adjust, reasons)
     run = run if fit is None else replace(run, micro_batches=fit.run.micro_batches)
-    run = adjust(_with_length(run, dataset, images, minutes, device, adjust, reasons))
+    run = adjust(_with_length(run, dataset, images, minutes, device, adjust, reasons, by_clock))
     if fit is not None:
         expected = replace(run, images=run.images or FRAMES * run.grid_every)  # by the clock: see `with_cadence`
         reasons.append(memory.sentence(fit, expected, dataset.spec, out))
@@ -195,9 +198,9 @@ def _with_length(
     device: str,
     adjust: Callable[[Run], Run],
     reasons: list[str],
+    by_clock_alone: bool,
 ) -> Run:
     """Set the length as asked, or as the recipe says; fit to it the cadence, and the rates of a recipe by the clock."""
-    by_clock_alone = run.images is None
     if images is None and minutes is None:
         images, minutes = run.images, run.minutes
     if images is None and minutes is None:
@@ -206,7 +209,9 @@ def _with_length(
     check(run)
     rate, found = quickest(run, dataset, device)
     run = adjust(found)
-    if run != found:  # the user's own threads, say, which the trial took for the most it may use
+    if minutes is not None:  # rates fall over what the clock leaves time for
+        rate = estimate(run, dataset, device, min(max(TRIAL_SHARE * 60 * minutes, ESTIMATE_SECONDS), MOST_SECONDS))
+    elif run != found:  # the user's own threads, say, which the trial took for the most it may use
         rate = estimate(run, dataset, device)
     stages = growing.doublings(run, dataset.spec)
     rates = growing.rates(run, stages, lambda sized: estimate(sized, dataset, device)) if stages else []
@@ -225,13 +230,14 @@ def _with_length(
         reasons.append(f"it grows {stages} times: each size has twice the time of the one before")
     if by_clock_alone:
         run = image_recipes.cooled(run, expected)
-        if expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides):
-            run = replace(run, augment=POLICIES)
-            if adjust(run).augment == POLICIES:  # the user may have said otherwise
-                reasons.append(
-                    f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
-                    "augmented, or it would learn them by heart; --augment alone switches that off"
-                )
+    by_heart = expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides)
+    if by_clock_alone and by_heart and not run.augment:
+        run = replace(run, augment=POLICIES)
+        if adjust(run).augment == POLICIES:  # the user may have said otherwise
+            reasons.append(
+                f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
+                "augmented, or it would learn them by heart; --augment alone switches that off"
+            )
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
