@@ -15,7 +15,7 @@ from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Data
 from zerosum.game import Adam, Algorithm
 from zerosum.metrics.features import cheap
-from zerosum.networks import DCGAN, MLP, Patch, ResBlocks, UNet
+from zerosum.networks import DCGAN, MLP, Patch, ResBlocks
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.run import Run
 from zerosum.schedule import Constant, Cosine, Linear
@@ -77,7 +77,7 @@ def alike(sides: Sides) -> bool:
 
 
 def quick_translation(data: Data, sides: Sides) -> Run:
-    """A translator for some minutes of a small machine: the paper's game, thinner networks, bolder steps.
+    """A translator for some minutes of a small machine: the papers' games, thinner residual networks, bolder steps.
 
     Without pairs, where the sides look alike, the generators say what to change and where, and begin as nearly the
     identity: no loss need teach them to leave alone what is right (docs/log.md, 2026-11-30). `zerosum bench
@@ -88,7 +88,7 @@ def quick_translation(data: Data, sides: Sides) -> Run:
     adam = Adam(lr=Linear(1e-3, 0, 1, 1), beta1=0.5)
     thin = Patch(width=32, norm="scaled_instance")
     game: Algorithm = (
-        Pix2Pix(networks=UNet(width=32, dropout=0.0, norm="scaled_instance", patch=thin), weight_l1=200.0)
+        Pix2Pix(networks=ResBlocks(width=16, blocks=6, even=True, patch=thin))
         if paired
         else CycleGAN(
             networks=ResBlocks(width=16, blocks=4, attention=alike(sides), even=True, patch=Patch(width=16)),
