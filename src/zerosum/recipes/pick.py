@@ -174,8 +174,8 @@ def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, 
     if algorithm is None:
         name, why = ("pix2pix", "pairs") if spec.paired else ("cyclegan", "not pairs")
         reasons.append(
-            f"{name}'s game with thinner residual networks and bolder steps: the sides are {why}; --algorithm {name} plays it "
-            "as its paper has it"
+            f"{name}'s game with thinner residual networks and bolder steps: the sides are {why}; --algorithm {name} "
+            "plays it as its paper has it"
         )
         run = image_recipes.quick_translation(data, dataset)
         if getattr(run.algorithm.networks, "attention", False):
