@@ -86,13 +86,13 @@ def quick_translation(data: Data, sides: Sides) -> Run:
     paired = sides.spec.paired
     run = translation("pix2pix" if paired else "cyclegan", data)
     adam = Adam(lr=Linear(1e-3, 0, 1, 1), beta1=0.5)
-    thin = Patch(width=32, norm="scaled_instance")
+    thin, like = Patch(width=32, norm="scaled_instance"), not paired and alike(sides)
     game: Algorithm = (
         Pix2Pix(networks=ResBlocks(width=16, blocks=6, even=True, patch=thin))
         if paired
         else CycleGAN(
-            networks=ResBlocks(width=16, blocks=4, attention=alike(sides), even=True, patch=Patch(width=16)),
-            weight_cycle=7.0,
+            networks=ResBlocks(width=16, blocks=4, attention=like, even=True, patch=Patch(width=16)),
+            weight_cycle=7.0 if like else 10.0,
             weight_identity=0.0,
         )
     )
