@@ -119,7 +119,7 @@ def test_a_semi_supervised_game_learns_two_classes_of_points() -> None:
     points = random.standard_normal((400, 2)) * 0.2 + np.where(label[:, None] == 1, 1.5, -1.5)
     data = ArrayDataset(points.astype(np.float32), label, ("left", "right"))
     training = tiny.training(tiny.run("ssgan", toy=True, labelled=2, batch_size=32, seed=1), data)
-    for _ in range(150):
+    for _ in range(400):
         training.step()
     critic = training.ema["D"].network
     with torch.no_grad():

@@ -73,7 +73,7 @@ def cycle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         deep.write(photo(i), made(folder / "data/trainA") / f"a{i:02}.png")
         deep.write(255 - photo(100 + i), made(folder / "data/trainB") / f"b{i:02}.png")
     out = folder / "run"
-    more = ("--algorithm.networks.blocks", "1", "--held-out", "4")
+    more = ("--algorithm.networks.blocks", "1", "--held-out", "4", "--adam-g.lr", "2e-4", "--adam-d.lr", "2e-4")
     assert run("train", folder / "data", "--algorithm", "cyclegan", "--out", out, *more, *SMALL) == 0
     return out
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RANGE = 2.0  # of pixels from black to white, which networks see as -1 .. 1: epsilons are shares of it
 STEPS, STRIDE = 20, 2.5  # of PGD; each step is so many times epsilon / steps long, so that it can turn back
 AT_ONCE = 250
+WRONG = 1e6  # more than any loss
 Told = Callable[[int, int], None]
 
 
@@ -48,14 +49,16 @@ def pgd(
     """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083, eq. in sec. 2.1): `steps` of FGSM, each brought
     back to within `epsilon` of x, from `start` (of -1 .. 1, a share of epsilon) away.
 
-    Of all steps the worst for the model is kept, so that more of them are never less of an attack.
+    Of all steps the worst for the model is kept, one that it gets wrong before any other: more of them are never less
+    of an attack.
     """
     reach = RANGE * epsilon
     found = x if start is None else (x + reach * start).clamp(-1, 1)
     best, worst = found, torch.full((len(x),), -torch.inf)
     for step in range(steps + 1):
         with torch.no_grad():
-            loss = F.cross_entropy(model(found).float(), label, reduction="none")
+            logits = model(found).float()
+            loss = F.cross_entropy(logits, label, reduction="none") + WRONG * (logits.argmax(1) != label)
         worse = loss > worst
         worst = torch.where(worse, loss, worst)
         best = torch.where(worse[:, None, None, None], found, best)

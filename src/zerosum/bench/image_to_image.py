@@ -181,7 +181,9 @@ class Stage:
             pictures.save_png(self._sheet(of_run(folder)), picture, {"zerosum": "generated", "arm": arm.file})
             return {**times, **settled, **found}
 
-        return self.bench.arm(self._file(arm), seed, about, work, (self.picture(arm, seed),))
+        # Of what may not be shown the picture goes with the run's folder, which is no reason to train again.
+        shown = (self.picture(arm, seed),) if self.scene.shown else ()
+        return self.bench.arm(self._file(arm), seed, about, work, shown)
 
     def final(self, arm: Arm, seed: int) -> Result:
         folder = self.folder(arm, seed)
@@ -242,12 +244,12 @@ class Stage:
         """Of the default alone: against every baseline."""
         if "default" not in rows or self.name == "cat2dog":
             return
-        ours = rows["default"]
+        ours, trained = rows["default"], [arm.title for arm in self.arms]
         paired = {"l1": ".4f", "frechet": ".4g", "joint": ".4g"}
         keys = paired if self.train.paired else {"rank": ".1f", "kernel": ".4f"}
         for key, form in keys.items():
             rivals = {
-                n: r[0][key] for n, r in rows.items() if key in r[0] and "images_per_second" not in r[0] and n != REAL
+                name: found[0][key] for name, found in rows.items() if key in found[0] and name not in (*trained, REAL)
             }
             best = min(rivals, key=lambda name: rivals[name])
             yield below(f"{where}: {key}, against {best}", [r[key] for r in ours], rivals[best], form)

@@ -94,6 +94,7 @@ def measure(bench: Bench) -> Report:
             targets.append(at_least(f"{words}: worst seed, 100 labels", accuracy, WORST, ".2%"))
     return Report(
         title="MNIST from few labels", about=ABOUT, data=known, tables=tuple(tables), targets=tuple(targets),
+        arithmetic="bf16 where a trial chose it; scored in fp32",
     )  # fmt: skip
 
 

@@ -112,6 +112,7 @@ def measure(bench: Bench) -> Report:
     return Report(
         title="Tastes: recommenders and designs on simulated shoppers", about=ABOUT, data=known, tables=tuple(tables),
         targets=tuple(targets), pictures=((sheet, "Each row a user: three items taken, then the designs."),),
+        arithmetic="bf16 where a trial chose it; scored in fp32",
     )  # fmt: skip
 
 
@@ -227,10 +228,10 @@ class _Stage:
             assert found.label is not None
             truth = self.shoppers.preference(user, found.images, found.label.numpy())
             # The first is the recommender's own choice: that one is judged, not the best of four by the truth.
-            better.append(truth[0] > liked)
-            gains.append(truth[0] - liked)
             near = nearest_few(studio.extractor(found.images[:1]), known, NEIGHBOURS)[0][:, -1]
             far.append(float(near[0]) > bound)
+            better.append(truth[0] > liked and not far[-1])  # what is no item any more wins nothing
+            gains.append(truth[0] - liked)
             if len(rows) < SHOWN * (3 + DESIGNS):
                 rows += [*shelf.values[taken[:3]], *found.images]
         pictures.save_png(

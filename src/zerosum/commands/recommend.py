@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import tyro
 
@@ -76,9 +76,14 @@ class Recommend(Command):
             warm = taste.ranking(scores, split.test, known, ~split.cold)
             cold = taste.ranking(scores, split.test, known, split.cold)
             print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
-            rows[name] = {"warm": asdict(warm), "cold": asdict(cold)}
+            rows[name] = {"warm": _known(asdict(warm)), "cold": _known(asdict(cold))}
         out = self.out or Path("tastes") / Path(data.source).stem
         kept.save(dvbpr, split.train.users, out)
-        atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1) + "\n").encode())
+        atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
         print(out)
         return 0
+
+
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """None where there is no number, as of a ranking of no items: JSON has no other word for it."""
+    return {key: None if value != value else value for key, value in row.items()}
