@@ -179,12 +179,19 @@ def recipe(run: Run) -> dict[str, Any]:
     What only two-sided data, adaptive augmentation or games of labels have is left out of the others: what was measured
     before there were any stays known.
     """
-    value = runs.to_json(replace(run, data=replace(run.data, root=None, cache=None)))
+    target = None if run.data.target is None else _named(run.data.target)
+    data = replace(run.data, source=_named(run.data.source), target=target, root=None, cache=None)
+    value = runs.to_json(replace(run, data=data))
     unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
     value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
     labels = [name for name in OF_LABELS if getattr(run, name) == getattr(Run, name)]
     left_out = {*CADENCE, *labels, *([] if "adaptive" in run.augment else ["augment_images"])}
     return {name: v for name, v in value.items() if name not in left_out and v != "auto"}
+
+
+def _named(source: str) -> str:
+    """A set by its name, a folder or file by the last part of its path: what is in it, the record of data says."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 def data_record(data: Data, dataset: Dataset | Sides, source: str) -> dict[str, Any]:
