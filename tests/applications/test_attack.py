@@ -103,3 +103,23 @@ def test_a_model_is_left_in_the_mode_it_was_in() -> None:
     assert net.training
     assert not net[1].training
     assert torch.equal(net[1].running_mean, before)
+
+
+def test_what_fools_the_model_is_kept_though_a_later_step_costs_it_more() -> None:
+    """With three classes a wrong answer may have a smaller loss than a right one that is hardly so."""
+
+    class Ridge(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            at = x.flatten(1)[:, 0]
+            near = (at < 0.15).float()  # class 1 wins there, by a little; beyond, class 0 is right, with a larger loss
+            rest = torch.full_like(at, -9.0)
+            early = torch.stack([0 * at, 0.1 + 0 * at, rest], 1)
+            late = torch.stack([0.0 * at, -0.05 + 0 * at, 0.0 * at - 0.01], 1) + 0 * at[:, None]
+            return near[:, None] * early + (1 - near[:, None]) * late + at[:, None] * torch.tensor([-1e-4, 0.0, 0.0])
+
+    x, label = torch.full((1, 1, 1, 1), 0.1), torch.zeros(1, dtype=torch.int64)
+    net = Ridge()
+    found = pgd(net, x, label, 0.2, steps=5)
+    assert int(net(found).argmax(1)) == 1
+    losses = nn.functional.cross_entropy(net(torch.full((2, 1, 1, 1), 0.4)), torch.zeros(2, dtype=torch.int64))
+    assert float(losses) > float(nn.functional.cross_entropy(net(found), label)), "the later one cost it more"

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 RANGE = 2.0  # of pixels from black to white, which networks see as -1 .. 1: epsilons are shares of it
 STEPS, STRIDE = 20, 2.5  # of PGD; each step is so many times epsilon / steps long, so that it can turn back
 AT_ONCE = 250
-WRONG = 1e6  # more than any loss
 Told = Callable[[int, int], None]
 
 
@@ -54,13 +53,13 @@ def pgd(
     """
     reach = RANGE * epsilon
     found = x if start is None else (x + reach * start).clamp(-1, 1)
-    best, worst = found, torch.full((len(x),), -torch.inf)
+    best, worst, fooled = found, torch.full((len(x),), -torch.inf), torch.zeros(len(x), dtype=torch.bool)
     for step in range(steps + 1):
         with torch.no_grad():
             logits = model(found).float()
-            loss = F.cross_entropy(logits, label, reduction="none") + WRONG * (logits.argmax(1) != label)
-        worse = loss > worst
-        worst = torch.where(worse, loss, worst)
+            loss, wrong = F.cross_entropy(logits, label, reduction="none"), logits.argmax(1) != label
+        worse = (wrong & ~fooled) | ((wrong == fooled) & (loss > worst))
+        worst, fooled = torch.where(worse, loss, worst), fooled | wrong
         best = torch.where(worse[:, None, None, None], found, best)
         if step < steps:
             moved = found + STRIDE * reach / steps * _gradient(model, found, label).sign()
