@@ -22,9 +22,7 @@ from zerosum.errors import UserError
 
 SEEDS = (0,)
 LABELS = (50, 100, 200)
-CONTROLLED = (
-    50  # labels that the controls are tried at: of more, as many fresh images again teach too little to be told
-)
+CONTROLLED = 50  # labels of the controls: beside more, as many fresh images again teach too little to be told
 DRAWS = 5
 MINUTES = 4.0
 RATIO = 1.0

@@ -26,6 +26,9 @@ from zerosum.networks.init import scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    Label = Int[Tensor, " n"] | Float[Tensor, "n k"]
+    """Classes, or the shares of each."""
+
 SPREAD_TINY = 1e-8
 
 Head = Callable[[int], nn.Module]
@@ -212,9 +215,7 @@ class BatchNorm(nn.Module):
             nn.init.ones_(self.scale.weight)
             nn.init.zeros_(self.shift.weight)
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Label | None) -> Float[Tensor, "n c h w"]:
         x = self.norm(x)
         if not self.classes:
             return x

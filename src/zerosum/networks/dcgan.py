@@ -32,6 +32,8 @@ from zerosum.networks.strided import FEW, Double, Halve
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 
 @dataclass(frozen=True, kw_only=True)
 class DCGAN(Networks):
@@ -85,9 +87,7 @@ class _Generator(nn.Module):
         if spec.classes:
             nn.init.normal_(self.embedding.weight)  # on the scale of z, beside which it stands
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.layers(self.project(z).unflatten(1, self.base))

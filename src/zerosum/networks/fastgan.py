@@ -36,6 +36,8 @@ from zerosum.networks.init import radford_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 SLOPE = 0.2
 REACH = 3  # doublings between the features that gate and those that are gated; the paper's 4 are of larger images
 POOLED = 4  # pixels a side that gating features are pooled to
@@ -100,16 +102,14 @@ class Generator(nn.Module):
         self.image = nn.Conv2d(widths[-1], spec.shape[0], 3, padding=1)
         radford_(self)
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         return self._image(self._start(z, label), label, None)
 
     def mixed(
         self,
         z: Float[Tensor, "n z"],
         style: Float[Tensor, "n z"],
-        label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None,
+        label: Label | None = None,
     ) -> Float[Tensor, "n c h w"]:
         """Shapes of `z`, gated by the small features of `style` (sec. 3.1: style mixing)."""
         return self._image(self._start(z, label), label, self._features(self._start(style, label), label))
@@ -163,15 +163,14 @@ class _Critic(nn.Module):
         self.halvings = nn.ModuleList(_Halving(a, b) for a, b in pairwise(widths))
         height, width = base_size(spec.shape, stages)
         features = widths[-1] * height * width
-        self.head = head(features) if head else Projection(features, spec.classes)
         self.decoders = nn.ModuleList(
             _decoder(w, net.decoder, spec.shape[0]) for w in (widths[-2:][0], widths[-1]) if net.decoder
         )
         radford_(self)
-        for part in (self.first, self.halvings, *([] if head else [self.head])):  # as in the authors' code
-            for layer in part.modules():
-                if isinstance(layer, nn.Conv2d | nn.Linear):
-                    spectral(layer)  # type: ignore[type-var]
+        for layer in (*self.first.modules(), *self.halvings.modules()):
+            if isinstance(layer, nn.Conv2d):
+                spectral(layer)  # as in the authors' code
+        self.head = head(features) if head else Projection(features, spec.classes, normalise=True)
 
     def forward(
         self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any, rebuild: bool = False

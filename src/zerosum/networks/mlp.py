@@ -21,6 +21,8 @@ from zerosum.networks.init import leaky_gain, scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 Activation = Literal["relu", "leaky_relu", "tanh", "maxout"]
 
 PIECES = 5  # linear pieces of a maxout unit, as in the paper's code
@@ -68,9 +70,7 @@ class _Generator(nn.Module):
         self.layers = _Layers(net.latent + spec.classes, net.width, net.depth, net.generator_activation)
         self.last = scaled_(nn.Linear(net.width, math.prod(spec.shape)))
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n ..."]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n ..."]:
         x = self.last(self.layers(_with_class(z, label, self.classes))).unflatten(1, self.shape)
         return torch.tanh(x) if self.bounded else x
 

@@ -40,6 +40,8 @@ from zerosum.networks.init import leaky_gain
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 SLOPE = 0.2
 GAIN = leaky_gain(SLOPE)
 TINY = 1e-8
@@ -102,9 +104,7 @@ class _Generator(Growing):
         )
         self.to_image = nn.ModuleList(equalised(nn.Conv2d(a, spec.shape[0], 1)) for a in widths)
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         z = pixel_norm(z)
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)

@@ -28,6 +28,8 @@ from zerosum.networks.init import leaky_gain, scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 SLOPE = 0.2
 
 
@@ -101,9 +103,7 @@ class _Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.to_image = scaled_(nn.Conv2d(widths[-1], spec.shape[0], 1, bias=False))
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         if self.classes:
             z = torch.cat([z, self.embedding(required(label))], 1)
         return self.to_image(self.layers(self.basis * self.modulate(z)[:, :, None, None]))

@@ -23,6 +23,8 @@ from zerosum.networks.init import scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 RELU = math.sqrt(2)  # gain of a layer that follows a ReLU
 PLAIN = 2  # blocks of the critic that do not halve, at its end
 
@@ -71,9 +73,7 @@ class _Generator(nn.Module):
         self.norm = nn.BatchNorm2d(features)
         self.to_image = scaled_(nn.Conv2d(features, spec.shape[0], 3, padding=1))
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         x = self.project(z).unflatten(1, self.base)
         for block in self.blocks:
             x = block(x, label)
@@ -91,9 +91,7 @@ class _Up(nn.Module):
         self.conv2 = scaled_(nn.Conv2d(features, features, 3, padding=1), RELU)
         self.shortcut = scaled_(nn.Conv2d(features, features, 1))
 
-    def forward(
-        self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None
-    ) -> Float[Tensor, "n c 2*h 2*w"]:
+    def forward(self, x: Float[Tensor, "n c h w"], label: Label | None) -> Float[Tensor, "n c 2*h 2*w"]:
         y = _double(F.relu(self.norm1(x, label)))
         y = self.conv2(F.relu(self.norm2(self.conv1(y), label)))
         return y + _double(self.shortcut(x))  # a 1x1 convolution before or after repeating pixels: the same

@@ -22,6 +22,8 @@ from zerosum.networks.init import leaky_gain, radford_, scaled_
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from zerosum.networks.blocks import Label
+
 SLOPE = 0.1
 
 
@@ -69,9 +71,7 @@ class _Generator(nn.Module):
         for part in (self.project, self.ups, self.to_image):
             radford_(part)
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         x = F.relu(self.norms[0](self.project(z).unflatten(1, self.base), label))
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = F.relu(norm(up(x), label))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from zerosum.networks.blocks import Label
+
 SLOPE = 0.2
 
 
@@ -93,9 +95,7 @@ class _Generator(nn.Module):
         self.image = nn.Conv2d(widths[-1], 4 * spec.shape[0], 3, padding=1)
         radford_(self)
 
-    def forward(
-        self, z: Float[Tensor, "n z"], label: Int[Tensor, " n"] | Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c h w"]:
+    def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         # Channels come last in the projection, so that no copy is needed where they come last in memory.
         x = self.project(self.hidden(z)).unflatten(1, self.base).permute(0, 3, 1, 2)
         x = torch.relu(self.norm(x, label))

@@ -209,13 +209,17 @@ def _with_length(
     check(run)
     rate, found = quickest(run, dataset, device)
     run = adjust(found)
-    if minutes is not None:  # rates fall over what the clock leaves time for
-        rate = estimate(run, dataset, device, min(max(TRIAL_SHARE * 60 * minutes, ESTIMATE_SECONDS), MOST_SECONDS))
-    elif run != found:  # the user's own threads, say, which the trial took for the most it may use
-        rate = estimate(run, dataset, device)
+    # By the clock, learning rates fall and sizes grow over what it leaves time for: that is worth a longer trial.
+    share = 0.0 if minutes is None else min(TRIAL_SHARE * 60 * minutes, MOST_SECONDS)
     stages = growing.doublings(run, dataset.spec)
-    rates = growing.rates(run, stages, lambda sized: estimate(sized, dataset, device)) if stages else []
-    rate = growing.average(rates) if stages else rate
+    seconds = max(share / (stages + 1), ESTIMATE_SECONDS)
+    rates = growing.rates(run, stages, lambda sized: estimate(sized, dataset, device, seconds)) if stages else []
+    if stages:
+        rate = growing.average(rates)
+    elif (
+        minutes is not None or run != found
+    ):  # the user's own threads, say, which the trial took for the most it may use
+        rate = estimate(run, dataset, device, seconds)
     how = f"{run.precision}, {run.memory_format.replace('_', ' ')}, {run.threads} thread{'s' * (run.threads != 1)}"
     how += ", compiled" * (run.compile == "on")
     reasons.append(f"{how}: " + ("what a trial found quickest here" if run == found else "as you asked"))
