@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from zerosum.applications import recommend, taste
 from zerosum.applications.recommend import BPR, DVBPR, VBPR, Settings, Triplets, popularity, train
 from zerosum.applications.taste import Interactions, ranking, read, split
+from zerosum.commands.recommend import _known
 from zerosum.errors import UserError
 
 USERS, ITEMS, SIDE = 40, 60, 8
@@ -224,3 +227,12 @@ def test_names_that_mean_two_items_mean_none() -> None:
     assert taste._numbers(["a/x.png", "b/x.png", "c/y.png"]) == {
         "a/x.png": 0, "b/x.png": 1, "c/y.png": 2, "y.png": 2, "y": 2,
     }  # fmt: skip
+
+
+def test_a_ranking_of_nothing_is_written_as_null() -> None:
+    known = Interactions(np.array([0]), np.array([0]), np.array([0]), ("u",), tuple("abc"))
+    nothing = ranking(lambda users: np.zeros((1, 3)), known, known, np.zeros(3, dtype=bool))
+    assert np.isnan(nothing.auc)
+    written = json.loads(json.dumps(_known(asdict(nothing)), allow_nan=False))
+    assert written == {"auc": None, "ndcg": None, "count": 0}
+    assert _known({"auc": 0.5}) == {"auc": 0.5}

@@ -379,9 +379,9 @@ def test_memory_quick(tmp_path: Path) -> None:
             assert row["parts"]["process"] > row["parts"]["turn"]
 
 
-def noise_as_fashion(folder: Path) -> None:
+def noise_as_fashion(folder: Path, train: int = 60, test: int = 40) -> None:
     random = np.random.default_rng(0)
-    for side, count in (("train", 60), ("t10k", 40)):
+    for side, count in (("train", train), ("t10k", test)):
         images = random.integers(0, 256, (count, 28, 28), dtype=np.uint8)
         labels = (np.arange(count) % 10).astype(np.uint8)
         header = struct.pack(">IIII", 0x803, count, 28, 28)
@@ -406,6 +406,24 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picking, "probe_interval", lambda *_: 1_000)
     monkeypatch.setattr(two_sample, "LEAST_STEPS", 5)
     monkeypatch.setattr(two_sample, "STEPS", 5)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_conditional_quick_on_a_folder(tmp_path: Path) -> None:
+    noise_as_fashion(tmp_path, 400, 200)
+    out, words = tmp_path / "out", ("--data", str(tmp_path), "--sets", "fashion-mnist", "--final")
+    written = quick("conditional", out, *words)
+    overall, by_class, final, _ = written["tables"]
+    assert set(overall["arms"]) == set(final["arms"]) == {"default", "real images"}
+    assert len(by_class["arms"]) == 10
+    (row,), (real,) = overall["arms"]["default"]["runs"], overall["arms"]["real images"]["runs"]
+    assert row["agreement"] == pytest.approx(np.average([c["agreement"] for c in row["classes"]]), abs=0.1)
+    assert row["classes"][3]["share"] == row["classes"][3]["coverage"] / real["classes"][3]["coverage"]
+    assert {t["measured"] for t in written["targets"]}
+    with Image.open(out / "conditional" / "fashion-mnist-default-seed0.png") as sheet:
+        assert sheet.width > 20 * 2 * 28
+        assert sheet.height > 10 * 2 * 28
+    assert not [p for p in (out / "conditional").glob("*.json") if str(tmp_path) in p.read_text()]
 
 
 @pytest.mark.usefixtures("hasty")

@@ -77,6 +77,8 @@ def test_quick_on_drawings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert benchmarks.main([*words, "--final"]) == 0
     written = json.loads((out / "image-to-image.json").read_text())
     assert len(written["tables"]) == 4
+    assert not [t["what"] for t in written["targets"] if "against default" in t["what"]], "it is no rival of its own"
+    assert not [p for p in (out / "image-to-image").glob("*.json") if str(tmp_path) in p.read_text()]
     assert sheet.stat().st_mtime_ns == before  # nothing was trained again
 
 
