@@ -410,6 +410,7 @@ class Turns:
         """Keep D's accuracy on real and on fake for the log, from its logits (N,); what adapts to it does."""
         self.scores.note(real, fake)
         for adaptive in self._adaptive:
+            assert self.scores.boundary is not None, "`Run.sees` refuses a game without one"
             adaptive.observe(real, fake, boundary=self.scores.boundary)
 
     def log(self, **losses: Tensor) -> None:

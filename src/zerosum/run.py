@@ -13,7 +13,7 @@ from inspect import isabstract
 from typing import Any, Literal
 
 from zerosum import algorithms
-from zerosum.data.augment import Policy
+from zerosum.data.augment import POLICIES, Policy
 from zerosum.data.spec import Data, Spec
 from zerosum.engine import Compile, MemoryFormat, Precision
 from zerosum.errors import UserError
@@ -85,6 +85,11 @@ class Run:
             raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
         if self.augment and not spec.is_image:
             raise UserError(f"--augment {' '.join(self.augment)}: is for images, and the data are points; drop it")
+        if "adaptive" in self.augment and self.algorithm.boundary is None:
+            raise UserError(
+                "--augment adaptive: follows how many real images D puts on the right side of its zero, and the logits "
+                f"of {type(self.algorithm).__name__} mean something only against each other; take {' '.join(POLICIES)}"
+            )
         translates = isinstance(self.algorithm.networks, Translators)
         if translates and spec.target is None:
             raise UserError(

@@ -540,6 +540,8 @@ def test_real_and_fake_pass_d_apart(name: str) -> None:  # trap 9
 @pytest.mark.parametrize(("name", "conditional"), [(n, c) for n in ALGORITHMS for c in ways(n)])
 @pytest.mark.parametrize("policy", ["colour", "adaptive"])
 def test_every_algorithm_plays_behind_an_augmentation(name: str, policy: str, conditional: bool) -> None:
+    if policy == "adaptive" and tiny.run(name).algorithm.boundary is None:
+        pytest.skip("refused: its logits have no zero of their own")
     t = training(name, augment=(policy,), conditional=conditional)
     for _ in range(2):
         t.step()

@@ -16,7 +16,10 @@ from zerosum import checkpoint
 from zerosum.algorithms.cut import CUT
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.data.adaptive import FAMILIES, MOST, Adaptive, Family, sampled, transformed
+from zerosum.data.augment import POLICIES
+from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
+from zerosum.errors import UserError
 from zerosum.losses import least_squares
 from zerosum.networks import Subpixel
 from zerosum.sample import generate
@@ -173,12 +176,14 @@ def test_p_rises_while_d_knows_the_real_ones_and_falls_when_it_does_not() -> Non
     assert float(adaptive.p) == pytest.approx(MOST)
 
 
-def test_a_relative_game_has_its_zero_between_both_kinds() -> None:
-    adaptive = Adaptive(images=1_000)
-    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), boundary=None)
-    assert float(adaptive.overfit) == 1
-    adaptive.observe(torch.full((256,), -5.0), torch.full((256,), -9.0), boundary=0.0)
-    assert float(adaptive.overfit) == -1
+@pytest.mark.parametrize("name", ["r3gan", "wgan_gp", "progressive"])
+def test_a_game_whose_logits_are_relative_is_refused(name: str) -> None:
+    """Its D tells real from fake by a difference, which grows whether it overfits or not."""
+    run = tiny.run(name, augment=("adaptive",))
+    spec = Spec((1, 8, 8))
+    with pytest.raises(UserError, match=r"--augment adaptive: .* take colour translation cutout"):
+        run.sees(spec)
+    assert replace(run, augment=POLICIES).sees(spec) == spec
 
 
 def test_a_games_own_boundary_says_what_is_sure() -> None:
@@ -194,14 +199,13 @@ def test_a_games_own_boundary_says_what_is_sure() -> None:
         assert undecided.grad == 0, "a D that cannot tell them apart says this"
 
 
-@pytest.mark.parametrize("boundary", [0.0, None])
-def test_a_turn_that_is_not_finite_leaves_no_trace(boundary: float | None) -> None:
+def test_a_turn_that_is_not_finite_leaves_no_trace() -> None:
     adaptive = Adaptive(images=1_000)
-    adaptive.observe(torch.ones(128), -torch.ones(128), boundary=boundary)
+    adaptive.observe(torch.ones(128), -torch.ones(128), boundary=0.0)
     before = float(adaptive.p), float(adaptive.overfit)
     broken = torch.ones(128)
     broken[5] = torch.nan
-    adaptive.observe(broken, -broken, boundary=boundary)
+    adaptive.observe(broken, -broken, boundary=0.0)
     assert (float(adaptive.p), float(adaptive.overfit)) == before
 
 

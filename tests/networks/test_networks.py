@@ -415,3 +415,24 @@ def test_maxout_is_the_largest_of_its_pieces() -> None:
     pieces = critic.layers.hidden[0](x).reshape(7, 3, 5)
     expected = critic.head.linear(pieces.max(2).values)[:, 0]
     torch.testing.assert_close(critic(x), expected)
+
+
+def test_noise_of_a_critic_is_there_while_it_trains_and_only_then() -> None:
+    """Of a critic of all ones it shows as it is: on the input 0.3, and as much again from what the hidden layer has."""
+    spec = Spec((1, 8, 8))
+    networks = MLP(width=1, depth=1, critic_activation="relu", noise_input=0.3, noise_hidden=0.4)
+    critic = networks.critic(spec)
+    with torch.no_grad():
+        for weight in critic.parameters():
+            weight.fill_(1.0 if weight.dim() > 1 else 0.0)
+    x = torch.ones(20_000, 1, 8, 8)  # the sum of 64 pixels, each with noise of 0.3; then 0.4 on that sum
+    torch.manual_seed(0)
+    drawn = critic.train()(x).detach()
+    assert float(drawn.mean()) == pytest.approx(64, abs=0.1)
+    assert float(drawn.std()) == pytest.approx((64 * 0.3**2 + 0.4**2) ** 0.5, rel=0.02)
+    assert critic.eval()(x).unique().tolist() == [64.0]
+
+
+def test_noise_below_nothing_is_refused() -> None:
+    with pytest.raises(UserError, match=r"--algorithm.networks.noise-hidden -0.5: must be 0 or more"):
+        MLP(noise_hidden=-0.5)

@@ -52,14 +52,13 @@ class Adaptive(nn.Module):
         self.register_buffer("overfit", torch.zeros(()))
 
     @torch.no_grad()
-    def observe(self, real: Tensor, fake: Tensor, *, boundary: float | None) -> None:
+    def observe(self, real: Tensor, fake: Tensor, *, boundary: float) -> None:
         """Follow D's logits (N,) of real and of fake images, as they stand in its turn; on all processes at once.
 
-        The sign is that of the distance to `boundary`, the algorithm's; where it has none, to the middle between both
-        kinds. What is not finite, in a turn that will be skipped, changes nothing.
+        The sign is that of the distance to `boundary`, the algorithm's. What is not finite, in a turn that will be
+        skipped, changes nothing.
         """
-        zero = (real.float().mean() + fake.float().mean()) / 2 if boundary is None else boundary
-        sign = (real.float() - zero).sign().mean()  # of what is no number torch says 0
+        sign = (real.float() - boundary).sign().mean()  # of what is no number torch says 0
         found = torch.stack([sign, torch.ones_like(sign), real.float().sum() + fake.float().sum()])
         sign, ranks, finite = distributed.sum_over_ranks(found)
         count = len(real) * distributed.world()

@@ -108,11 +108,11 @@ def at_least_one(**values: int) -> None:
             raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value}: must be at least 1")
 
 
-def none_or_more(**values: int) -> None:
+def none_or_more(**values: int | float) -> None:
     """Refuse counts below 0 by the name of their field."""
     for name, value in values.items():
         if value < 0:
-            raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value}: must be 0 or more")
+            raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value:g}: must be 0 or more")
 
 
 # ---- spectral normalisation ------------------------------------------------------------------------------

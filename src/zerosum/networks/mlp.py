@@ -1,7 +1,8 @@
 """Feed-forward networks for points and small images (Goodfellow et al. 2014, arXiv:1406.2661).
 
-The paper's pair has rectifiers in G and maxout (Goodfellow et al. 2013, arXiv:1302.4389) in D; dropout in D,
-which the paper also uses, is left out: noise inside a network would have to be keyed like every other draw.
+The paper's pair has rectifiers in G and maxout (Goodfellow et al. 2013, arXiv:1302.4389) in D; in place of its dropout
+in D there may be Gaussian noise, as the authors of the semi-supervised GAN have it (Salimans et al. 2016,
+arXiv:1606.03498, table 4's networks): at sqrt(p / (1 - p)) of a unit's size it varies as much as dropout of a share p.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
-from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, one_hot, required, spectral
+from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, none_or_more, one_hot, required, spectral
 from zerosum.networks.init import leaky_gain, scaled_
 
 if TYPE_CHECKING:
@@ -50,9 +51,14 @@ class MLP(Networks):
     """What follows every hidden layer of the critic (slope 0.2); the paper uses maxout."""
     spectral: bool = False
     """Spectral normalisation of every layer of the critic (Miyato et al. 2018)."""
+    noise_input: float = 0.0
+    """Standard deviation of the noise on what the critic sees while it trains, whose values are from -1 to 1."""
+    noise_hidden: float = 0.0
+    """The same on what every hidden layer of the critic gives."""
 
     def __post_init__(self) -> None:
         at_least_one(latent=self.latent, width=self.width, depth=self.depth)
+        none_or_more(noise_input=self.noise_input, noise_hidden=self.noise_hidden)
 
     def generator(self, spec: Spec) -> nn.Module:
         """z (n, latent) -> (n, *spec.shape): through tanh for images, unbounded for points."""
@@ -80,7 +86,9 @@ class _Critic(nn.Module):
         super().__init__()
         self.classes = 0 if head else spec.classes
         inputs = math.prod(spec.shape) + self.classes
-        self.layers = _Layers(inputs, net.width, net.depth, net.critic_activation, net.spectral)
+        self.layers = _Layers(
+            inputs, net.width, net.depth, net.critic_activation, net.spectral, (net.noise_input, net.noise_hidden)
+        )
         self.head = head(net.width) if head else Projection(net.width, normalise=net.spectral)
 
     def forward(
@@ -90,11 +98,19 @@ class _Critic(nn.Module):
 
 
 class _Layers(nn.Module):
-    """`depth` hidden layers with an activation each."""
+    """`depth` hidden layers with an activation each; `noise` on what goes into the first, and on what each gives."""
 
-    def __init__(self, inputs: int, width: int, depth: int, activation: Activation, normalise: bool = False) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        depth: int,
+        activation: Activation,
+        normalise: bool = False,
+        noise: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
         super().__init__()
-        self.activation = activation
+        self.activation, self.noise = activation, noise
         units = width * (PIECES if activation == "maxout" else 1)
         sizes = [inputs] + [width] * (depth - 1)
         self.hidden = nn.ModuleList(
@@ -102,9 +118,14 @@ class _Layers(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n w"]:
+        on_input, on_hidden = self.noise
+        x = self._noisy(x, on_input)
         for layer in self.hidden:
-            x = _activate(layer(x), self.activation)
+            x = self._noisy(_activate(layer(x), self.activation), on_hidden)
         return x
+
+    def _noisy(self, x: Float[Tensor, "n u"], std: float) -> Float[Tensor, "n u"]:
+        return x + std * torch.randn_like(x) if std and self.training else x
 
 
 def _activate(x: Float[Tensor, "n u"], activation: Activation) -> Float[Tensor, "n w"]:
