@@ -16,7 +16,7 @@ from zerosum.applications.classify import Scores, fit, moved, scores
 from zerosum.applications.effects import effect, holm
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
 from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, verdict
-from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, gated
+from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
@@ -191,6 +191,21 @@ def test_what_passes_stands_in_the_order_that_was_asked_for() -> None:
     passed = gated(draw, wanted, train, judge)
     assert len(tries) > 1
     assert np.bincount(passed.found.labels[:10], minlength=2).tolist() == [5, 5]
+
+
+def test_a_class_that_seldom_passes_is_said_to_be_rarer() -> None:
+    train, wanted = bars(20), np.arange(40) % 2
+
+    def draw(labels: np.ndarray, first: int) -> np.ndarray:
+        return np.random.default_rng(first).integers(0, 256, (len(labels), 1, 12, 12), dtype=np.uint8)
+
+    def only_the_first(images: np.ndarray) -> np.ndarray:
+        return np.tile([1.0, 0.0], (len(images), 1))
+
+    passed = gated(draw, wanted, train, only_the_first)
+    assert by_class(passed, ("bar", "cross")) == {
+        "bar": {"passed": 20, "wanted": 20}, "cross": {"passed": 0, "wanted": 20},
+    }  # fmt: skip
 
 
 # ---- planted controls ----------------------------------------------------------------------------------

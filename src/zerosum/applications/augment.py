@@ -16,7 +16,7 @@ from zerosum.applications import study_report
 from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
 from zerosum.applications.study import Plan, Study, Verdict, rows, verdict
-from zerosum.applications.synthetic import Labelled, OfGAN, Source, gated
+from zerosum.applications.synthetic import Labelled, OfGAN, Source, by_class, gated
 from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
 from zerosum.data.spec import Data
@@ -170,14 +170,13 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
     part, folder = made.parts[0], out / SYNTHETIC
     train = made.data.of(part.train)
     draw = source(train, made.class_names, 0, made.gan_of(part))
-    passed = gated(draw, train.labels, train, made.judge(train), gate=made.plan.gate)
+    passed = gated(draw, train.labels, train, made.judge(train))
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
         name = made.class_names[label]
         text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
         pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(name)}" / f"{number:05d}.png", text)
-    counts = {n: int((passed.found.labels == k).sum()) for k, n in enumerate(made.class_names)}
     about = {
-        "synthetic": True, "images": counts, "made by": f"{source.name}, trained on {part.name} of this study",
+        "synthetic": True, "images": by_class(passed, made.class_names), "made by": f"{source.name}, trained on {part.name} of this study",
         "drawn": passed.drawn, "taken for another class": passed.other_class,
         "copies of training images": passed.copies, "verdict": sentence,
     }  # fmt: skip

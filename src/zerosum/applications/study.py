@@ -22,7 +22,7 @@ from zerosum import atomic
 from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores
 from zerosum.applications.effects import Effect, effect, holm, mean_interval
 from zerosum.applications.parts import Part
-from zerosum.applications.synthetic import Labelled, Passed, Source, gated
+from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated
 from zerosum.errors import UserError
 
 PRIMARY = "balanced_accuracy"
@@ -129,7 +129,7 @@ class Study:
         made: Passed | None = None
         if missing:
             made = self._synthetic(part, train, folder, say)
-            atomic.write_file(folder / GATE, (json.dumps(_gate(made), indent=1) + "\n").encode())
+            atomic.write_file(folder / GATE, (json.dumps(_gate(made, self.class_names), indent=1) + "\n").encode())
         for arm, seed in missing:
             assert made is not None
             classical, ratio = self.plan.arms[arm]
@@ -148,17 +148,17 @@ class Study:
         count = max(round(max(self.plan.ratios) * len(train)), 1)
         wanted = train.labels[np.arange(count) % len(train)]
         order = np.random.default_rng(number).permutation(count)
-        return gated(draw, wanted[order], train, self.judge(train), gate=self.plan.gate)
+        return gated(draw, wanted[order], train, self.judge(train))
 
-    def judge(self, train: Labelled) -> Probabilities:
-        """The gate's: a classifier of its own seed."""
-        return self._fit(train, self.plan.seeds, True)
+    def judge(self, train: Labelled) -> Probabilities | None:
+        """The gate's, if there is one: a classifier of its own seed."""
+        return self._fit(train, self.plan.seeds, True) if self.plan.gate else None
 
     def gan_of(self, part: Part) -> Path:
         """The folder that the source of a part keeps things in."""
         return self._folder(part) / "gan"
 
-    def gate_of(self, part: Part) -> dict[str, int]:
+    def gate_of(self, part: Part) -> dict[str, Any]:
         """What the gate let through of a part that was measured: counts by what they are of."""
         return json.loads((self._folder(part) / GATE).read_text(encoding="utf-8"))
 
@@ -263,9 +263,9 @@ def _turned(parts: Sequence[tuple[str, dict[str, list[Scores]]]]) -> dict[str, d
     return {arm: {name: found[arm] for name, found in parts} for arm in parts[0][1]}
 
 
-def _gate(made: Passed) -> dict[str, Any]:
+def _gate(made: Passed, class_names: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "passed": len(made.found), "drawn": made.drawn, "taken for another class": made.other_class,
+        "passed": len(made.found), "passed of each class": by_class(made, class_names), "drawn": made.drawn, "taken for another class": made.other_class,
         "copies of training images": made.copies,
     }  # fmt: skip
 

@@ -183,6 +183,8 @@ class Passed:
     """What a source gave and was let through, and how much was not."""
 
     found: Labelled
+    wanted: np.ndarray
+    """The classes that were asked for, int64: a class that seldom passes is rarer in `found`."""
     drawn: int
     other_class: int
     """Of those drawn: a classifier of the real training images took them for another class."""
@@ -190,14 +192,14 @@ class Passed:
     """Of those drawn: as near to a training image as hardly any two of them are to each other."""
 
 
-def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities, *, gate: bool = True) -> Passed:
+def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities | None) -> Passed:
     """Images of the classes `wanted` int64 (n,), fewer where the source's do not pass.
 
     An image passes if `judge`, trained on the real training images alone, gives its class LEAST, and if it is no copy
-    of one of them, mirrored or moved by a pixel or two. `gate` False lets all through: for controls that would not.
+    of one of them, mirrored or moved by a pixel or two. Without a judge all pass: for controls that would not.
     """
-    if not gate:
-        return Passed(Labelled(draw(wanted, 0), wanted), len(wanted), 0, 0)
+    if judge is None:
+        return Passed(Labelled(draw(wanted, 0), wanted), wanted, len(wanted), 0, 0)
     pixels = Pixels(Spec(train.images.shape[1:]))
     nearest = _apart(train, pixels)
     missing = np.arange(len(wanted))  # places that nothing has passed for yet
@@ -215,7 +217,14 @@ def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities,
         made[missing[good]] = images[good]
         missing = missing[~good]
     passed = np.setdiff1d(np.arange(len(wanted)), missing)  # in the order of `wanted`, whenever they passed
-    return Passed(Labelled(made, wanted).of(passed), drawn, wrong, copied)
+    return Passed(Labelled(made, wanted).of(passed), wanted, drawn, wrong, copied)
+
+
+def by_class(passed: Passed, class_names: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """How many of each class passed, of how many that were asked for."""
+    counts = (np.bincount(labels, minlength=len(class_names)) for labels in (passed.found.labels, passed.wanted))
+    rows = zip(class_names, *(count.tolist() for count in counts), strict=True)
+    return {name: {"passed": got, "wanted": asked} for name, got, asked in rows}
 
 
 def _apart(train: Labelled, pixels: Pixels) -> float:

@@ -291,21 +291,23 @@ class Stage:
         return {"copies": found.share.value, "copies_expected": found.expected, "copies_p": found.p_value}
 
     def planted(self, part: str) -> dict[str, list[Result]]:
-        """What the test for copies says of unseen photos a quarter of which are training photos, in each guise.
+        """What the test for copies says of unseen photos a third of which are training photos, in each guise.
 
-        Of as few unseen photos as there are, the test needs a sixth to be surer than one in a thousand.
+        One half of the unseen photos stands for samples, and is held against the other: of none planted, the test has
+        to find that they are no copies. Of so few it takes more than a quarter to be surer than one in a thousand.
         """
         unseen = self._unseen(part)
+        made, judging = unseen[::2], unseen[1::2]
         guises = {
             "as they are": lambda x: x, "mirrored": lambda x: x[..., ::-1],
             "moved by two pixels": lambda x: np.roll(x, (2, -2), (2, 3)), "none planted": None,
         }  # fmt: skip
 
         def work(change: Callable[[np.ndarray], np.ndarray] | None) -> Result:
-            fakes = np.concatenate([unseen] * (200 // len(unseen) + 1))[:200].copy()
+            fakes = np.concatenate([made] * (200 // len(made) + 1))[:200].copy()
             if change is not None:
-                fakes[::4] = change(self._seen[0][: len(fakes[::4])])
-            return self._copies(fakes, unseen)
+                fakes[::3] = change(self._seen[0][: len(fakes[::3])])
+            return self._copies(fakes, judging)
 
         def measured(name: str, change: Callable[[np.ndarray], np.ndarray] | None) -> Result:
             file = f"{self.name}-planted-{name.replace(' ', '-')}-{part}"

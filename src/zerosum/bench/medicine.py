@@ -95,9 +95,10 @@ class _Stage:
         assert train.labels is not None
         assert test.labels is not None
         self.bench, self.data, self.minutes = bench, data, minutes
+        self.seed, self.draws = bench.seeds[0], 2 if bench.quick else DRAWS
         self.names = train.class_names
         self.whole = Labelled(np.concatenate([train.values, test.values]), np.concatenate([train.labels, test.labels]))
-        order = np.random.default_rng(0).permutation(len(train))
+        order = np.random.default_rng(self.seed).permutation(len(train))
         self.aside = Labelled(train.values, train.labels).of(order[:ASIDE])
         # Equal images count as one; what equals an image that is kept aside is in no draw either.
         groups = splitting.groups_of(ArrayDataset(train.values, train.labels, train.class_names))
@@ -109,10 +110,7 @@ class _Stage:
     def parts(self, labels: int) -> list[Part]:
         blocked = self.groups.copy()
         blocked[self.kept_aside] = self.groups[self.tested[0]]  # as if they were of the test images
-        found = splitting.draws(
-            self.whole.labels, blocked, self.tested, labels, 2 if self.bench.quick else DRAWS, seed=0
-        )
-        return found
+        return splitting.draws(self.whole.labels, blocked, self.tested, labels, self.draws, self.seed)
 
     def measured(self, labels: int, name: str, source: Source, gate: bool) -> Result:
         quick = self.bench.quick
@@ -123,8 +121,10 @@ class _Stage:
             "source": source.name,
             "plan": str(plan),
             "minutes": self.minutes,
+            "draws": self.draws,
+            "aside": ASIDE,
         }
-        folder = self.bench.runs / self.bench.name / f"{name.replace(' ', '-')}-{labels}"
+        folder = self.bench.runs / self.bench.name / f"{name.replace(' ', '-')}-{labels}-seed{self.seed}"
 
         def work() -> Result:
             if self.bench.options.again:
@@ -141,4 +141,4 @@ class _Stage:
                 "passed": sum(g["passed"] for g in gates) / sum(g["drawn"] for g in gates),
             }  # fmt: skip
 
-        return self.bench.arm(f"{name.replace(' ', '-')}-{labels}", self.bench.seeds[0], about, work)
+        return self.bench.arm(f"{name.replace(' ', '-')}-{labels}", self.seed, about, work)

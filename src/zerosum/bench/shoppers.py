@@ -93,6 +93,11 @@ class Shoppers:
         taste = (seen - self._centre) / self._scale @ self._taste[user]
         return TASTE * taste + CLASS * self._affinity[user][labels]
 
+    def utilities(self, users: np.ndarray, *, popularity: bool) -> np.ndarray:
+        """Of the whole catalogue to these users, float64 (n, items): what a recommender would have to know."""
+        known = POPULARITY * self._popularity if popularity else 0.0
+        return np.stack([self._liking(user, self._seen, self.labels) + known for user in users.tolist()])
+
     def shop(self) -> Visits:
         """All visits of everyone. The last visit of each is among cold items alone."""
         random = self._random("visits")
@@ -101,7 +106,7 @@ class Shoppers:
         edges = np.cumsum(weight / weight.sum())
         users, items, times = [], [], []
         for user in range(self.users):
-            utility = self._liking(user, self._seen, self.labels) + POPULARITY * self._popularity
+            utility = self.utilities(np.array([user]), popularity=True)[0]
             taken: set[int] = set()
             for time in range(self.visits):
                 last = time == self.visits - 1
