@@ -176,7 +176,8 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
         text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
         pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(name)}" / f"{number:05d}.png", text)
     about = {
-        "synthetic": True, "images": by_class(passed, made.class_names), "made by": f"{source.name}, trained on {part.name} of this study",
+        "synthetic": True, "images": by_class(passed, made.class_names),
+        "made by": f"{source.name}, trained on {part.name} of this study",
         "drawn": passed.drawn, "taken for another class": passed.other_class,
         "copies of training images": passed.copies, "verdict": sentence,
     }  # fmt: skip

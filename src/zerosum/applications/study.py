@@ -265,7 +265,8 @@ def _turned(parts: Sequence[tuple[str, dict[str, list[Scores]]]]) -> dict[str, d
 
 def _gate(made: Passed, class_names: tuple[str, ...]) -> dict[str, Any]:
     return {
-        "passed": len(made.found), "passed of each class": by_class(made, class_names), "drawn": made.drawn, "taken for another class": made.other_class,
+        "passed": len(made.found), "passed of each class": by_class(made, class_names), "drawn": made.drawn,
+        "taken for another class": made.other_class,
         "copies of training images": made.copies,
     }  # fmt: skip
 
