@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from zerosum.latent.directions import Direction
     from zerosum.sample import Model
 
+    Looked = tuple[np.ndarray, int, np.ndarray | None]
+    """Images of a sheet, how many of them in a row, and the frames of a film if there is one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explore(Command):
@@ -74,12 +77,13 @@ class Explore(Command):
         if not model.spec.is_image:
             raise UserError(f"{self.path}: makes points, not images; zerosum sample draws them")
         looked = {"directions": self._directions, "neighbours": self._neighbours, "mix": self._mix}[self.what]
-        images, columns = looked(model)
+        images, columns, frames = looked(model)
         out = self.out or self.path / f"{self.what}.png"
         text = {"zerosum": "generated", "run": self.path.resolve().name, "what": self.what, "seed": str(self.seed)}
         pictures.save_png(pictures.grid(images, columns=columns), out, text)
         print(out)
-        if self.film is not None:
+        if self.film is not None and frames is not None:
+            save(self.film, frames)
             print(self.film)
         return 0
 
@@ -113,7 +117,7 @@ class Explore(Command):
             raise UserError(f"--latents {self.latents}: has no classes, and this run was trained with labels")
         return z[:n], None if label is None else label[:n]
 
-    def _directions(self, model: Model) -> tuple[np.ndarray, int]:
+    def _directions(self, model: Model) -> Looked:
         import numpy as np
 
         from zerosum.latent import tools
@@ -124,11 +128,11 @@ class Explore(Command):
             kind = "of the strongest" if self.by is None else "of samples on its side"
             print(f"{direction.name}: {direction.strength:.0%} {kind}", file=sys.stderr)
         found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
+        frames = None
         if self.film is not None:
             smooth = tools.walks(model, z[0], label, along, steps=FILM_STEPS, reach=self.reach).images
-            there_and_back = [np.concatenate([row, row[::-1]]) for row in smooth]
-            save(self.film, np.concatenate(there_and_back))
-        return found.images.reshape(-1, *found.images.shape[2:]), self.steps
+            frames = np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])
+        return found.images.reshape(-1, *found.images.shape[2:]), self.steps, frames
 
     def _by_class(self, model: Model) -> list[Direction]:
         from zerosum import api
@@ -149,7 +153,7 @@ class Explore(Command):
             found = tools.by_class(model, judge, seed=self.seed, progress=lambda done: tick(done, None, ""))
         return found[: self.count]
 
-    def _neighbours(self, model: Model) -> tuple[np.ndarray, int]:
+    def _neighbours(self, model: Model) -> Looked:
         import numpy as np
 
         from zerosum import api
@@ -168,9 +172,9 @@ class Explore(Command):
         print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
         near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
         rows = np.concatenate([images[:, None], near], 1)
-        return rows.reshape(-1, *images.shape[1:]), 1 + self.count
+        return rows.reshape(-1, *images.shape[1:]), 1 + self.count, None
 
-    def _mix(self, model: Model) -> tuple[np.ndarray, int]:
+    def _mix(self, model: Model) -> Looked:
         """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
         import numpy as np
 
@@ -181,10 +185,9 @@ class Explore(Command):
             raise UserError("mix: takes two latents or more")
         rows = min(self.number, len(z) - 1)
         shapes, styles = z[:rows], z[rows:]
-        kind = None if label is None else label[:1]
-        made = tools.mixed(model, shapes, styles, kind)
-        of_rows, of_columns = (tools.image_of(model, part, None if kind is None else kind.expand(len(part)))
-                               for part in (shapes, styles))  # fmt: skip
+        kinds = (None, None) if label is None else (label[:rows], label[rows:])
+        made = tools.mixed(model, shapes, styles, kinds[0])
+        of_rows, of_columns = (tools.image_of(model, *part) for part in zip((shapes, styles), kinds, strict=True))
         top = np.concatenate([np.full_like(of_columns[:1], 255), of_columns])
         below = np.concatenate([of_rows[:, None], made], 1)
-        return np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles)
+        return np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles), None

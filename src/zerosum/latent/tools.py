@@ -126,6 +126,7 @@ def walks(
 def mixed(model: Model, shapes: Tensor, styles: Tensor, label: Tensor | None = None) -> np.ndarray:
     """Each of `shapes` (n, latent) in the style of each of `styles` (m, latent): uint8 (n, m, C, H, W).
 
+    `label` (n,): the classes of the shapes, which stay what they are in any style.
     UserError if the generator has no layers for it.
     """
     network = model.generator
@@ -136,8 +137,8 @@ def mixed(model: Model, shapes: Tensor, styles: Tensor, label: Tensor | None = N
         )
     out = []
     with torch.no_grad():
-        for z in shapes:
-            kind = None if label is None else label.expand(len(styles))
+        for number, z in enumerate(shapes):
+            kind = None if label is None else label[number : number + 1].expand(len(styles))
             out.append(to_uint8(network.mixed(z.expand(len(styles), -1), styles, kind)))
     return np.stack(out)
 
