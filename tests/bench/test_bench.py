@@ -44,6 +44,7 @@ from zerosum.data.spec import Data
 from zerosum.equilibrium import two_sample
 from zerosum.errors import UserError
 from zerosum.losses import optimal_logits
+from zerosum.networks import MLP
 from zerosum.run import check
 from zerosum.schedule import Constant
 
@@ -184,6 +185,10 @@ def test_what_was_measured_before_there_were_labels_stays_known() -> None:
     assert not {"labelled", "class_balance", "augment_images"} & set(recipe(run))
     assert recipe(replace(run, class_balance="even"))["class_balance"] == "even"
     assert recipe(tiny.run("ssgan", labelled=6))["labelled"] == 6
+    quiet = replace(run, algorithm=tiny.replace_networks("r3gan", MLP()))
+    assert "noise_input" not in recipe(quiet)["algorithm"]["networks"]
+    noisy = replace(run, algorithm=tiny.replace_networks("r3gan", MLP(noise_input=0.3)))
+    assert recipe(noisy)["algorithm"]["networks"]["noise_input"] == 0.3
 
 
 def test_seeds_are_the_benchmarks_own_unless_given(tmp_path: Path) -> None:

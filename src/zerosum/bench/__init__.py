@@ -21,6 +21,7 @@ BENCHMARKS = {
     "image-to-image": "translators trained for minutes beside what needs no training",
     "translate": "pix2pix and CycleGAN beside the textbook's loops: rates, memory, an image of 1,024x768",
     "faces": "faces from few photos: growing, augmentation, copies, inversion",
+    "layers": "what equalised, normalised, fading and augmented layers cost beside bare convolutions",
     "films": "real films through a trained translator: do they play, how much do they flicker",
     "fashion": "Fashion-MNIST in 5 and 10 minutes",
     "tastes": "recommenders and designs on simulated shoppers of Fashion-MNIST",

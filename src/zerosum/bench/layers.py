@@ -1,0 +1,158 @@
+"""What the layers of a Progressive GAN cost beside its bare convolutions: equalised, normalised, fading, augmented."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from zerosum.bench import protocol
+from zerosum.bench.protocol import Bench, Result
+from zerosum.bench.report import Column, Report, Table, at_most
+from zerosum.bench.timing import in_turns, times_quicker
+from zerosum.data.adaptive import Adaptive
+from zerosum.data.augment import POLICIES, augment
+from zerosum.data.spec import Spec
+from zerosum.networks import Progressive
+from zerosum.networks.blocks import MinibatchStd
+from zerosum.networks.growing import Growing
+
+SEEDS = (0,)
+SPEC, BATCH = Spec((3, 64, 64)), 16
+SECONDS = 60.0  # of all arms together
+EAGER, COMPILED = 1.35, 1.15
+P = 0.5  # how often adaptive augmentation changes an image in each of its ways
+Part = Literal["equalised", "normalised", "spread", "fading"]
+PARTS: dict[Part, str] = {
+    "equalised": "equalised weights", "normalised": "pixelwise normalisation", "spread": "minibatch standard deviation",
+    "fading": "a size fading in",
+}  # fmt: skip
+Shown = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(protocol.Options):
+    """What this benchmark can be told beside what every benchmark can."""
+
+    compiled: bool = True
+    """Also compiled, which takes some minutes before anything is measured."""
+
+
+OPTIONS = Options
+COLUMNS = (
+    Column("ms", "ms a step", ".1f"), Column("times", "times the bare convolutions", ".3f"), Column("rounds", "rounds"),
+)  # fmt: skip
+
+
+def measure(bench: Bench) -> Report:
+    options = bench.options
+    assert isinstance(options, Options)
+    networks = Progressive(width=4, widest=8) if bench.quick else Progressive()
+    tables, targets = [], []
+    for compiled in (False, True) if options.compiled and not bench.quick else (False,):
+        words = "compiled" if compiled else "eager"
+        told = {"networks": str(networks), "shape": SPEC.shape, "batch": BATCH, "compiled": compiled, "p": P}
+        found = bench.arm(words, 0, told, partial(_times, networks, compiled, 0.0 if bench.quick else SECONDS))
+        tables.append(Table(f"A turn of D and one of G, {words}", COLUMNS, {k: [v] for k, v in found.items()}))
+        most = COMPILED if compiled else EAGER
+        targets += [
+            at_most(f"{words}: {name}, times the bare convolutions", [found[name]["times"]], most, ".2f")
+            for name in found
+            if name.startswith("all")
+        ]
+    return Report(
+        title="What the layers of a Progressive GAN cost", about=ABOUT, data=(), tables=tuple(tables),
+        targets=tuple(targets), arithmetic="fp32",
+    )  # fmt: skip
+
+
+ABOUT = (
+    f"Forward and backward of D on {BATCH} real and {BATCH} generated images of 64x64 in colour, then of G through D, "
+    "with the logistic loss and no penalty or optimiser. Bare are the same convolutions with the weights as they are "
+    "used, LeakyReLU between them, and a feature of zeros where the minibatch's spread would be.",
+    f"DiffAugment is colour, translation and cutout; adaptive augmentation has p = {P:g}. What D sees passes them, "
+    "real and fake, in both turns. The arms take turns; ratios are medians over rounds.",
+    "Compiled: both networks, as `--compile` has them, and the augmentation.",
+)
+
+
+def _times(networks: Progressive, compiled: bool, seconds: float) -> Result:
+    ready = partial(_step, networks, compiled)
+    everything = frozenset(PARTS)
+    arms = {"bare convolutions": ready(frozenset())}
+    if not compiled:  # each costs a minute of compiling
+        arms |= {name: ready(frozenset({part})) for part, name in PARTS.items()}
+        arms["DiffAugment"] = ready(frozenset(), _diffaugment)
+        arms["adaptive augmentation"] = ready(frozenset(), _adaptive())
+    arms["all of these layers"] = ready(everything)
+    arms["all, with DiffAugment"] = ready(everything, _diffaugment)
+    arms["all, with adaptive augmentation"] = ready(everything, _adaptive())
+    taken = in_turns(arms, seconds)
+    bare = taken["bare convolutions"]
+    return {
+        name: {"ms": 1e3 * statistics.median(times), "times": times_quicker(times, bare), "rounds": len(times)}
+        for name, times in taken.items()
+    }
+
+
+def _step(
+    networks: Progressive, compiled: bool, parts: frozenset[Part], shown: Shown | None = None
+) -> Callable[[], None]:
+    """A turn of each player, with these parts of the networks and the others taken out."""
+    torch.manual_seed(0)
+    g, d = networks.generator(SPEC), networks.critic(SPEC)
+    for network in (g, d):
+        assert isinstance(network, Growing)
+        network.grow(network.stages - 0.5 if "fading" in parts else network.stages)
+        _without(network, parts)
+    quick_g, quick_d, look = (torch.compile(f) if compiled and f else f for f in (g, d, shown))
+    z, x = torch.randn(BATCH, networks.latent), torch.rand(BATCH, *SPEC.shape) * 2 - 1
+
+    def says(images: Tensor) -> Tensor:
+        return quick_d(images if look is None else look(images))
+
+    def step() -> None:
+        with torch.no_grad():
+            fake = quick_g(z)
+        d.requires_grad_(True)
+        (F.softplus(-says(x)) + F.softplus(says(fake))).mean().backward()
+        d.requires_grad_(False)
+        F.softplus(-says(quick_g(z))).mean().backward()
+        for network in (g, d):
+            network.zero_grad()
+
+    return step
+
+
+def _without(network: nn.Module, parts: frozenset[Part]) -> None:
+    """Take out what is not in `parts`."""
+    for module in list(network.modules()):
+        if "equalised" not in parts and parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
+        if "normalised" not in parts and hasattr(module, "normed"):
+            module.normed = False
+        for name, child in list(module.named_children()):
+            if "spread" not in parts and isinstance(child, MinibatchStd):
+                setattr(module, name, _Zeros())
+
+
+class _Zeros(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x, x.new_zeros(len(x), 1, *x.shape[2:])], 1)
+
+
+def _diffaugment(x: Tensor) -> Tensor:
+    return augment(x, POLICIES)
+
+
+def _adaptive() -> Adaptive:
+    adaptive = Adaptive(1)
+    adaptive.p.fill_(P)
+    return adaptive
