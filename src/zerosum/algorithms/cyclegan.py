@@ -3,17 +3,21 @@ arXiv:1703.10593, eq. 1 to 3, sec. 4 and 5.2).
 
 Symbols (paper -> here): x of X -> b.a; y of Y -> b.b; G -> p.G_AB, F -> p.G_BA, D_Y -> p.D_B, D_X -> p.D_A;
 lambda -> weight_cycle. The identity loss (sec. 5.2) weighs weight_identity times as much as the cycle.
+With `noise`, what is translated back is not quite what was shown: what a generator hides there, it loses (Chu et al.
+2017, arXiv:1712.02950; Bashkirova et al. 2019, arXiv:1908.01517, sec. 4.1).
 Differs from the paper: sampling uses an average of the weights.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
+from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm, Batch, Players, Settings, Turn
 from zerosum.losses import l1, least_squares, least_squares_generator
 from zerosum.networks import Patch, ResBlocks, Translators
@@ -32,6 +36,12 @@ class CycleGAN(Algorithm):
     """Weight, relative to the cycle's, of leaving alone what is of the other side; off where channels differ."""
     pool: int = 50
     """Fakes kept of each side (and size): D sees one of them in place of half of the new ones. 0 for none."""
+    noise: float = 0.0
+    """Standard deviation, of values from -1 to 1, of noise on a translation before it is translated back; 0: none."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.noise < math.inf:
+            raise UserError(f"--algorithm.noise {self.noise:g}: must be 0 or more")
 
     @property
     def boundary(self) -> float:
@@ -57,7 +67,7 @@ class CycleGAN(Algorithm):
             for b in turn.split(batch):
                 fake_b, fake_a = p.G_AB(b.a), p.G_BA(b.b)
                 adversarial = least_squares_generator(p.D_B(fake_b)) + least_squares_generator(p.D_A(fake_a))
-                cycle = l1(p.G_BA(fake_b), b.a) + l1(p.G_AB(fake_a), b.b)
+                cycle = l1(p.G_BA(self._noisy(fake_b)), b.a) + l1(p.G_AB(self._noisy(fake_a)), b.b)
                 loss = adversarial + self.weight_cycle * cycle
                 if self.weight_identity and b.a.shape[1] == b.b.shape[1]:
                     identity = l1(p.G_AB(b.b), b.b) + l1(p.G_BA(b.a), b.a)
@@ -80,6 +90,9 @@ class CycleGAN(Algorithm):
                 minimise((least_squares(a_real, a_fake) + least_squares(b_real, b_fake)) / 2)
                 turn.note(real=a_real, fake=a_fake)
                 turn.note(real=b_real, fake=b_fake)
+
+    def _noisy(self, x: Tensor) -> Tensor:
+        return x + self.noise * torch.randn_like(x) if self.noise else x
 
 
 def _pool(side: str, height: int, width: int) -> str:
