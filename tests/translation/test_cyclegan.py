@@ -34,10 +34,7 @@ def shown(noise: float) -> dict[str, list[tuple[Tensor, Tensor]]]:
     training = tiny.training(replace(run, algorithm=replace(game, noise=noise)), sides())
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, network in training.players.networks.items():
-        found[name] = []
-        network.register_forward_hook(
-            lambda module, given, out, f=found[name]: f.append((given[0].detach(), out.detach()))
-        )  # type: ignore[arg-type]
+        network.register_forward_hook(partial(_keep, found.setdefault(name, [])))
     training.step()
     return found
 
