@@ -20,7 +20,7 @@ from zerosum.bench.timing import in_turns, times_quicker
 from zerosum.data.adaptive import Adaptive
 from zerosum.data.augment import POLICIES, augment
 from zerosum.data.spec import Spec
-from zerosum.networks import Progressive
+from zerosum.networks import Progressive, progressive
 from zerosum.networks.blocks import MinibatchStd
 from zerosum.networks.growing import Growing
 
@@ -112,7 +112,8 @@ def _step(
         assert isinstance(network, Growing)
         network.grow(network.stages - 0.5 if "fading" in parts else network.stages)
         _without(network, parts)
-    quick_g, quick_d, look = (torch.compile(f) if compiled and f else f for f in (g, d, shown))
+    quick_g, quick_d = (torch.compile(network) if compiled else network for network in (g, d))
+    look = torch.compile(shown) if compiled and shown is not None else shown
     z, x = torch.randn(BATCH, networks.latent), torch.rand(BATCH, *SPEC.shape) * 2 - 1
 
     def says(images: Tensor) -> Tensor:
@@ -136,7 +137,7 @@ def _without(network: nn.Module, parts: frozenset[Part]) -> None:
     for module in list(network.modules()):
         if "equalised" not in parts and parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
-        if "normalised" not in parts and hasattr(module, "normed"):
+        if "normalised" not in parts and isinstance(module, progressive.Conv):
             module.normed = False
         for name, child in list(module.named_children()):
             if "spread" not in parts and isinstance(child, MinibatchStd):

@@ -97,9 +97,9 @@ class _Generator(Growing):
             inputs += net.latent
         # A 4x4 convolution of one pixel, as table 2 has it, is this linear map.
         self.project = equalised(nn.Linear(inputs, math.prod(self.base)), GAIN)
-        self.first = _Conv(widths[0], widths[0], normed=True)
+        self.first = Conv(widths[0], widths[0], normed=True)
         self.blocks = nn.ModuleList(
-            nn.Sequential(nn.Upsample(scale_factor=2.0), _Conv(a, b, normed=True), _Conv(b, b, normed=True))
+            nn.Sequential(nn.Upsample(scale_factor=2.0), Conv(a, b, normed=True), Conv(b, b, normed=True))
             for a, b in pairwise(widths)
         )
         self.to_image = nn.ModuleList(equalised(nn.Conv2d(a, spec.shape[0], 1)) for a in widths)
@@ -132,9 +132,9 @@ class _Critic(Growing):
         last = widths[0]
         self.from_image = nn.ModuleList(equalised(nn.Conv2d(spec.shape[0], a, 1), GAIN) for a in widths)
         self.blocks = nn.ModuleList(  # from each size to the one below
-            nn.Sequential(_Conv(b, b), _Conv(b, a), nn.AvgPool2d(2)) for a, b in pairwise(widths)
+            nn.Sequential(Conv(b, b), Conv(b, a), nn.AvgPool2d(2)) for a, b in pairwise(widths)
         )
-        self.last = nn.Sequential(MinibatchStd(), _Conv(last + 1, last))
+        self.last = nn.Sequential(MinibatchStd(), Conv(last + 1, last))
         self.whole = equalised(nn.Linear(last * math.prod(self.base), last), GAIN)
         self.head = head(last) if head else _Head(last, spec.classes)
 
@@ -172,7 +172,7 @@ class _Head(nn.Module):
         return logit + (features * self.embedding(required(label))).sum(1) if self.classes else logit
 
 
-class _Conv(nn.Module):
+class Conv(nn.Module):
     """3x3, LeakyReLU and, in G, pixelwise normalisation."""
 
     def __init__(self, inputs: int, outputs: int, *, normed: bool = False) -> None:
