@@ -173,7 +173,7 @@ def test_the_pick_says_both_figures_and_keeps_the_user_s_micro_batches(monkeypat
     tight = need.peak - int(0.4 * memory.HOLES * need.turn)
     split = pick(tight, batch_size=2048)
     assert split.run.micro_batches > 1
-    assert any("micro-batches, with the same result" in reason for reason in split.reasons)
+    assert any("micro-batches, which change no loss" in reason for reason in split.reasons)
     with pytest.raises(UserError, match="--batch-size"):
         pick(tight, batch_size=2048, micro_batches=1)
 

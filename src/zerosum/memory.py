@@ -224,7 +224,7 @@ def fit(run: Run, spec: Spec, device: torch.device, limit: int | None = None, *,
     divisors = [n for n in range(2, local // 2 + 1) if local % n == 0]  # BatchNorm needs two, and one is slow
     if may_split and not _is_coupled(run, spec) and (split := first([replace(run, micro_batches=n) for n in divisors])):
         said = (
-            f"{split.micro_batches} micro-batches, with the same result: whole batches of {run.batch_size} would take "
+            f"{split.micro_batches} micro-batches, which change no loss: whole batches of {run.batch_size} would take "
             f"about {size(wanted)} of memory, and {size(room)} can be had"
         )
         return Fit(split, predict(split, spec, device), room, [said])

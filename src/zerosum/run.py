@@ -65,7 +65,8 @@ class Run:
     ema_half_life: Schedule = Constant(10_000)
     """Half-life, in images, of the average of G's weights that is sampled."""
     micro_batches: int = 1
-    """Split each batch into this many pieces where memory is short; the result is the same."""
+    """Split each batch into this many pieces where memory is short; the result is the same, but for what dropout,
+    noise and augmentation draw."""
     log_every: int = 2_000
     """Images between two lines of the log."""
     probe_every: int = 10_000

@@ -185,6 +185,7 @@ def test_what_was_measured_before_there_were_labels_stays_known() -> None:
     assert not {"labelled", "class_balance", "augment_images"} & set(recipe(run))
     assert recipe(replace(run, class_balance="even"))["class_balance"] == "even"
     assert recipe(tiny.run("ssgan", labelled=6))["labelled"] == 6
+    assert "noise" not in recipe(tiny.run("cyclegan"))["algorithm"]
     quiet = replace(run, algorithm=tiny.replace_networks("r3gan", MLP()))
     assert "noise_input" not in recipe(quiet)["algorithm"]["networks"]
     noisy = replace(run, algorithm=tiny.replace_networks("r3gan", MLP(noise_input=0.3)))

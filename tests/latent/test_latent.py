@@ -195,17 +195,19 @@ def test_mixtures_of_shape_and_style() -> None:
         tools.mixed(model(), z[:1], z[1:])
 
 
-def test_a_mixture_is_of_the_class_of_its_shape() -> None:
+def test_a_mixture_is_of_the_classes_of_its_shape_and_style() -> None:
     spec = Spec((3, 32, 32), classes=2)
     made = model("fastgan", FastGAN(latent=6, width=4), spec.shape)
     torch.manual_seed(0)
     generator = tiny.lively(FastGAN(latent=6, width=4).generator(spec)).eval().requires_grad_(False)
     made = Model(generator, made.run, spec, (), 1_000, "fp32")
     z, kinds = made.latents(4), torch.tensor([0, 1])
-    out = tools.mixed(made, z[:2], z[2:], kinds)
+    out = tools.mixed(made, z[:2], z[2:], (kinds, kinds))
     for row in range(2):
-        assert np.array_equal(out[row], tools.mixed(made, z[row : row + 1], z[2:], kinds[row : row + 1])[0])
-    assert not np.array_equal(out[1], tools.mixed(made, z[:2], z[2:], torch.tensor([0, 0]))[1])
+        assert np.array_equal(out[row], tools.mixed(made, z[row : row + 1], z[2:], (kinds[row : row + 1], kinds))[0])
+    firsts = torch.tensor([0, 0])
+    assert not np.array_equal(out[1], tools.mixed(made, z[:2], z[2:], (firsts, kinds))[1])
+    assert not np.array_equal(out[:, 1], tools.mixed(made, z[:2], z[2:], (kinds, firsts))[:, 1])
 
 
 def test_latents_are_kept_and_read(tmp_path: Path) -> None:

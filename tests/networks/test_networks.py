@@ -8,7 +8,7 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
@@ -420,19 +420,31 @@ def test_maxout_is_the_largest_of_its_pieces() -> None:
 def test_noise_of_a_critic_is_there_while_it_trains_and_only_then() -> None:
     """Of a critic of all ones it shows as it is: on the input 0.3, and as much again from what the hidden layer has."""
     spec = Spec((1, 8, 8))
-    networks = MLP(width=1, depth=1, critic_activation="relu", noise_input=0.3, noise_hidden=0.4)
+    networks = MLP(width=1, depth=1, critic_activation="relu", noise_input=0.3, noise_hidden=2.4)
     critic = networks.critic(spec)
     with torch.no_grad():
         for weight in critic.parameters():
             weight.fill_(1.0 if weight.dim() > 1 else 0.0)
-    x = torch.ones(20_000, 1, 8, 8)  # the sum of 64 pixels, each with noise of 0.3; then 0.4 on that sum
+    x = torch.ones(20_000, 1, 8, 8)  # the sum of 64 pixels, each with noise of 0.3; then 2.4 on that sum
     torch.manual_seed(0)
     drawn = critic.train()(x).detach()
     assert float(drawn.mean()) == pytest.approx(64, abs=0.1)
-    assert float(drawn.std()) == pytest.approx((64 * 0.3**2 + 0.4**2) ** 0.5, rel=0.02)
+    assert float(drawn.std()) == pytest.approx((64 * 0.3**2 + 2.4**2) ** 0.5, rel=0.02)
     assert critic.eval()(x).unique().tolist() == [64.0]
 
 
 def test_noise_below_nothing_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--algorithm.networks.noise-hidden -0.5: must be 0 or more"):
-        MLP(noise_hidden=-0.5)
+    for noise in (-0.5, math.inf, math.nan):
+        with pytest.raises(
+            UserError, match=rf"--algorithm.networks.noise-hidden {noise}: must be 0 or more and finite"
+        ):
+            MLP(noise_hidden=noise)
+
+
+def test_noise_of_the_input_leaves_the_class_alone() -> None:
+    critic = MLP(width=1, depth=1, critic_activation="relu", noise_input=0.3).critic(Spec((2,), classes=2)).train()
+    seen: list[Tensor] = []
+    critic.layers.register_forward_hook(lambda module, given, out: seen.append(given[0]))  # type: ignore[union-attr]
+    critic(torch.zeros(4, 2), torch.tensor([0, 1, 0, 1]))
+    assert (seen[0][:, :2] != 0).all()
+    assert torch.equal(seen[0][:, 2:], torch.eye(2)[[0, 1, 0, 1]])

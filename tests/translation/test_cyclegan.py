@@ -32,7 +32,7 @@ def shown(noise: float) -> dict[str, list[tuple[Tensor, Tensor]]]:
     """What each network was given and gave in a step, in order."""
     run = tiny.run("cyclegan", batch_size=4, precision="fp32")
     game: Any = run.algorithm
-    training = tiny.training(replace(run, algorithm=replace(game, noise=noise)), sides())
+    training = tiny.training(replace(run, algorithm=replace(game, noise=noise, pool=0)), sides())
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for name, network in training.players.networks.items():
         network.register_forward_hook(partial(_keep, found.setdefault(name, [])))
@@ -47,6 +47,7 @@ def test_noise_is_on_the_way_back_alone() -> None:
         assert float((given - fake).std()) == pytest.approx(0.25, rel=0.1)
     for name, fake in (("D_B", fake_b), ("D_A", fake_a)):
         assert torch.equal(found[name][0][0], fake), "the critic judges what was made"
+        assert torch.equal(found[name][2][0], fake), "and in its own turn, too"
 
 
 def test_without_noise_the_translation_itself_goes_back() -> None:
@@ -55,5 +56,5 @@ def test_without_noise_the_translation_itself_goes_back() -> None:
 
 
 def test_noise_below_none_is_refused() -> None:
-    with pytest.raises(UserError, match=r"--algorithm.noise -1: must be 0 or more"):
+    with pytest.raises(UserError, match=r"--algorithm.noise -1: must be 0 or more and finite"):
         CycleGAN(noise=-1.0)

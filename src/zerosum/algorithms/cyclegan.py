@@ -41,7 +41,7 @@ class CycleGAN(Algorithm):
 
     def __post_init__(self) -> None:
         if not 0 <= self.noise < math.inf:
-            raise UserError(f"--algorithm.noise {self.noise:g}: must be 0 or more")
+            raise UserError(f"--algorithm.noise {self.noise:g}: must be 0 or more and finite")
 
     @property
     def boundary(self) -> float:

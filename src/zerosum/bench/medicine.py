@@ -53,6 +53,8 @@ OPTIONS = Options
 def measure(bench: Bench) -> Report:
     options = bench.options
     assert isinstance(options, Options)
+    if len(bench.seeds) > 1:
+        raise UserError(f"--seeds {' '.join(map(str, bench.seeds))}: one seed makes all the draws; give one")
     if options.data is None:
         raise UserError("--data: name the .npz file of PneumoniaMNIST (benchmarks/README.md)")
     data = Data(source=str(options.data), held_out=0)

@@ -176,18 +176,18 @@ def plain(value: Any) -> Any:
 def recipe(run: Run) -> dict[str, Any]:
     """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are.
 
-    What only two-sided data, adaptive augmentation, games of labels or noise in critics have is left out of the others:
-    what was measured before there were any stays known.
+    What only two-sided data, adaptive augmentation, games of labels or noise in networks have is left out of the
+    others: what was measured before there were any stays known.
     """
     target = None if run.data.target is None else _named(run.data.target)
     data = replace(run.data, source=_named(run.data.source), target=target, root=None, cache=None)
     value = runs.to_json(replace(run, data=data))
     unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
     value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
-    networks = value["algorithm"].get("networks", {})
-    for noise in ("noise_input", "noise_hidden"):
-        if networks.get(noise) == 0:
-            del networks[noise]
+    game = value["algorithm"]
+    for part, noise in ((game, "noise"), (game["networks"], "noise_input"), (game["networks"], "noise_hidden")):
+        if part.get(noise) == 0:
+            del part[noise]
     labels = [name for name in OF_LABELS if getattr(run, name) == getattr(Run, name)]
     left_out = {*CADENCE, *labels, *([] if "adaptive" in run.augment else ["augment_images"])}
     return {name: v for name, v in value.items() if name not in left_out and v != "auto"}

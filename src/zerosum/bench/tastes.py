@@ -43,6 +43,7 @@ MINUTES = 8.0
 TRIPLETS = {"BPR": 8_000_000, "VBPR": 8_000_000, "DVBPR": 1_500_000}
 BETTER = 0.7  # of users, whose design they truly prefer to the best item retrieved
 RATES = {"BPR": 1_000_000, "VBPR": 100_000}  # triplets a second
+SCORING = 2  # raise it when numbers change their meaning
 SOURCE = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017, arXiv:1708.07747), as its authors publish it (IDX files)"
 RANKED = (
     Column("warm_auc", "AUC", ".4f"), Column("warm_ndcg", "NDCG@10", ".4f"),
@@ -141,7 +142,7 @@ class _Stage:
         visits = self.shoppers.shop()
         names = tuple(f"user-{i}" for i in range(users)), tuple(str(i) for i in range(len(shelf)))
         self.split: Split = split(Interactions(visits.user, visits.item, visits.time.astype(float), *names))
-        self.protocol = {"sha256": shelf.fingerprint, "users": users, "triplets": TRIPLETS}
+        self.protocol = {"sha256": shelf.fingerprint, "users": users, "triplets": TRIPLETS, "scoring": SCORING}
         self._models: dict[str, Model] = {}
 
     def scorers(self) -> dict[str, Callable[[], tuple[Scores, Result]]]:

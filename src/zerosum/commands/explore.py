@@ -186,7 +186,7 @@ class Explore(Command):
         rows = min(self.number, len(z) - 1)
         shapes, styles = z[:rows], z[rows:]
         kinds = (None, None) if label is None else (label[:rows], label[rows:])
-        made = tools.mixed(model, shapes, styles, kinds[0])
+        made = tools.mixed(model, shapes, styles, kinds)
         of_rows, of_columns = (tools.image_of(model, *part) for part in zip((shapes, styles), kinds, strict=True))
         top = np.concatenate([np.full_like(of_columns[:1], 255), of_columns])
         below = np.concatenate([of_rows[:, None], made], 1)

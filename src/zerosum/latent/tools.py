@@ -123,10 +123,12 @@ def walks(
     return Walks(tuple(along), np.stack(rows))
 
 
-def mixed(model: Model, shapes: Tensor, styles: Tensor, label: Tensor | None = None) -> np.ndarray:
+def mixed(
+    model: Model, shapes: Tensor, styles: Tensor, labels: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> np.ndarray:
     """Each of `shapes` (n, latent) in the style of each of `styles` (m, latent): uint8 (n, m, C, H, W).
 
-    `label` (n,): the classes of the shapes, which stay what they are in any style.
+    `labels`: the classes (n,) of the shapes and (m,) of the styles.
     UserError if the generator has no layers for it.
     """
     network = model.generator
@@ -135,11 +137,11 @@ def mixed(model: Model, shapes: Tensor, styles: Tensor, label: Tensor | None = N
             "mix: this generator has no layers that take shape and style apart; one trained with --algorithm fastgan "
             "on images of 32 pixels or more has"
         )
-    out = []
+    out, (of_shapes, of_styles) = [], labels
     with torch.no_grad():
         for number, z in enumerate(shapes):
-            kind = None if label is None else label[number : number + 1].expand(len(styles))
-            out.append(to_uint8(network.mixed(z.expand(len(styles), -1), styles, kind)))
+            kind = None if of_shapes is None else of_shapes[number].expand(len(styles))
+            out.append(to_uint8(network.mixed(z.expand(len(styles), -1), styles, kind, of_styles)))
     return np.stack(out)
 
 

@@ -109,10 +109,10 @@ def at_least_one(**values: int) -> None:
 
 
 def none_or_more(**values: int | float) -> None:
-    """Refuse counts below 0 by the name of their field."""
+    """Refuse what is below 0, or no number, by the name of its field."""
     for name, value in values.items():
-        if value < 0:
-            raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value:g}: must be 0 or more")
+        if not 0 <= value < math.inf:
+            raise UserError(f"--algorithm.networks.{name.replace('_', '-')} {value:g}: must be 0 or more and finite")
 
 
 # ---- spectral normalisation ------------------------------------------------------------------------------

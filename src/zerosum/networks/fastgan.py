@@ -110,9 +110,11 @@ class Generator(nn.Module):
         z: Float[Tensor, "n z"],
         style: Float[Tensor, "n z"],
         label: Label | None = None,
+        style_label: Label | None = None,
     ) -> Float[Tensor, "n c h w"]:
-        """Shapes of `z`, gated by the small features of `style` (sec. 3.1: style mixing)."""
-        return self._image(self._start(z, label), label, self._features(self._start(style, label), label))
+        """Shapes of `z`, gated by the small features of `style`, each with its class (sec. 3.1: style mixing)."""
+        small = self._features(self._start(style, style_label), style_label)
+        return self._image(self._start(z, label), label, small)
 
     def _start(self, z: Tensor, label: Tensor | None) -> Tensor:
         return F.glu(self.norm(self.project(z).unflatten(1, self.base), label), 1)
