@@ -178,11 +178,11 @@ def test_the_sentence() -> None:
     ended = run(collapsing, seed=3)
     text = sentence(events(ended), range(0, 100 * STEP, 2 * STEP), 3_600)
     assert text is not None
-    assert text.startswith(f"stop; use images_seen = {ended.advice.best.images_seen:,}; another ")  # type: ignore[union-attr]
+    assert text.startswith(f"stop; use --checkpoint {ended.advice.best.images_seen}; another ")  # type: ignore[union-attr]
     assert "(60 min) have about a 10 % chance of a score better by more than 5 %: the score is " in text
     text = sentence(events(run(falling, seed=0)), (), 30)
     assert text is not None
-    assert text.startswith("go on; use images_seen = 1")
+    assert text.startswith("go on; use --checkpoint 1")
     assert "100,000 images have a 99 % chance" in text
     assert sentence([], (), 0.0) is None
 

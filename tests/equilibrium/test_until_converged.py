@@ -60,7 +60,7 @@ def test_it_ends_by_itself_and_keeps_its_best(tmp_path: Path) -> None:
     assert saved["score_low"] < saved["score"] < saved["score_high"]
     text = advisor.sentence(read_events(tmp_path / "a"), checkpoint.numbers(tmp_path / "a"), 60.0)
     assert text is not None
-    assert text.startswith("stop; use images_seen = 240; another ")
+    assert text.startswith("stop; use --checkpoint 240; another ")
 
 
 class Ear(SilentView):

@@ -51,7 +51,7 @@ def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None
         "At 50 % D can only guess", "D wins: lower --adam-d.lr", "zerosum train digits --minutes 2",
         "run.algorithm.gamma 0.05", "run.minutes null", "data.shape [1, 8, 8]", "cores 2",
         "D's accuracy", "Losses", "Diversity", "Distance to real images", "Speed", "D's memory",
-        "Go on; use images_seen = 9,800; another 9,800 images have a ",
+        "Go on; use --checkpoint 9800; another 9,800 images have a ",
     ):  # fmt: skip
         assert part in page.text, part
     assert "About this page" not in page.text  # nothing was missing

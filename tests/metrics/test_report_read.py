@@ -209,7 +209,7 @@ def test_advice_is_the_advisors(tmp_path: Path) -> None:
     )  # fmt: skip
     assert found.best.images_seen == 1200  # of those with a checkpoint
     assert found.images_seen == 1900
-    assert found.text.startswith("Go on; use images_seen = 1,200; another 1,900 images (1 min) have ")
+    assert found.text.startswith("Go on; use --checkpoint 1200; another 1,900 images (1 min) have ")
     assert found.text.endswith(".")
 
 

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from zerosum import algorithms, recipes
+from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
 from zerosum.data.depth import EIGHT_BITS, Depth
@@ -185,6 +186,32 @@ RATES: Rates = {
 
 def settings(run: Run) -> tuple[str, str, int | None, str]:
     return run.precision, run.memory_format, run.threads, run.compile
+
+
+@pytest.mark.parametrize(
+    ("folders", "sides"),
+    [
+        (("trainA", "trainB", "testA", "testB"), True),
+        (("A", "B"), False),
+        (("trainA",), False),
+        (("cats", "dogs"), False),
+    ],
+)
+def test_folders_whose_names_mean_nothing_else_are_sides(folders: tuple[str, ...], sides: bool, tmp_path: Path) -> None:
+    """A and B alone may be classes."""
+    random = np.random.default_rng(0)
+    for folder in folders:
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for i in range(12):
+            pixels = random.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / folder / f"{folder}{i}.png")
+    data = Data(source=str(tmp_path / "data"))
+    choice = recipes.pick(data, images=64, device="cpu")
+    assert isinstance(choice.run.algorithm, CycleGAN) == sides
+    if sides:
+        assert any("side A is trainA" in reason for reason in choice.reasons)
+        asked = recipes.pick(data, algorithm="dcgan", images=64, device="cpu")
+        assert asked.dataset.spec.target is None, "who names a game of noise is given it"
 
 
 @pytest.fixture

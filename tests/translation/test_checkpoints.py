@@ -265,6 +265,13 @@ def test_a_truncated_file_is_one_error(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_pickle_of_something_else_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "dict.pth"
+    path.write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(UserError, match=r"dict.pth: is a pickle, but none that torch.save made whole"):
+        read(path)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the limit is the Linux kernel's")
 def test_a_file_cannot_take_all_memory(tmp_path: Path) -> None:
     path = tmp_path / "latest_net_G.pth"
@@ -282,10 +289,13 @@ def test_reading_ends_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         read(path)
 
 
-def test_what_the_process_says_is_explained() -> None:
+def test_what_the_process_says_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "latest_net_G.pth"
+    torch.save({}, path)
+
     def explain(status: int, **said: str) -> str:
         return checkpoints._explain(
-            checkpoints.subprocess.CompletedProcess([], status, json.dumps(said) if said else "")
+            checkpoints.subprocess.CompletedProcess([], status, json.dumps(said) if said else ""), path
         )
 
     assert "status -9" in explain(-9)

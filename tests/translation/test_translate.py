@@ -274,11 +274,12 @@ def test_large_images_in_tiles(cycle: Path, tmp_path: Path) -> None:
     [
         (("nothing.png", "out.png"), "nothing.png: there is no such file or folder"),
         (("in.png", "in.png"), "is the input as well"),
-        (("in.png", "out.png", "--direction", "B2A"), "--direction B2A: this translator goes from A2B only"),
+        (("in.png", "out.png", "--direction", "B2A"), "--direction B2A: this translator goes A2B only"),
         (("in.png", "out.png", "--blend", "0.5"), "--blend 0.5: is for films"),
         (("in.png", "out.png", "--value-range", "9", "1"), "--value-range 9 1: give the lower value first"),
         (("in.png", "out.png", "--make"), "--make: side A of this translator's data was not made of photos"),
         (("in.png", "out.xyz"), "images are not written as .xyz"),
+        (("in.png", "out.mp4"), "is an image by its name, and"),
         (("text.png", "out.png"), "not a readable image"),
         (("empty", "out"), "holds no images"),
     ],
@@ -395,9 +396,18 @@ class Halves:
         return (x - y).abs().flatten(1).mean(1) / 2
 
 
-def test_no_images_at_all_are_refused(cycle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_images_to_measure_are_said_to_be_that(cycle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", cycle, "--features", "random", "--no-cache") == 2
+    said = capsys.readouterr().err
+    assert "only 4 images of side A were not trained on, and 16 are needed: train with --held-out 16" in said
+
+
+def test_no_images_at_all_are_refused(
+    cycle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(evaluation, "LEAST", 3)
     assert run("evaluate", cycle, "--features", "random", "-n", "0", "--no-cache") == 2
-    assert "-n 0: give 16 to" in capsys.readouterr().err
+    assert "-n 0: give 3 to 4: so many images of side A" in capsys.readouterr().err
 
 
 def test_lpips_stands_beside_the_pixels(

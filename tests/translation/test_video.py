@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable
@@ -441,7 +442,21 @@ def test_a_film_that_is_called_like_an_unfinished_one_stays(tmp_path: Path) -> N
         translate_video(source, tmp_path / "y.mp4", stopping(UserError("too hot"), 5))
     assert (tmp_path / "y.part.mp4").read_bytes() == b"mine"
     assert len(seen(tmp_path / "y.part2.mp4")) == 5
+    report = translate_video(source, tmp_path / "y.mp4", same)
+    assert any("y.part.mp4 was there before" in note for note in report.notes)
     assert source.read_bytes() == before
+
+
+def test_a_folder_that_takes_nothing_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it give the unfinished film back."""
+    source = make(tmp_path / "a.mp4", pictures(10))
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match="too hot; nothing of it was kept"):
+        translate_video(source, tmp_path / "b.mp4", stopping(UserError("too hot"), 0))
 
 
 def test_unfinished_films_without_end_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,11 @@ class Translate(Command):
         if film:
             video.kind_of(self.target)
         elif not many and self.target.suffix.lower() not in deep.SUFFIXES:
+            if self.target.suffix.lower() in video.CONTAINERS:
+                raise UserError(
+                    f"{self.source}: is an image by its name, and {self.target} is a film; if that is a film, too, "
+                    "give it the name of one, such as .mp4"
+                )
             suffix, known = self.target.suffix or "a file without suffix", ", ".join(deep.SUFFIXES)
             raise UserError(f"{self.target}: images are not written as {suffix}; give {known}")
 

@@ -8,7 +8,7 @@ place that scales. Nothing here imports torch but `loader`.
 from zerosum.data.arrays import from_arrays, from_torch
 from zerosum.data.report import Report, check
 from zerosum.data.sets import named
-from zerosum.data.sides import Sides, open_sides, read, two_sided
+from zerosum.data.sides import Sides, means_sides, open_sides, read, two_sided
 from zerosum.data.sides_report import SidesReport, check_sides
 from zerosum.data.source import open_source as open
 from zerosum.data.spec import Data, Dataset, Spec
@@ -26,6 +26,7 @@ __all__ = [
     "check_sides",
     "from_arrays",
     "from_torch",
+    "means_sides",
     "named",
     "open",
     "open_sides",

@@ -87,6 +87,15 @@ def names_sides(listing: Listing) -> bool:
     return all(_read(item, sided=True).side for item in _unwrapped(listing, sided=True))
 
 
+def means_sides(listing: Listing) -> bool:
+    """Whether the folders' names mean nothing but sides: of all images, trainA, testB and the like, of both.
+
+    Folders called A and B may as well be classes.
+    """
+    found = [_read(item, sided=True) for item in _unwrapped(listing, sided=True)]
+    return {one.side for one in found} == {"a", "b"} and all(len(one.folder) > 1 for one in found)
+
+
 def _unwrapped(listing: Listing, *, sided: bool) -> list[tuple[Item, tuple[str, ...]]]:
     """Each image with its path, without the folders that all share and that say neither side nor split."""
     paths = [PurePosixPath(item.name).parts for item in listing.items]

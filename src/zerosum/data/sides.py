@@ -99,6 +99,14 @@ def two_sided(data: Data) -> bool:
     return data.pairing is not None or data.made is not None or data.target is not None
 
 
+def means_sides(data: Data) -> bool:
+    """Whether images are in folders whose names mean nothing but sides (trainA, trainB), and nobody said otherwise."""
+    if two_sided(data) or data.labels is not None or data.source in sets.named():
+        return False
+    images = source.image_listing(source.find(data.source))
+    return images is not None and layout.means_sides(images)
+
+
 def read(data: Data, progress: Progress | None = None) -> Dataset | Sides:
     """The data as they are asked for, one-sided or two-sided. Raises UserError."""
     return open_sides(data, progress) if two_sided(data) else source.open_source(data, progress)

@@ -221,7 +221,7 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
     do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
     return (
-        f"{do}; use images_seen = {advice.best.images_seen:,}; another {more} have {chance} of a score better by more "
+        f"{do}; use --checkpoint {advice.best.images_seen}; another {more} have {chance} of a score better by more "
         f"than {100 * MARGIN:.0f} %: {advice.reason}"
     )
 

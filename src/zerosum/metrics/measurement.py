@@ -116,10 +116,12 @@ class Measurement:
 
 
 def measured(found: Interval, floor: Interval | None, better: Better, protocol: Protocol) -> Measurement:
-    """The measurement whose value and interval are these."""
+    """The measurement whose value and interval are these; bounds that are no numbers are none."""
+    bounds = None if math.isnan(found.low) else (found.low, found.high, found.level)
+    low, high, level = bounds or (None, None, None)
     return Measurement(
-        value=found.value, low=found.low, high=found.high, level=found.level, how=found.how, floor=floor,
-        better=better, protocol=protocol,
+        value=found.value, low=low, high=high, level=level, how=found.how, floor=floor, better=better,
+        protocol=protocol,
     )  # fmt: skip
 
 

@@ -80,8 +80,9 @@ def quick_translation(data: Data, sides: Sides) -> Run:
     """A translator for some minutes of a small machine: the papers' games, thinner residual networks, bolder steps.
 
     Without pairs, where the sides look alike, the generators say what to change and where, and begin as nearly the
-    identity: no loss need teach them to leave alone what is right (docs/log.md, 2026-11-30). `zerosum bench
-    image-to-image` has it beside the papers' own settings at equal time.
+    identity: no loss need teach them to leave alone what is right. Where they do not, noise on the way back keeps
+    them from hiding there what they would lose (docs/log.md, 2026-11-30). `zerosum bench image-to-image` has it beside
+    the papers' own settings at equal time.
     """
     paired = sides.spec.paired
     run = translation("pix2pix" if paired else "cyclegan", data)
@@ -94,6 +95,7 @@ def quick_translation(data: Data, sides: Sides) -> Run:
             networks=ResBlocks(width=16, blocks=4, attention=like, even=True, patch=Patch(width=16)),
             weight_cycle=7.0 if like else 10.0,
             weight_identity=0.0,
+            noise=0.0 if like else 0.1,
         )
     )
     if len(sides) < FEW:  # D knows them by heart after a dozen passes

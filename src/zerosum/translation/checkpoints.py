@@ -21,6 +21,7 @@ from zerosum.translation.published import Imported, NotAGenerator, Statistics, d
 
 SECONDS = 120.0  # for reading a file: a generator takes two or three
 CHILD = Path(__file__).with_name("unpickle.py")
+PICKLE = b"\x80"  # how those of torch.save begin
 AGAIN = "download or copy it again"
 WANTED = "give a generator of pytorch-CycleGAN-and-pix2pix, such as latest_net_G.pth (docs/import.md)"
 
@@ -71,7 +72,7 @@ def _tensors(path: Path) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
                 f"{path}: reading took more than {SECONDS:g} seconds and was stopped; a generator takes a few: {WANTED}"
             ) from late
         if done.returncode:
-            raise UserError(f"{path}: {_explain(done)}")
+            raise UserError(f"{path}: {_explain(done, path)}")
         said = json.loads(done.stdout)
         groups: dict[str, dict[str, Tensor]] = {name: {} for name in said["groups"]}
         for key, tensor in safetensors.torch.load(out.read_bytes()).items():
@@ -80,14 +81,18 @@ def _tensors(path: Path) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
         return groups, said["dtypes"]
 
 
-def _sniff(path: Path) -> None:
-    """Refuse at once what is no file of torch.save by its first bytes."""
+def _start(path: Path) -> bytes:
     try:
         with open(path, "rb") as file:
-            start = file.read(64)
+            return file.read(64)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; give a file such as latest_net_G.pth") from error
-    if start.startswith((b"PK\x03\x04", b"\x80")):  # a zip, or a pickle as it was until PyTorch 1.6
+
+
+def _sniff(path: Path) -> None:
+    """Refuse at once what is no file of torch.save by its first bytes."""
+    start = _start(path)
+    if start.startswith((b"PK\x03\x04", PICKLE)):  # a zip, or a pickle as it was until PyTorch 1.6
         return
     if not start:
         raise UserError(f"{path}: is empty; {AGAIN}")
@@ -98,7 +103,7 @@ def _sniff(path: Path) -> None:
     raise UserError(f"{path}: begins with {start[:12]!r}, which torch.save does not write; {WANTED}")
 
 
-def _explain(done: subprocess.CompletedProcess[str]) -> str:
+def _explain(done: subprocess.CompletedProcess[str], path: Path) -> str:
     """What the child met, and what to do."""
     try:
         said = json.loads(done.stdout)
@@ -113,6 +118,8 @@ def _explain(done: subprocess.CompletedProcess[str]) -> str:
             f"needs code to be read ({needed[1]}), and only tensors are: such a file could do anything. Where it was "
             "made, save the weights alone: torch.save(network.state_dict(), 'latest_net_G.pth')"
         )
+    if kind == "UnpicklingError" and _start(path).startswith(PICKLE):
+        return f"is a pickle, but none that torch.save made whole, and nothing in it was run; {WANTED}"
     if kind == "MemoryError" or "allocate" in message:
         return f"asks for more memory than a file of its size may; {AGAIN}, or {WANTED}"
     if kind == "SafetensorError" or "No space left" in message:

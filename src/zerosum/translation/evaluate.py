@@ -4,6 +4,7 @@ baselines that need no training. The same measurements, intervals and record as 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -100,6 +101,11 @@ class _Way:
         self.lpips = self._lpips(settings)
         most = unseen.count(self.source)
         n = min(QUICK if settings.quick else MOST, most) if settings.n is None else settings.n
+        if most < LEAST:
+            raise UserError(
+                f"only {most} images of side {direction[0]} were not trained on, and {LEAST} are needed: train with "
+                f"--held-out {LEAST} or more, or evaluate with --split test, if it has as many"
+            )
         if not LEAST <= n <= most:
             raise UserError(
                 f"-n {n}: give {LEAST} to {most:,}: so many images of side {direction[0]} were not trained on"
@@ -234,7 +240,7 @@ class _Way:
                 if key == "kernel" and not varied:
                     continue  # one image again and again has no spread to be compared
                 value = self._between(distance, fake, real)
-                least = self._between(distance, floor, real) if len(floor) > 1 else None
+                least = _floor(self._between(distance, floor, real)) if len(floor) > 1 else None
                 out[f"{arm}: {key}"] = measurement.measured(value, least, "lower", self._protocol(name, arm, extractor))
             if joint is not None:
                 out[f"{arm}: joint"] = joint(arm, fake)
@@ -266,7 +272,7 @@ class _Way:
         if near is None:
             return None
         truth = torch.cat([weight * given, real[: self.n]], 1)
-        least = self._between(near[1], pairs[: self.n], truth)
+        least = _floor(self._between(near[1], pairs[: self.n], truth))
 
         def measure(arm: str, fake: Tensor) -> Measurement:
             value = self._between(near[1], torch.cat([weight * given, fake], 1), truth)
@@ -278,7 +284,7 @@ class _Way:
     def _between(self, distance: Callable[[Tensor, Tensor], float], a: Tensor, b: Tensor) -> Interval:
         """The distance with its interval by disjoint parts of both, fewer where either side has few."""
         whole, parts = distance(a, b), min(PARTS, len(a) // OF_PART, len(b) // OF_PART)
-        alone = Interval(whole, whole, whole, LEVEL, "none: its parts would be too small for this distance")
+        alone = Interval(whole, math.nan, math.nan, LEVEL, "none: its parts would be too small for this distance")
         if parts < 2:
             return alone
         mine, theirs = (
@@ -339,13 +345,19 @@ class _Way:
             if mine is None or not known:
                 continue
             best = min(known, key=lambda arm: known[arm].value)
-            surely = (mine.high or mine.value) < (known[best].low or known[best].value)
+            high, low = mine.high, known[best].low
+            surely = high is not None and low is not None and high < low
             better = mine.value < known[best].value
             kind: Kind = "nothing found" if surely else "cannot say" if better else "differs"
             how = "surely " if surely else "" if better else "not "
             values = f"{mine.value:.3g} against {known[best].value:.3g}"
             out.append(Finding(kind, f"{self.direction}: {how}{words} than the best baseline, {best} ({values})."))
         return out
+
+
+def _floor(found: Interval) -> Interval:
+    """As a floor, which is a point where it has no bounds."""
+    return replace(found, low=found.value, high=found.value) if math.isnan(found.low) else found
 
 
 def _frechet_of(known: Tensor, n: int) -> tuple[str, Callable[[Tensor, Tensor], float]] | None:

@@ -83,7 +83,7 @@ class Translator:
         """The way asked for, or the one trained for. UserError if it was not trained."""
         wanted = direction or self.default
         if wanted not in self.routes:
-            raise UserError(f"--direction {wanted}: this translator goes from {' and '.join(self.routes)} only")
+            raise UserError(f"--direction {wanted}: this translator goes {' and '.join(self.routes)} only")
         return self.routes[wanted]
 
     def check(self, wish: Wish) -> None:

@@ -154,6 +154,9 @@ class _Writer:
         self.takes_sound = kind != "gif" and bool(film.sound)
         self.count, self.dropped = 0, 0
         self.notes: dict[str, None] = {}
+        left = target.with_name(f"{target.stem}.part{target.suffix}")
+        if left not in (self.part, film.path):  # of a process that was killed, or of another that is still at work
+            self.notes[f"{left} was there before, perhaps of a translation that did not end"] = None
         self._early: list[Packet] = []  # sound that comes before the first picture
         self._durations: dict[int | None, int] = {}  # of frames that are in the encoder, by their time
         self._tracks: dict[int, tuple[AudioStream, str]] = {}  # by number in the source; its encoder, "" if copied
@@ -219,7 +222,8 @@ class _Writer:
             if self._container is not None:
                 with suppress(av.FFmpegError):
                     self._container.close()
-                self.part.unlink(missing_ok=True)
+                with suppress(OSError):  # a folder that takes nothing gives nothing back
+                    self.part.unlink(missing_ok=True)
             return "nothing of it was kept"
         return f"{self.part} holds the translation of {self.count} frames, {self.seconds:.1f} s"
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
+from zerosum.equilibrium.advisor import LEAST
 from zerosum.metrics import measurement
 from zerosum.metrics.measurement import Measurement
 from zerosum.metrics.report.curves import Curves, curves
@@ -54,6 +55,8 @@ class Facts:
     held_out: int | None
     updates_skipped: int | None
     warnings: int
+    probe_every: int = 0
+    """Images between two probes; 0 for none."""
 
     @property
     def images_per_second(self) -> float | None:
@@ -153,7 +156,9 @@ def _verdict(
     if isinstance(advice, Advice):
         lines.append(Line("stopping", "open", "stop" if advice.stop else "go on", advice.text, advice.images_seen))
     else:
-        longer = f" --images {2 * facts.images_seen}" if facts.images_seen and facts.state == "finished" else ""
+        seen = facts.images_seen
+        enough = max(2 * seen, (LEAST + 1) * facts.probe_every) if seen else 0
+        longer = f" --images {enough}" if enough and facts.state == "finished" else ""
         lines.append(Line("stopping", "unknown", "not measured", advice, None, f"zerosum train --resume {run}{longer}"))
     return lines
 
@@ -209,6 +214,7 @@ def _facts(
         seconds=seconds, real_images=_whole(data.get("count")),
         held_out=_whole(_object(run, "data").get("held_out")), updates_skipped=_whole(skipped),
         warnings=sum(m.kind in ("warning", "error") for m in messages),
+        probe_every=_whole(run.get("probe_every")) or 0,
     )  # fmt: skip
 
 
