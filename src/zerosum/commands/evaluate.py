@@ -26,13 +26,15 @@ class Evaluate(Command):
     """Measure generated images against real ones.
 
     A run is measured by samples of its averaged generator, against its own training data if --against names no
-    others. Every number has an interval and a floor: the same number for real images against other real ones.
-    Everything stays on this machine.
+    others. A translator is measured on images of its own sides that it was not trained on, 16 at least. Numbers have
+    an interval and, where there is one, a floor: the same number for real images against other real ones. Everything
+    stays on this machine.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum evaluate runs/digits-r3gan-001",
         "zerosum evaluate runs/clothes --against fashion-mnist --split test --json clothes.json",
+        "zerosum evaluate runs/facades-pix2pix-001 --split test",
         "zerosum evaluate generated.zip --against ./photos --features imagenet",
         "zerosum evaluate fakes/ --against ./scans --features mine:embed -n 2000",
     )

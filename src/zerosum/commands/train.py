@@ -30,7 +30,7 @@ STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give th
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Command):
-    """Train a GAN on a named set, a folder or a file of images.
+    """Train a GAN on a named set, a folder or a file of images, or a translator between two sides.
 
     The data alone is enough: a recipe is picked from the images' size, channels and count, and what was
     picked is said. Every field of that recipe is an option too, such as --algorithm.gamma or --adam-g.lr:
@@ -43,6 +43,9 @@ class Train(Command):
         "zerosum train ./photos --size 64 64 --minutes 30",
         "zerosum train fashion-mnist --algorithm r3gan --minutes 10 --out runs/clothes",
         "zerosum train digits --adam-g.lr cosine:3e-4:0:200000 --batch-size 32",
+        "zerosum train ./facades --pairing joined --direction B2A --minutes 20",
+        "zerosum train ./horses --target ./zebras --minutes 30",
+        "zerosum train ./photos --made scribble",
         "zerosum train ./photos --recipe-help",
         "zerosum train --resume runs/clothes --minutes 20",
         "zerosum train ./paintings --from runs/photos-fastgan-001 --minutes 10",
