@@ -541,7 +541,9 @@ def test_real_and_fake_pass_d_apart(name: str) -> None:  # trap 9
 @pytest.mark.parametrize("policy", ["colour", "adaptive"])
 def test_every_algorithm_plays_behind_an_augmentation(name: str, policy: str, conditional: bool) -> None:
     if policy == "adaptive" and tiny.run(name).algorithm.boundary is None:
-        pytest.skip("refused: its logits have no zero of their own")
+        with pytest.raises(UserError, match="--augment adaptive"):
+            training(name, augment=(policy,), conditional=conditional)
+        return
     t = training(name, augment=(policy,), conditional=conditional)
     for _ in range(2):
         t.step()

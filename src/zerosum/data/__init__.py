@@ -8,7 +8,7 @@ place that scales. Nothing here imports torch but `loader`.
 from zerosum.data.arrays import from_arrays, from_torch
 from zerosum.data.report import Report, check
 from zerosum.data.sets import named
-from zerosum.data.sides import Sides, means_sides, open_sides, read, two_sided
+from zerosum.data.sides import Sides, as_meant, open_sides, read, two_sided
 from zerosum.data.sides_report import SidesReport, check_sides
 from zerosum.data.source import open_source as open
 from zerosum.data.spec import Data, Dataset, Spec
@@ -22,11 +22,11 @@ __all__ = [
     "Sides",
     "SidesReport",
     "Spec",
+    "as_meant",
     "check",
     "check_sides",
     "from_arrays",
     "from_torch",
-    "means_sides",
     "named",
     "open",
     "open_sides",

@@ -99,12 +99,12 @@ def two_sided(data: Data) -> bool:
     return data.pairing is not None or data.made is not None or data.target is not None
 
 
-def means_sides(data: Data) -> bool:
-    """Whether images are in folders whose names mean nothing but sides (trainA, trainB), and nobody said otherwise."""
+def as_meant(data: Data) -> Data:
+    """The data as two sides if their folders' names mean nothing else (trainA, trainB) and nothing else was said."""
     if two_sided(data) or data.labels is not None or data.source in sets.named():
-        return False
+        return data
     images = source.image_listing(source.find(data.source))
-    return images is not None and layout.means_sides(images)
+    return replace(data, pairing="auto") if images is not None and layout.means_sides(images) else data
 
 
 def read(data: Data, progress: Progress | None = None) -> Dataset | Sides:

@@ -77,8 +77,8 @@ def pick(
     given = dataset
     if algorithm is not None and data.pairing is None and algorithms.translates(algorithm):
         data = replace(data, pairing="auto")  # such an algorithm asks for two sides
-    if algorithm is None and dataset is None and sources.means_sides(data):
-        data = replace(data, pairing="auto")  # such folders do
+    if algorithm is None and dataset is None:
+        data = sources.as_meant(data)
     if dataset is None:
         if data.size is None and choose_device(device).type == "cpu":
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
