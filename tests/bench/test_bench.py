@@ -454,6 +454,33 @@ def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert str(tmp_path) not in (tmp_path / "out" / "speedrun.json").read_text()
 
 
+@pytest.mark.usefixtures("hasty")
+def test_a_paced_run_stops_at_the_images_of_its_other_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate played later, without the clock, sees what the first saw by the clock."""
+    rates = [1.0]
+    monkeypatch.setattr(speedrun, "opponents", lambda minutes: {"textbook DCGAN": arms.textbook})
+    monkeypatch.setattr(speedrun, "bracketed", lambda distance, first: {t: distance(t) for t in rates})
+    noise_as_fashion(tmp_path)
+    words = ("--data", str(tmp_path), "--courses", "fashion-mnist")
+    quick("speedrun", tmp_path / "out", *words)
+    rates.append(2.0)
+    written = quick("speedrun", tmp_path / "out", *words, "--paced", "1", "--seeds", "0")
+    (clocked,), (paced,) = (
+        written["tables"][0]["arms"][f"textbook DCGAN, {rate}"]["runs"]
+        for rate in ("published rate", "2 times the rate")
+    )
+    assert "paced" not in clocked
+    assert clocked["images_per_second"] > 0
+    assert [m["images_seen"] for m in paced["marks"]] == [m["images_seen"] for m in clocked["marks"]] == paced["paced"]
+    assert paced["images_per_second"] is None
+    assert sum("without a clock" in text for text in written["about"]) == 1
+
+    for file in (tmp_path / "out" / "speedrun").glob("*textbook*.json"):
+        file.unlink()
+    with pytest.raises(UserError, match="no run of textbook DCGAN by the clock"):
+        quick("speedrun", tmp_path / "out", *words, "--paced", "1")
+
+
 class Quarters:
     """In place of EfficientNet-Lite0, which needs more images than dimensions: the mean of each quarter."""
 

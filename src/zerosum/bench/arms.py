@@ -107,8 +107,7 @@ class Plain:
     """The textbook's loop; its samples are cropped to the size of the data."""
 
     def __init__(self, field: Field, seed: int, lr: float) -> None:
-        threads = field.bench.options.threads
-        torch.set_num_threads(threads)
+        threads = torch.get_num_threads()
         game = Textbook(everything(field.train)[0], seed, lr)
         self.step, self.draw = game.step, game.draw
         self.chosen: Result = {"precision": "fp32", "memory_format": "contiguous", "threads": threads}

@@ -9,6 +9,7 @@ folder of runs, so that they can be scored on the test images once (`--final`), 
 from __future__ import annotations
 
 import io
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +19,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 
 from zerosum import atomic, pictures
 from zerosum.bench import protocol
-from zerosum.bench.arms import RATES, Arm, bracketed, default, opponents
+from zerosum.bench.arms import R3GAN_A_MINUTE, RATES, Arm, bracketed, default, opponents
 from zerosum.bench.field import Course, Field, everything, made
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, Target
@@ -54,6 +56,9 @@ class Options(protocol.Options):
     """Only these; all if not given."""
     minutes: float | None = None
     """Run so long in place of the course's own length."""
+    paced: int | None = None
+    """To fill the table on a slower machine than its other runs are of: with so many threads, an opponent's run that
+    is missing reaches a mark not by the clock but when it has seen the images that its other rates saw by then."""
     final: bool = False
     """Also score the samples that were kept on the test images, by an extractor of their own: once, at the end."""
 
@@ -91,6 +96,8 @@ def measure(bench: Bench) -> Report:
     assert isinstance(options, Options)
     if options.minutes is not None and options.minutes <= 0:
         raise UserError(f"--minutes {options.minutes:g}: must be more than 0")
+    if options.paced is not None and options.paced < 1:
+        raise UserError(f"--paced {options.paced}: must be 1 thread or more")
     tables, targets, known, shown = list[Table](), list[Target](), list[Result](), list[tuple[str, str]]()
     best: dict[str, Best] = {}
     about = [
@@ -122,6 +129,7 @@ def measure(bench: Bench) -> Report:
         rows, entries = _rows(bench, field, best)
         real = {"real images": [{f"{key}_{m:g}": floor[key] for key in REAL for m in field.marks}]}
         tables.append(Table(f"{field.course.title}: validation images", _columns(field), {**rows, **real}))
+        about += _paced(field, entries, rows)
         targets += _targets(field, rows, floor)
         known += [k for k in field.known if k not in known]
         drawn = _pictures(bench, field, entries, rows, floor["frechet"])
@@ -177,8 +185,7 @@ def _searched(field: Field, arms: Mapping[str, Callable[[float], Arm]], best: di
     key, seeds = f"frechet_{field.marks[-1]:g}", field.course.seeds
 
     def entry(name: str, times: float, seeds: tuple[int, ...], *, chosen: bool = False) -> Entry:
-        file = f"{name.replace(' ', '-').lower()}-lr{times:g}"
-        return Entry(f"{name}, {_times(times)}", file, arms[name](times), seeds, chosen)
+        return Entry(f"{name}, {_times(times)}", f"{_named(name)}-lr{times:g}", arms[name](times), seeds, chosen)
 
     def distance(name: str, times: float, seed: int) -> float:
         found = _run(field, entry(name, times, (seed,)), seed)[key]
@@ -203,6 +210,11 @@ def _searched(field: Field, arms: Mapping[str, Callable[[float], Arm]], best: di
             yield entry(name, t, seeds if t in close else seeds[:1], chosen=t == chosen)
 
 
+def _named(name: str) -> str:
+    """An opponent in the name of its files."""
+    return name.replace(" ", "-").lower()
+
+
 def _times(times: float) -> str:
     return "published rate" if times == 1.0 else f"{times:g} times the rate"
 
@@ -213,7 +225,8 @@ def _stem(field: Field, entry: Entry, seed: int) -> str:
 
 def _run(field: Field, entry: Entry, seed: int) -> Result:
     """One run, from the files if it was played before."""
-    bench = field.bench
+    bench, options = field.bench, field.bench.options
+    assert isinstance(options, Options)
     folder = bench.runs / bench.name / _stem(field, entry, seed)
     # Pictures that go into the project come from Fashion-MNIST alone: it is free to share. Others are no result.
     shared = field.course.data == "fashion-mnist"
@@ -221,12 +234,16 @@ def _run(field: Field, entry: Entry, seed: int) -> Result:
 
     def work() -> Result:
         real, rows = field.real, list[Result]()  # the judge is trained before the clock runs
+        pace = None if entry.ours or options.paced is None else _pace(field, entry)
+        if pace is not None:
+            assert options.paced is not None
+            torch.set_num_threads(options.paced)
         began, paused = time.perf_counter(), 0.0
         player = entry.arm.enter(field, seed)
         while len(rows) < len(field.marks):
             seen = player.step()
             minutes = (time.perf_counter() - began - paused) / 60
-            if minutes < field.marks[len(rows)]:
+            if minutes < field.marks[len(rows)] if pace is None else seen < pace[len(rows)]:
                 continue
             stopped = time.perf_counter()
             images = player.draw(field.samples)
@@ -238,7 +255,8 @@ def _run(field: Field, entry: Entry, seed: int) -> Result:
         pictures.save_png(sheet, picture, {"zerosum": "generated", "arm": entry.file})
         return {
             "marks": rows,
-            "images_per_second": rows[-1]["images_seen"] / rows[-1]["minutes"] / 60,
+            "images_per_second": None if pace else rows[-1]["images_seen"] / rows[-1]["minutes"] / 60,
+            **({"paced": pace} if pace else {}),
             "told_apart": field.told_apart(images, everything(field.validation)[0]),
             **player.chosen,
             **_flat(rows, field),
@@ -246,6 +264,34 @@ def _run(field: Field, entry: Entry, seed: int) -> Result:
 
     kept = (picture,) if shared else ()
     return bench.arm(f"{field.name}-{entry.file}", seed, {**entry.arm.protocol, **field.protocol}, work, kept)
+
+
+def _pace(field: Field, entry: Entry) -> list[int]:
+    """Images at each mark: the most that a run of this opponent at any rate saw there by the clock.
+
+    R3GAN, whose rates fall over its images, has those that they fall over where no run of it is known.
+    """
+    name = entry.title.split(",")[0]
+    twins = field.bench.folder.glob(f"{field.name}-{_named(name)}-lr*-seed*.json")
+    found = [json.loads(path.read_text(encoding="utf-8"))["result"] for path in sorted(twins)]
+    clocked = [r["marks"] for r in found if "marks" in r and "paced" not in r]
+    if clocked:
+        return [max(marks[i]["images_seen"] for marks in clocked) for i in range(len(field.marks))]
+    if name == "R3GAN":
+        return [int(mark * R3GAN_A_MINUTE) for mark in field.marks]
+    raise UserError(f"--paced {field.bench.options.paced}: no run of {name} by the clock in {field.bench.folder}")
+
+
+def _paced(field: Field, entries: Sequence[Entry], rows: Rows) -> Iterator[str]:
+    """What the page says of such runs."""
+    known = [e.title for e in entries if any("paced" in r for r in rows[e.title])]
+    if known:
+        yield (
+            f"{field.course.title}: runs without images/s ({'; '.join(known)}) were played on a slower processor than "
+            "the others, without a clock: each reached a mark when it had seen as many images as that opponent's "
+            "quickest run by the clock at any rate had by then (R3GAN, where it had none, as many as its rates fall "
+            "over)."
+        )
 
 
 def _flat(rows: list[Result], field: Field) -> Result:
