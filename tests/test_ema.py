@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
+from zerosum import memory
 from zerosum.ema import AT_ONCE, EMA, SETTLED
 from zerosum.game import Adam
 from zerosum.networks.blocks import SpectralNorm, spectral
@@ -101,6 +102,33 @@ def test_half_life_zero_copies(half_life: float) -> None:
     move(net, 2.0)
     ema.update(1, half_life)
     assert all(torch.equal(a, b) for a, b in zip(mean(ema), net.parameters(), strict=True))
+
+
+def test_a_run_without_averages_draws_from_the_live_weights_and_keeps_no_copy() -> None:
+    """With BatchNorm, whose own statistics stay apart; and what a checkpoint holds goes back into both."""
+    runs = [tiny.run("dcgan", ema_half_life=Constant(n)) for n in (0, 1e-9)]
+    assert [run.averages for run in runs] == [False, True]
+    shared, copied = (tiny.training(run, tiny.images()) for run in runs)
+    for _ in range(3):
+        shared.step()
+        copied.step()
+    live = list(shared.players.G.parameters())
+    mine = list(shared.ema["G"].network.parameters())
+    assert all(a.data_ptr() == b.data_ptr() for a, b in zip(live, mine, strict=True))
+    assert not any(p.requires_grad for p in mine)
+    assert all(p.requires_grad for p in live)
+    assert shared.players.G.training
+    assert tiny.equal(*(tiny.weights(t.averaged["G"]) for t in (shared, copied)))
+    needs = [memory.predict(run, tiny.images().spec, torch.device("cpu")) for run in runs]
+    assert needs[0].average == 0
+    assert needs[0].networks == needs[1].networks
+    assert needs[1].average == sum(b.numel() * b.element_size() for b in shared.averaged["G"].state_dict().values())
+
+
+def test_networks_that_grow_keep_a_copy_for_their_average() -> None:
+    t = tiny.training(tiny.run("progressive", ema_half_life=Constant(0)), tiny.images())
+    pairs = zip(t.players.G.parameters(), t.ema["G"].network.parameters(), strict=True)
+    assert not any(a.data_ptr() == b.data_ptr() for a, b in pairs)
 
 
 def test_buffers_are_copied() -> None:  # trap 12

@@ -21,10 +21,14 @@ class EMA:
     Half-life, not decay per step, so that batch 32 twice and batch 64 once move it alike (Karras et al. 2020, app. B).
     Buffers (BatchNorm statistics, counters, spectral norm's vectors) are copied, not averaged. So are the weights of a
     size that is still fading in: an average would hold on to what they were born as.
+
+    `shared`: the copy holds the live weights themselves, for a half-life that is 0 throughout: no memory, no work.
     """
 
-    def __init__(self, network: nn.Module) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
+    def __init__(self, network: nn.Module, *, shared: bool = False) -> None:
+        self._shared = shared and not isinstance(network, Growing)  # whose parameters come and go
+        known = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in network.parameters()} if self._shared else {}
+        self.network = copy.deepcopy(network, known).eval().requires_grad_(False)
         self._live: list[Tensor] = list(network.parameters())
         self._mean: list[Tensor] = list(self.network.parameters())
         self._settled = False
@@ -40,8 +44,9 @@ class EMA:
     def update(self, images: int, half_life_images: float) -> None:
         """Move once, after `images` more images. A half-life of 0 copies."""
         self._settled = False
-        decay = 0.5 ** (images / half_life_images) if half_life_images > 0 else 0.0
-        torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
+        if not self._shared:
+            decay = 0.5 ** (images / half_life_images) if half_life_images > 0 else 0.0
+            torch._foreach_lerp_(self._mean, self._live, 1.0 - decay)
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)
         for average, network in self._growing:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import shutil
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -21,6 +22,7 @@ MemoryFormat = Literal["auto", "contiguous", "channels_last"]
 Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPUINFO = Path("/proc/cpuinfo")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt, malloc.h
 
 
 def choose_device(name: str) -> torch.device:
@@ -63,6 +65,27 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Let the C library keep blocks that are freed, for a step makes and frees the same ones as the step before.
+
+    By default each block of 32 MB or more (the weights of a large network in bf16, their gradients) goes back to the
+    system and comes again as pages of zeros. For glibc; without effect elsewhere.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
+    if mallopt is None:
+        yield
+        return
+    mallopt(MMAP_THRESHOLD, 2**30)
+    mallopt(TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        mallopt(MMAP_THRESHOLD, 2**25)  # as high as glibc raises it by itself
+        mallopt(TRIM_THRESHOLD, 2**26)
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True)

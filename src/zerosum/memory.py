@@ -125,7 +125,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
     return Need(
         process=0 if on_gpu else psutil.Process().memory_info().rss,
         networks=sum(sizes.values()) + sum(_bytes(kept.buffers()) for kept in carried.values()),
-        average=sum(size for name, size in sizes.items() if name.startswith(run.algorithm.averaged)),
+        average=sum(s for name, s in sizes.items() if run.averages and name.startswith(run.algorithm.averaged)),
         moments=moments,
         turn=step,
         regret=alone + sum(sizes.values()) + moments if run.regret_every else 0,

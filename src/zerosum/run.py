@@ -63,7 +63,7 @@ class Run:
     augment_images: int = 500_000
     """How many images D sees until adaptive augmentation may have gone from none to all."""
     ema_half_life: Schedule = Constant(10_000)
-    """Half-life, in images, of the average of G's weights that is sampled."""
+    """Half-life, in images, of the average of G's weights that is sampled; 0 for none, which spares its memory."""
     micro_batches: int = 1
     """Split each batch into this many pieces where memory is short; the result is the same, but for what dropout,
     noise and augmentation draw."""
@@ -112,6 +112,11 @@ class Run:
         if self.labelled is not None and self.algorithm.labels != "critic":
             raise UserError(f"--labelled {self.labelled}: {name} needs every label; give --algorithm ssgan, or drop it")
         return replace(spec, classes=spec.classes if self.conditional else 0)
+
+    @property
+    def averages(self) -> bool:
+        """Whether the generators that are drawn from are averages, and not the live ones."""
+        return max(self.ema_half_life.start, self.ema_half_life.end) > 0
 
     def adam_of(self, player: str) -> Adam:
         """The optimiser of a player, allowing for the lazy penalties that D has."""

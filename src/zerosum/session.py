@@ -26,7 +26,7 @@ from zerosum import run as runs
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
-from zerosum.engine import choose_device, processor, settled_format, settled_precision
+from zerosum.engine import choose_device, kept_memory, processor, settled_format, settled_precision
 from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
@@ -154,7 +154,7 @@ def _play(
                 training.log = RunLog(out)
             _announce(training, fresh)
             signals: list[int] = []
-            with _status(training, signals), _signals(training, signals):
+            with _status(training, signals), _signals(training, signals), kept_memory():
                 outcome = training.train()
             if writer:
                 view.finish(_finish(training, outcome))
@@ -214,10 +214,10 @@ def _take_over(training: Training, path: Path) -> dict[str, Any]:
     """Put the last weights of another run, live and averaged, into one that is to begin; where they come from."""
     _, run, saved = sample.stored(path, "last")
     try:
-        for name, network in training.players.networks.items():
-            snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
         for name, average in training.ema.items():
             snapshot.fit(average.network, saved.under(f"ema/{name}/"), saved.path)
+        for name, network in training.players.networks.items():  # last: an average may share its weights
+            snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
     except UserError as error:
         raise UserError(
             f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size and "

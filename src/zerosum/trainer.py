@@ -53,7 +53,8 @@ class Training:
             self.players, self.optimisers, engine, micro_batches=run.micro_batches, boundary=run.algorithm.boundary,
             coupled_loss=run.algorithm.coupled,
         )  # fmt: skip
-        self.ema = {name: EMA(module) for name, module in modules.items() if name.startswith(run.algorithm.averaged)}
+        drawn = {name: module for name, module in modules.items() if name.startswith(run.algorithm.averaged)}
+        self.ema = {name: EMA(module, shared=not run.averages) for name, module in drawn.items()}
         held_out = held_out_part(dataset, run.data)
         self.loader = loader_of(run, train_part(dataset, run.data), engine)
         self.local = distributed.share(run.batch_size, run.micro_batches)

@@ -83,7 +83,7 @@ def test_the_courses_are_the_papers_networks() -> None:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Peaks are of this process: starting another takes longer than the work."""
+    """All in this process: starting others takes longer than the work."""
 
     def work(order: dict[str, Any]) -> float:
         capsys.readouterr()
@@ -91,6 +91,7 @@ def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         return float(capsys.readouterr().out)
 
     monkeypatch.setattr(translate, "_apart", work)
+    monkeypatch.setattr(translate, "asked", translate._stepping)
 
 
 @pytest.mark.usefixtures("here")
@@ -101,10 +102,13 @@ def test_translate_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     titles = [f"{name}, 64x64, batch 1" for name in ("pix2pix", "cyclegan")]
     assert [*written["times the textbook"]] == titles
     *rates, peaks, resnet, unet = (table["arms"] for table in written["tables"])
-    for arms in rates:
+    for title, arms in zip(titles, rates, strict=True):
         assert next(iter(arms)) == "textbook"
         assert all(arm["runs"][0]["rate"] > 0 for arm in arms.values())
         assert next(iter(arms.values()))["runs"][0]["ratio"] == 1
+        quickest, averaged = list(arms)[-2:]
+        assert averaged == f"{quickest}, averaged"
+        assert written["times the textbook"][title] == arms[quickest]["runs"][0]["ratio"]
     assert [*peaks] == titles
     assert all(row["runs"][0]["textbook"] > 50 for row in peaks.values())
     for arms in (resnet, unet):
@@ -127,8 +131,18 @@ def test_a_part_of_the_table(tmp_path: Path) -> None:
     assert [t["what"] for t in written["targets"]] == ["cyclegan, 32x32, batch 2: ours / textbook, peak memory"]
 
 
+def test_an_arm_takes_a_step_whenever_it_is_asked() -> None:
+    course = asdict(translate.Course("pix2pix", 32, 1, 4))
+    order = {"course": course, "arm": translate.TEXTBOOK, "threads": 1, "seed": 0}
+    with translate.asked(order) as step:
+        step()
+        step()
+    with pytest.raises(RuntimeError, match="ended with status 1"), translate.asked({**order, "arm": "none"}) as step:
+        step()
+
+
 def test_a_peak_is_that_of_a_process_of_its_own() -> None:
     course = asdict(translate.Course("pix2pix", 32, 1, 4))
-    assert 50 < translate._apart({"course": course, "arm": translate.TEXTBOOK, "threads": 1}) < 1000
+    assert 50 < translate._apart({"course": course, "arm": translate.TEXTBOOK, "threads": 1, "seed": 0}) < 1000
     with pytest.raises(RuntimeError, match="no such arm"):
-        translate._apart({"course": course, "arm": "no such arm", "threads": 1})
+        translate._apart({"course": course, "arm": "no such arm", "threads": 1, "seed": 0})

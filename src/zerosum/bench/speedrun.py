@@ -274,12 +274,14 @@ def _pace(field: Field, entry: Entry) -> list[int]:
     name = entry.title.split(",")[0]
     twins = field.bench.folder.glob(f"{field.name}-{_named(name)}-lr*-seed*.json")
     found = [json.loads(path.read_text(encoding="utf-8"))["result"] for path in sorted(twins)]
+    options = field.bench.options
+    assert isinstance(options, Options)
     clocked = [r["marks"] for r in found if "marks" in r and "paced" not in r]
     if clocked:
         return [max(marks[i]["images_seen"] for marks in clocked) for i in range(len(field.marks))]
     if name == "R3GAN":
         return [int(mark * R3GAN_A_MINUTE) for mark in field.marks]
-    raise UserError(f"--paced {field.bench.options.paced}: no run of {name} by the clock in {field.bench.folder}")
+    raise UserError(f"--paced {options.paced}: no run of {name} by the clock in {field.bench.folder}")
 
 
 def _paced(field: Field, entries: Sequence[Entry], rows: Rows) -> Iterator[str]:

@@ -7,7 +7,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,11 +27,12 @@ from zerosum.data.loader import scale
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
-from zerosum.engine import has_fast_bf16
+from zerosum.engine import has_fast_bf16, kept_memory
 from zerosum.networks import ResBlocks, UNet
 from zerosum.recipes.base import from_settings
 from zerosum.run import Run
 from zerosum.sample import to_uint8
+from zerosum.schedule import Constant
 from zerosum.trainer import Training
 from zerosum.translation.model import Route, Translator
 from zerosum.view import SilentView
@@ -43,7 +45,7 @@ STEPS = 3  # of which memory is the peak
 SIZE = (768, 1024)  # height and width of the large image
 BLOCKS = 6  # of the residual generator, as published for images of up to 128 pixels
 RATIO = 1.6
-TEXTBOOK = "textbook"
+TEXTBOOK, EQUAL = "textbook", -2  # the arm of ours that does what the textbook does, among all
 CPU = torch.device("cpu")
 WORKER = "import sys; from zerosum.bench.translate import work; work(sys.argv[1])"
 
@@ -88,7 +90,7 @@ class Course:
         return Sides(ArrayDataset(a), ArrayDataset(b), paired=self.algorithm == "pix2pix")
 
     def run(self) -> Run:
-        """As `zerosum train --algorithm` has it, with the networks of the textbook."""
+        """As `zerosum train --algorithm` has it, with the networks of the textbook and, like it, without averages."""
         run = from_settings(self.algorithm, Data(source="noise"))
         algorithm: Any = run.algorithm
         networks = replace(
@@ -97,7 +99,7 @@ class Course:
         if self.algorithm == "cyclegan":
             networks = replace(networks, blocks=BLOCKS)
         algorithm = replace(algorithm, networks=networks)
-        return replace(run, algorithm=algorithm, batch_size=self.batch, images=10**9)
+        return replace(run, algorithm=algorithm, batch_size=self.batch, images=10**9, ema_half_life=Constant(0))
 
     def textbook(self, sides: Sides, seed: int) -> textbook.Pix2Pix | textbook.CycleGAN:
         a, b = (side.gather(np.arange(len(side)))[0] for side in (sides.a, sides.b))
@@ -149,13 +151,15 @@ ABOUT = (
     "The papers' networks at width 64: pix2pix's U-Net (as deep as the image can be halved) and critic of pairs, "
     f"CycleGAN's residual generators of {BLOCKS} blocks and critics, with the identity loss and a pool of 50. The "
     "textbook is a plain loop of its own, written from the papers: fp32, eager, torch's norms and Adam, critics frozen "
-    "in the generators' turn. Ours is `zerosum train`, with averaged weights, the guard and the log; bf16 with "
+    "in the generators' turn. Ours is the engine of `zerosum train`, with its guard and, in the last arm, the averaged "
+    "generators that it draws from unless told not to (`--ema-half-life 0`), which the papers and the textbook have "
+    "not; targets are for what the textbook does too. bf16 with "
     "channels last is what a trial chooses on a processor that multiplies bf16. A step has the same losses and leaves "
     "the same weights in both (a test holds it), but for pix2pix's norm in batches of 4: batch norm in the textbook, "
-    "as published, and in ours instance norm, which is the same for one image. The arms take turns step by step; "
-    "medians.",
-    f"Peak memory is the largest resident set of a process of its own that builds an arm and takes {STEPS} steps, "
-    "interpreter and torch included. Ours holds the averaged generators, which the textbook has not.",
+    "as published, and in ours instance norm, which is the same for one image. Each arm is a process of its own, for "
+    "what one frees the next would find; they take turns step by step; medians.",
+    f"Peak memory is the largest resident set of a process that builds an arm and takes {STEPS} steps, "
+    "interpreter and torch included.",
     f"The large image has {SIZE[1]:,}x{SIZE[0]} pixels: from uint8 to uint8, by generators of 9 blocks and of 8 "
     "halvings. The textbook runs them on the whole image, in fp32, eager, without gradients; ours is what "
     "`zerosum translate` does, and the same in fp32. Peaks again are of a process each. MB is 10^6 bytes.",
@@ -173,12 +177,14 @@ def _record(course: Course) -> Mapping[str, Any]:
 
 
 def ladder(run: Run, threads: int) -> dict[str, Run]:
-    """Our engine, a switch more in every arm; the last is what a trial chooses here."""
+    """Our engine, a switch more in every arm, the last but one what a trial chooses here; then with averages too."""
     plain = replace(run, precision="fp32", memory_format="contiguous", compile="off", threads=threads)
     arms = {"ours, fp32": plain, "ours, fp32, channels last": replace(plain, memory_format="channels_last")}
     if has_fast_bf16():
         arms["ours, bf16, channels last"] = replace(plain, precision="bf16", memory_format="channels_last")
-    return arms
+    averaged = from_settings(type(run.algorithm).__name__.lower(), run.data).ema_half_life
+    quickest = list(arms)[-1]
+    return {**arms, f"{quickest}, averaged": replace(arms[quickest], ema_half_life=averaged)}
 
 
 def _rates(bench: Bench, course: Course) -> list[Result]:
@@ -187,10 +193,12 @@ def _rates(bench: Bench, course: Course) -> list[Result]:
 
 
 def _compare(bench: Bench, course: Course, seed: int) -> Result:
-    with tempfile.TemporaryDirectory() as folder:
-        arms = {TEXTBOOK: _step(course, TEXTBOOK, seed, bench.options.threads, folder)}
-        for name in ladder(course.run(), bench.options.threads):
-            arms[name] = _step(course, name, seed, bench.options.threads, folder)
+    threads = bench.options.threads
+    with ExitStack() as stack:
+        arms = {
+            name: stack.enter_context(asked({"course": asdict(course), "arm": name, "threads": threads, "seed": seed}))
+            for name in (TEXTBOOK, *ladder(course.run(), threads))
+        }
         taken = in_turns(arms, 0 if bench.quick else SECONDS, LEAST)
     rows = {
         name: {
@@ -200,16 +208,40 @@ def _compare(bench: Bench, course: Course, seed: int) -> Result:
         }
         for name, times in taken.items()
     }
-    return {"arms": rows, "rounds": len(taken[TEXTBOOK]), "ratio": rows[list(rows)[-1]]["ratio"]}
+    return {"arms": rows, "rounds": len(taken[TEXTBOOK]), "ratio": rows[list(rows)[EQUAL]]["ratio"]}
 
 
-def _step(course: Course, arm: str, seed: int, threads: int, folder: str) -> Callable[[], object]:
-    """What takes a step of an arm."""
-    sides = course.data()
+@contextmanager
+def asked(order: Mapping[str, Any]) -> Iterator[Callable[[], object]]:
+    """What takes a step of an arm, in a process of its own that goes when the context ends."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WORKER, json.dumps({**order, "asked": True})],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        question, answer = process.stdin, process.stdout
+
+        def step() -> None:
+            question.write("\n")
+            if not answer.readline():
+                raise RuntimeError(f"{order} ended with status {process.wait()}")
+
+        yield step
+        question.close()
+
+
+@contextmanager
+def _stepping(order: Mapping[str, Any]) -> Iterator[Callable[[], object]]:
+    """What takes a step of an arm, here."""
+    course, arm = Course(**order["course"]), order["arm"]
+    sides, seed = course.data(), order["seed"]
     if arm == TEXTBOOK:
-        return course.textbook(sides, seed).step
-    run = replace(ladder(course.run(), threads)[arm], seed=seed)
-    return Training(run, sides, CPU, Path(folder), SilentView()).step
+        yield course.textbook(sides, seed).step
+        return
+    run = replace(ladder(course.run(), order["threads"])[arm], seed=seed)
+    with tempfile.TemporaryDirectory() as folder, kept_memory():
+        yield Training(run, sides, CPU, Path(folder), SilentView()).step
 
 
 def _rate_table(title: str, results: list[Result]) -> Table:
@@ -229,9 +261,10 @@ def _peaks(bench: Bench, course: Course) -> Result:
     protocol = {"run": recipe(course.run()), "steps": STEPS, "bf16": has_fast_bf16()}
 
     def peaks() -> Result:
-        orders = {arm: {"course": asdict(course), "arm": arm, "threads": bench.options.threads} for arm in arms}
+        shared = {"course": asdict(course), "threads": bench.options.threads, "seed": 0}
+        orders = {arm: {**shared, "arm": arm} for arm in arms}
         found = {arm: _apart(order) for arm, order in orders.items()}
-        return {**found, "ratio": found[arms[-1]] / found[TEXTBOOK]}
+        return {**found, "ratio": found[arms[EQUAL]] / found[TEXTBOOK]}
 
     return bench.arm(f"memory-{course.file}", 0, protocol, peaks)
 
@@ -245,14 +278,14 @@ def _apart(order: Mapping[str, Any]) -> float:
 
 
 def work(text: str) -> None:
-    """Take some steps of an arm, or translate once, and print this process's peak in MB."""
+    """Take some steps of an arm, or one whenever asked, or translate once; and print this process's peak in MB."""
     order = json.loads(text)
     torch.set_num_threads(order["threads"])
     if "course" in order:
-        with tempfile.TemporaryDirectory() as folder:
-            step = _step(Course(**order["course"]), order["arm"], 0, order["threads"], folder)
-            for _ in range(STEPS):
+        with _stepping(order) as step:
+            for _ in sys.stdin if "asked" in order else range(STEPS):
                 step()
+                print(flush=True)
     else:
         _translators(order["kind"], order["width"], order["arm"])[order["arm"]](_photo(order["size"]))
     print(peak_bytes() / 1e6)
