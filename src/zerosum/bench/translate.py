@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,8 @@ STEPS = 3  # of which memory is the peak
 SIZE = (768, 1024)  # height and width of the large image
 BLOCKS = 6  # of the residual generator, as published for images of up to 128 pixels
 RATIO = 1.6
-TEXTBOOK, EQUAL = "textbook", -2  # the arm of ours that does what the textbook does, among all
+TEXTBOOK, KEPT = "textbook", "textbook, memory kept"
+EQUAL = -2  # the arm of ours that does what the textbook does, among all
 CPU = torch.device("cpu")
 WORKER = "import sys; from zerosum.bench.translate import work; work(sys.argv[1])"
 
@@ -157,7 +158,8 @@ ABOUT = (
     "channels last is what a trial chooses on a processor that multiplies bf16. A step has the same losses and leaves "
     "the same weights in both (a test holds it), but for pix2pix's norm in batches of 4: batch norm in the textbook, "
     "as published, and in ours instance norm, which is the same for one image. Each arm is a process of its own, for "
-    "what one frees the next would find; they take turns step by step; medians.",
+    "what one frees the next would find; they take turns step by step; medians. `zerosum train` has the C library keep "
+    "freed memory; the second arm is the textbook with that.",
     f"Peak memory is the largest resident set of a process that builds an arm and takes {STEPS} steps, "
     "interpreter and torch included.",
     f"The large image has {SIZE[1]:,}x{SIZE[0]} pixels: from uint8 to uint8, by generators of 9 blocks and of 8 "
@@ -197,7 +199,7 @@ def _compare(bench: Bench, course: Course, seed: int) -> Result:
     with ExitStack() as stack:
         arms = {
             name: stack.enter_context(asked({"course": asdict(course), "arm": name, "threads": threads, "seed": seed}))
-            for name in (TEXTBOOK, *ladder(course.run(), threads))
+            for name in (TEXTBOOK, KEPT, *ladder(course.run(), threads))
         }
         taken = in_turns(arms, 0 if bench.quick else SECONDS, LEAST)
     rows = {
@@ -236,8 +238,9 @@ def _stepping(order: Mapping[str, Any]) -> Iterator[Callable[[], object]]:
     """What takes a step of an arm, here."""
     course, arm = Course(**order["course"]), order["arm"]
     sides, seed = course.data(), order["seed"]
-    if arm == TEXTBOOK:
-        yield course.textbook(sides, seed).step
+    if arm in (TEXTBOOK, KEPT):
+        with kept_memory() if arm == KEPT else nullcontext():
+            yield course.textbook(sides, seed).step
         return
     run = replace(ladder(course.run(), order["threads"])[arm], seed=seed)
     with tempfile.TemporaryDirectory() as folder, kept_memory():
@@ -257,7 +260,7 @@ def _rate_table(title: str, results: list[Result]) -> Table:
 
 
 def _peaks(bench: Bench, course: Course) -> Result:
-    arms = [TEXTBOOK, *ladder(course.run(), bench.options.threads)]
+    arms = [TEXTBOOK, KEPT, *ladder(course.run(), bench.options.threads)]
     protocol = {"run": recipe(course.run()), "steps": STEPS, "bf16": has_fast_bf16()}
 
     def peaks() -> Result:
@@ -278,14 +281,19 @@ def _apart(order: Mapping[str, Any]) -> float:
 
 
 def work(text: str) -> None:
-    """Take some steps of an arm, or one whenever asked, or translate once; and print this process's peak in MB."""
+    """Take a step of an arm whenever asked; or some steps, or translate once, and print this process's peak in MB."""
     order = json.loads(text)
     torch.set_num_threads(order["threads"])
-    if "course" in order:
+    if "asked" in order:
         with _stepping(order) as step:
-            for _ in sys.stdin if "asked" in order else range(STEPS):
+            for _ in sys.stdin:
                 step()
                 print(flush=True)
+        return
+    if "course" in order:
+        with _stepping(order) as step:
+            for _ in range(STEPS):
+                step()
     else:
         _translators(order["kind"], order["width"], order["arm"])[order["arm"]](_photo(order["size"]))
     print(peak_bytes() / 1e6)
