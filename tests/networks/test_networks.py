@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.networks import DCGAN, MLP, R3, SNDCGAN, FastGAN, Networks, ResNet, Subpixel, coupled, stateful, track
+from zerosum.networks.mlp import FixedLength
 
 NETS: dict[str, Networks] = {
     "mlp": MLP(latent=8, width=16, depth=2),
@@ -431,6 +432,43 @@ def test_noise_of_a_critic_is_there_while_it_trains_and_only_then() -> None:
     assert float(drawn.mean()) == pytest.approx(64, abs=0.1)
     assert float(drawn.std()) == pytest.approx((64 * 0.3**2 + 2.4**2) ** 0.5, rel=0.02)
     assert critic.eval()(x).unique().tolist() == [64.0]
+
+
+def test_lengths_that_are_fixed_stay_whatever_training_does() -> None:
+    """Noisy, even inputs give what varies by about 1, and still do when all weights are ten times as large."""
+    networks = MLP(width=64, depth=2, critic_activation="relu", noise_input=0.6, noise_hidden=0.5, fixed_lengths=True)
+    critic = networks.critic(Spec((1, 16, 16))).train()
+    first, second = critic.layers.hidden  # type: ignore[union-attr]
+    for layer, noise in ((first, 0.6), (second, 0.5)):
+        lengths = layer.weight.norm(dim=1)
+        assert torch.allclose(lengths, torch.full_like(lengths, (1 / 3 + noise**2) ** -0.5))
+    x = torch.rand(4000, 256) * 2 - 1
+    assert float(first(x + 0.6 * torch.randn_like(x)).var(0).mean()) == pytest.approx(1, rel=0.05)
+    before = critic.eval()(x)
+    with torch.no_grad():
+        for layer in (first, second):
+            layer.parametrizations.weight.original.mul_(10)
+    torch.testing.assert_close(critic(x), before)
+    assert sum(isinstance(m, FixedLength) for m in networks.generator(Spec((1, 16, 16))).modules()) == 0
+
+
+def test_batch_norm_is_in_the_generator_alone() -> None:
+    networks = MLP(width=8, depth=2, batch_norm=True)
+    spec = Spec((1, 4, 4))
+    kinds = [[type(m).__name__ for m in net.modules()].count("BatchNorm1d") for net in
+             (networks.generator(spec), networks.critic(spec))]  # fmt: skip
+    assert kinds == [2, 0]
+    layers = networks.generator(spec).train().layers
+    seen: list[Tensor] = []
+    layers.norms[1].register_forward_hook(lambda module, given, out: seen.append(out))  # type: ignore[union-attr, index]
+    layers(torch.randn(256, 100) * 3 + 5)  # type: ignore[operator]
+    assert float(seen[0].mean()) == pytest.approx(0, abs=1e-5)
+    assert float(seen[0].std()) == pytest.approx(1, rel=0.02)
+
+
+def test_two_bounds_on_the_same_weights_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--algorithm.networks.fixed-lengths True: spectral"):
+        MLP(spectral=True, fixed_lengths=True)
 
 
 def test_noise_below_nothing_is_refused() -> None:

@@ -32,6 +32,7 @@ CADENCE = (
     "grid_every",
     "checkpoint_every",
 )  # of a timed run: fitted to the machine's speed
+NEWER = ("noise_input", "noise_hidden", "fixed_lengths", "batch_norm")  # than what was measured with such networks
 OF_LABELS = ("class_balance", "labelled")
 Result = dict[str, Any]
 
@@ -176,7 +177,7 @@ def plain(value: Any) -> Any:
 def recipe(run: Run) -> dict[str, Any]:
     """What decides a run, for its protocol: without cadence, what is left to the machine, and where its files are.
 
-    What only two-sided data, adaptive augmentation, games of labels or noise in networks have is left out of the
+    What only two-sided data, adaptive augmentation, games of labels or noisy networks have is left out of the
     others: what was measured before there were any stays known.
     """
     target = None if run.data.target is None else _named(run.data.target)
@@ -185,9 +186,10 @@ def recipe(run: Run) -> dict[str, Any]:
     unused = {name for name in TWO_SIDED if getattr(run.data, name) == getattr(Data, name)}
     value["data"] = {name: v for name, v in value["data"].items() if name not in unused}
     game = value["algorithm"]
-    for part, noise in ((game, "noise"), (game["networks"], "noise_input"), (game["networks"], "noise_hidden")):
-        if part.get(noise) == 0:
-            del part[noise]
+    newer = ((game, "noise"), *((game["networks"], name) for name in NEWER))
+    for part, name in newer:
+        if part.get(name) == 0:  # or False
+            del part[name]
     labels = [name for name in OF_LABELS if getattr(run, name) == getattr(Run, name)]
     left_out = {*CADENCE, *labels, *([] if "adaptive" in run.augment else ["augment_images"])}
     return {name: v for name, v in value.items() if name not in left_out and v != "auto"}

@@ -3,7 +3,9 @@
 The paper's pair has rectifiers in G and maxout (Goodfellow et al. 2013, arXiv:1302.4389) in D; in place of its dropout
 in D there may be Gaussian noise, as the authors of the semi-supervised GAN have it on digits (Salimans et al. 2016,
 arXiv:1606.03498, sec. 5.1 and their code): at sqrt(p / (1 - p)) of a unit's size it varies as much as dropout of a
-share p. Theirs is 0.5, and 0.3 on images from 0 to 1, which is 0.6 of what is from -1 to 1.
+share p. Theirs is 0.5, and 0.3 on images from 0 to 1, which is 0.6 of what is from -1 to 1. Noise is something only
+beside weights that cannot grow: theirs are normalised (Salimans and Kingma 2016, "Weight Normalization",
+arXiv:1602.07868, eq. 2) to lengths g that stay as they are -> FixedLength.
 """
 
 from __future__ import annotations
@@ -15,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from zerosum.data.spec import Spec
+from zerosum.errors import UserError
 from zerosum.networks.blocks import Head, Networks, Projection, at_least_one, none_or_more, one_hot, required, spectral
 from zerosum.networks.init import leaky_gain, scaled_
 
@@ -56,10 +60,18 @@ class MLP(Networks):
     """Standard deviation of the noise on what the critic sees while it trains, whose values are from -1 to 1."""
     noise_hidden: float = 0.0
     """The same on what every hidden layer of the critic gives: its head sees it, too."""
+    fixed_lengths: bool = False
+    """Every hidden unit of the critic keeps the length of its weights, so that they cannot outgrow the noise."""
+    batch_norm: bool = False
+    """BatchNorm before every activation of the generator (Ioffe and Szegedy 2015)."""
 
     def __post_init__(self) -> None:
         at_least_one(latent=self.latent, width=self.width, depth=self.depth)
         none_or_more(noise_input=self.noise_input, noise_hidden=self.noise_hidden)
+        if self.spectral and self.fixed_lengths:
+            raise UserError(
+                "--algorithm.networks.fixed-lengths True: spectral normalisation undoes it; give one of the two"
+            )
 
     def generator(self, spec: Spec) -> nn.Module:
         """z (n, latent) -> (n, *spec.shape): through tanh for images, unbounded for points."""
@@ -74,7 +86,7 @@ class _Generator(nn.Module):
     def __init__(self, net: MLP, spec: Spec) -> None:
         super().__init__()
         self.shape, self.classes, self.bounded = spec.shape, spec.classes, spec.is_image
-        self.layers = _Layers(net.latent + spec.classes, net.width, net.depth, net.generator_activation)
+        self.layers = _Layers(net, net.latent + spec.classes, net.generator_activation, batch_norm=net.batch_norm)
         self.last = scaled_(nn.Linear(net.width, math.prod(spec.shape)))
 
     def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n ..."]:
@@ -88,7 +100,10 @@ class _Critic(nn.Module):
         self.classes = 0 if head else spec.classes
         inputs = math.prod(spec.shape) + self.classes
         self.noise = net.noise_input
-        self.layers = _Layers(inputs, net.width, net.depth, net.critic_activation, net.spectral, net.noise_hidden)
+        self.layers = _Layers(
+            net, inputs, net.critic_activation, normalise=net.spectral, noises=(net.noise_input, net.noise_hidden),
+            fixed=net.fixed_lengths,
+        )  # fmt: skip
         self.head = head(net.width) if head else Projection(net.width, normalise=net.spectral)
 
     def forward(
@@ -99,29 +114,42 @@ class _Critic(nn.Module):
 
 
 class _Layers(nn.Module):
-    """`depth` hidden layers with an activation each; `noise` on what each gives."""
+    """The hidden layers, with an activation each. `noises`: on what the first sees, and on what each gives."""
 
     def __init__(
-        self,
-        inputs: int,
-        width: int,
-        depth: int,
-        activation: Activation,
-        normalise: bool = False,
-        noise: float = 0.0,
-    ) -> None:
+        self, net: MLP, inputs: int, activation: Activation, *, normalise: bool = False,
+        noises: tuple[float, float] = (0.0, 0.0), fixed: bool = False, batch_norm: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.activation, self.noise = activation, noise
-        units = width * (PIECES if activation == "maxout" else 1)
-        sizes = [inputs] + [width] * (depth - 1)
+        self.activation, self.noise = activation, noises[1]
+        units = net.width * (PIECES if activation == "maxout" else 1)
+        sizes = [inputs] + [net.width] * (net.depth - 1)
         self.hidden = nn.ModuleList(
             spectral(scaled_(nn.Linear(size, units), GAIN[activation]), normalise) for size in sizes
         )
+        for i, layer in enumerate(self.hidden if fixed else ()):
+            parametrize.register_parametrization(layer, "weight", FixedLength(noises[min(i, 1)]))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(units) if batch_norm else nn.Identity() for _ in sizes)
 
     def forward(self, x: Float[Tensor, "n i"]) -> Float[Tensor, "n w"]:
-        for layer in self.hidden:
-            x = _noisy(_activate(layer(x), self.activation), self.noise, self.training)
+        for layer, norm in zip(self.hidden, self.norms, strict=True):
+            x = _noisy(_activate(norm(layer(x)), self.activation), self.noise, self.training)
         return x
+
+
+class FixedLength(nn.Module):
+    """Rows of a weight (out, in) at a length that a sum of its inputs has a variance of about 1 with.
+
+    Values spread evenly from -1 to 1, and rectified standard normals, vary by about a third, beside their noise of
+    standard deviation `noise`. A parametrization, as SpectralNorm is.
+    """
+
+    def __init__(self, noise: float) -> None:
+        super().__init__()
+        self.length = (1 / 3 + noise**2) ** -0.5
+
+    def forward(self, weight: Float[Tensor, "out in"]) -> Float[Tensor, "out in"]:
+        return self.length * F.normalize(weight, dim=1)
 
 
 def _noisy(x: Float[Tensor, "n u"], std: float, training: bool) -> Float[Tensor, "n u"]:
