@@ -143,6 +143,17 @@ def feature_matching(real: Float[Tensor, "n c"], fake: Float[Tensor, "n c"]) -> 
     return (_full(real).mean(0) - _full(fake).mean(0)).square().mean().expand(len(fake))
 
 
+def consistency(one: Float[Tensor, "n k"], other: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """How far two looks at the same image are apart: the squared distance of their class probabilities.
+
+    The Pi model of Laine and Aila 2017 (arXiv:1610.02242, Algorithm 1), there over k; with a GAN, Wei et al. 2018
+    (arXiv:1803.01541, sec. 3.3).
+    """
+    if one.shape != other.shape or one.dim() != 2:
+        raise ValueError(f"logits must be (N, K) and alike, not {tuple(one.shape)} and {tuple(other.shape)}")
+    return (_full(one).softmax(1) - _full(other).softmax(1)).square().sum(1)
+
+
 def optimal_logits(p_data: Float[Tensor, " n"], p_g: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
     """The best D's logits, log p_data(x) - log p_g(x), from the two densities (Goodfellow et al. 2014, prop. 1)."""
     p_data, p_g = _pair(p_data, p_g)

@@ -7,8 +7,10 @@ Symbols (paper -> here): L_supervised -> losses.cross_entropy on images whose la
 losses.discriminator on log Z; f(x), an intermediate layer of D -> its last features; G minimises
 || E f(x) - E f(G(z)) ||^2, feature matching (sec. 3.1).
 Differs from the paper: D's weights are averaged, and that average classifies; networks are convolutional, without
-weight normalisation and noise; what is unsupervised counts half, as in the authors' code; the mean square of the
-difference, not its sum.
+weight normalisation and noise (`MLP` can have them: noise_input, noise_hidden, fixed_lengths, batch_norm); what is
+unsupervised counts half, as in the authors' code; the mean square of the difference, not its sum. And not the paper's:
+weight_consistency, with which two looks at an unlabelled image, each augmented in its own way, have to agree on its
+class -> losses.consistency.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm, Batch, Labels, Players, Settings, Turn
-from zerosum.losses import cross_entropy, discriminator, feature_matching
+from zerosum.losses import consistency, cross_entropy, discriminator, feature_matching
 from zerosum.networks import MLP, ClassesOrFake, Networks, Subpixel
+from zerosum.networks.heads import log_z
 from zerosum.schedule import Constant, Linear
 
 
@@ -35,6 +38,8 @@ class SSGAN(Algorithm):
     networks: Networks = Subpixel()
     weight_supervised: float = 1.0
     """Weight of the labelled images beside the unlabelled ones."""
+    weight_consistency: float = 0.0
+    """Weight of two looks at an unlabelled image agreeing on its class; 0 as in the paper."""
     labels: ClassVar[Labels] = "critic"
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     coupled: ClassVar[bool] = True
@@ -56,8 +61,15 @@ class SSGAN(Algorithm):
             for b in turn.split(batch):
                 classes, _ = p.D(b.labelled, None, True)
                 supervised = cross_entropy(classes, b.known_label)
-                d_real, d_fake = p.D(b.image), p.D(p.G(b.z))
-                minimise(self.weight_supervised * supervised + discriminator(d_real, d_fake) / 2)
+                if self.weight_consistency:
+                    (one, _), (other, _) = (p.D(b.image, None, True) for _ in range(2))
+                    d_real, disagreement = log_z(one), consistency(one, other)
+                    turn.log(disagreement=disagreement)
+                else:
+                    d_real, disagreement = p.D(b.image), 0.0
+                d_fake = p.D(p.G(b.z))
+                unsupervised = discriminator(d_real, d_fake) / 2
+                minimise(self.weight_supervised * supervised + unsupervised + self.weight_consistency * disagreement)
                 turn.note(real=d_real, fake=d_fake)
                 turn.log(supervised=supervised)
         with turn("G") as minimise:

@@ -49,4 +49,9 @@ class ClassesOrFake(nn.Module):
     ) -> Float[Tensor, " n"] | tuple[Float[Tensor, "n k"], Float[Tensor, "n c"]]:
         """Logits of being real; `whole`: those of the classes and the features they are made of."""
         logits = self.classes(features)
-        return (logits, features) if whole else torch.logsumexp(logits.float(), 1).to(logits.dtype)
+        return (logits, features) if whole else log_z(logits)
+
+
+def log_z(logits: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
+    """The logit of being real that classes with these logits have together."""
+    return torch.logsumexp(logits.float(), 1).to(logits.dtype)

