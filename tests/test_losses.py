@@ -33,7 +33,7 @@ SINGLE: list[Loss] = [
     losses.least_squares_generator,
 ]
 OF_IMAGES: list[Loss] = [losses.per_sample, losses.l1, losses.patch_nce]
-OF_CLASSES: list[Loss] = [losses.cross_entropy, losses.feature_matching]
+OF_CLASSES: list[Loss] = [losses.cross_entropy, losses.feature_matching, losses.consistency]
 
 # The papers' formulas as they are printed, for one pair of logits, by Python's own mathematics.
 FORMULAS: dict[Loss, Callable[[float, float], float]] = {
@@ -246,6 +246,14 @@ def test_the_cross_entropy_of_classes() -> None:
     for wrong in (None, torch.tensor([1]), torch.tensor([[1], [0]])):
         with pytest.raises(ValueError, match=r"class logits \(N, K\) and labels \(N,\) are needed"):
             inspect.unwrap(losses.cross_entropy)(logits, wrong)
+
+
+def test_looks_that_give_the_same_classes_agree() -> None:
+    one, other = torch.tensor([[0.0, 0.0], [math.log(3), 0.0]]), torch.tensor([[5.0, 5.0], [0.0, math.log(3)]])
+    assert losses.consistency(one, other).tolist() == pytest.approx([0, 0.5])  # (3/4 - 1/4)^2, twice
+    assert losses.consistency(one.bfloat16(), other.bfloat16()).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"logits must be \(N, K\) and alike"):
+        inspect.unwrap(losses.consistency)(one, other[:1])
 
 
 def test_features_are_matched_in_their_means() -> None:

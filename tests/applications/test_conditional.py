@@ -108,7 +108,25 @@ def test_few_labels_are_for_games_that_can_do_with_few() -> None:
     training.step()
 
 
-def test_a_semi_supervised_game_learns_two_classes_of_points() -> None:
+def test_looks_agree_only_where_they_are_asked_to() -> None:
+    """Two looks differ by what augmentation moved; after a while of being asked to agree they differ by less."""
+    game = tiny.small_algorithm("ssgan")
+    disagreement = {}
+    for weight in (1e-9, 30.0):
+        algorithm = replace(game, weight_consistency=weight)
+        run = tiny.run("ssgan", labelled=30, algorithm=algorithm, augment=("translation",), seed=2)
+        training = tiny.training(run, tiny.images())
+        for _ in range(60):
+            training.step()
+        disagreement[weight] = training.turns.read_scores()["loss/disagreement"]
+    assert 0 < disagreement[30.0] < disagreement[1e-9] / 2
+    plain = tiny.training(tiny.run("ssgan", labelled=30), tiny.images())
+    plain.step()
+    assert "loss/disagreement" not in plain.turns.read_scores()
+
+
+@pytest.mark.parametrize("weight", [0.0, 10.0])
+def test_a_semi_supervised_game_learns_two_classes_of_points(weight: float) -> None:
     """On two separate clouds with one label each the averaged critic names nearly all."""
     import numpy as np
 
@@ -118,7 +136,9 @@ def test_a_semi_supervised_game_learns_two_classes_of_points() -> None:
     label = random.integers(0, 2, 400)
     points = random.standard_normal((400, 2)) * 0.2 + np.where(label[:, None] == 1, 1.5, -1.5)
     data = ArrayDataset(points.astype(np.float32), label, ("left", "right"))
-    training = tiny.training(tiny.run("ssgan", toy=True, labelled=2, batch_size=32, seed=1), data)
+    algorithm = replace(tiny.small_algorithm("ssgan", toy=True), weight_consistency=weight)
+    run = tiny.run("ssgan", toy=True, algorithm=algorithm, labelled=2, batch_size=32, seed=1)
+    training = tiny.training(run, data)
     for _ in range(400):
         training.step()
     critic = training.ema["D"].network

@@ -104,7 +104,7 @@ def quick_translation(data: Data, sides: Sides) -> Run:
 
 
 def semi_supervised(data: Data) -> Run:
-    """A classifier from few labels (`zerosum bench semi-supervised`): the game behind small shifts, which have to agree.
+    """A classifier from few labels (`zerosum bench semi-supervised`): the game behind small shifts that have to agree.
 
     MNIST, 100 labels, 2.5 minutes of one thread (validation images, leads): 97.2 and 97.5 % right; without agreeing
     91 % in 8 minutes, with three times its weight 94.5 and 97.2 %.

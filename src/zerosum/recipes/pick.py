@@ -156,7 +156,9 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
         )
     elif algorithm == "ssgan":
         run = image_recipes.semi_supervised(data)
-        reasons.append("a classifier from few labels, D behind small shifts of the image; --labelled N uses N labels")
+        reasons.append(
+            "a classifier from few labels, which has to say the same of an image that moved; --labelled N uses N labels"
+        )
     else:
         run = from_settings(algorithm, data)
         reasons.append(f"{type(run.algorithm).__name__} with its own settings (docs/algorithms): you asked for it")
