@@ -61,15 +61,14 @@ class SSGAN(Algorithm):
             for b in turn.split(batch):
                 classes, _ = p.D(b.labelled, None, True)
                 supervised = cross_entropy(classes, b.known_label)
+                looks = [p.D(b.image, None, True)[0] for _ in range(2 if self.weight_consistency else 1)]
+                d_real, d_fake = log_z(looks[0]), p.D(p.G(b.z))
+                loss = self.weight_supervised * supervised + discriminator(d_real, d_fake) / 2
                 if self.weight_consistency:
-                    (one, _), (other, _) = (p.D(b.image, None, True) for _ in range(2))
-                    d_real, disagreement = log_z(one), consistency(one, other)
+                    disagreement = consistency(*looks)
+                    loss = loss + self.weight_consistency * disagreement
                     turn.log(disagreement=disagreement)
-                else:
-                    d_real, disagreement = p.D(b.image), 0.0
-                d_fake = p.D(p.G(b.z))
-                unsupervised = discriminator(d_real, d_fake) / 2
-                minimise(self.weight_supervised * supervised + unsupervised + self.weight_consistency * disagreement)
+                minimise(loss)
                 turn.note(real=d_real, fake=d_fake)
                 turn.log(supervised=supervised)
         with turn("G") as minimise:
