@@ -30,9 +30,10 @@ from zerosum.ema import EMA
 from zerosum.losses import consistency
 from zerosum.metrics.features.base import unit
 from zerosum.networks import ClassesOrFake
-from zerosum.recipes.images import semi_supervised
+from zerosum.recipes.images import cooled, semi_supervised
 from zerosum.recipes.pick import pick
 from zerosum.run import Run
+from zerosum.schedule import Linear
 
 SEEDS = (0, 1, 2, 3, 4)
 PUBLISHED = 100  # labels: the count that the targets are of, over all seeds
@@ -110,8 +111,8 @@ ABOUT = (
     "is what `zerosum train mnist --algorithm ssgan --labelled N` plays; its averaged critic classifies. The same "
     "network with the labels alone has the same augmentation, optimiser and average of weights, and 3,000 batches of "
     "them, over which its rate falls from the game's to 0. The recipe also asks two looks at an unlabelled image to "
-    "agree on its class: `agreement without a game` is that network with the labels and that alone, at the game's rate "
-    "for as many images as the game saw. What it lacks is G.",
+    "agree on its class: `agreement without a game` is that network with the labels and that alone, at the game's "
+    "rates for as many images as the game saw, in fp32. What it lacks is G.",
     f"Choices were made on {HELD:,} held-out training images.",
 )
 
@@ -175,10 +176,12 @@ class _Stage:
 def alone(run: Run, dataset: ArrayDataset, steps: int, *, agreeing: bool = False) -> trained.Trained:
     """The critic of `run` trained on its labelled images and nothing else, with its augmentation, rate and average.
 
-    `agreeing`: on the other images too, as the game has them: two looks at each agree. The rate stays as it is then.
+    `agreeing`: on the other images too, as the game has them: two looks at each agree; the rate falls as the game's.
     """
     assert run.labelled is not None
     assert isinstance(run.algorithm, SSGAN)
+    seen = steps * run.batch_size
+    falling = cooled(run, seen).adam_d.lr if agreeing else Linear(run.adam_d.lr.start, 0.0, seen)
     train = train_part(dataset, run.data)
     values, labels = _arrays(train)
     chosen = drawn_labels(labels, run.labelled, run.seed)
@@ -198,7 +201,7 @@ def alone(run: Run, dataset: ArrayDataset, steps: int, *, agreeing: bool = False
                 looks = [critic(augment(unit(values[other]), run.augment, ()), None, True)[0] for _ in range(2)]
                 loss = loss + run.algorithm.weight_consistency * consistency(*looks).mean()
             for group in adam.param_groups:
-                group["lr"] = run.adam_d.lr.start * (1.0 if agreeing else 1 - step / steps)
+                group["lr"] = falling(step * run.batch_size)
             adam.zero_grad()
             loss.backward()
             adam.step()
