@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import tiny
-from zerosum import memory
+from zerosum import checkpoint, memory
 from zerosum.ema import AT_ONCE, EMA, SETTLED
 from zerosum.game import Adam
 from zerosum.networks.blocks import SpectralNorm, spectral
@@ -105,7 +105,7 @@ def test_half_life_zero_copies(half_life: float) -> None:
 
 
 def test_a_run_without_averages_draws_from_the_live_weights_and_keeps_no_copy() -> None:
-    """With BatchNorm, whose own statistics stay apart; and what a checkpoint holds goes back into both."""
+    """With BatchNorm, whose own statistics stay apart."""
     runs = [tiny.run("dcgan", ema_half_life=Constant(n)) for n in (0, 1e-9)]
     assert [run.averages for run in runs] == [False, True]
     shared, copied = (tiny.training(run, tiny.images()) for run in runs)
@@ -123,12 +123,30 @@ def test_a_run_without_averages_draws_from_the_live_weights_and_keeps_no_copy() 
     assert needs[0].average == 0
     assert needs[0].networks == needs[1].networks
     assert needs[1].average == sum(b.numel() * b.element_size() for b in shared.averaged["G"].state_dict().values())
+    assert needs[0].checkpoint == needs[1].checkpoint, "which has the average either way"
+
+
+def test_a_checkpoint_goes_back_into_live_weights_that_the_average_shares(tmp_path: Path) -> None:
+    run = tiny.run("gan", ema_half_life=Constant(0))
+    first, other = (tiny.training(run, tiny.images(), tmp_path / name) for name in ("first", "other"))
+    for _ in range(3):
+        first.step()
+    first.save()
+    saved = checkpoint.load(checkpoint.path_of(tmp_path / "first", first.seen))
+    other.restore(saved)
+    for t in (first, other):
+        t.step()
+    weights = [tiny.weights(net) for t in (first, other) for net in (t.players.G, t.averaged["G"])]
+    assert all(tiny.equal(weights[0], w) for w in weights[1:])
 
 
 def test_networks_that_grow_keep_a_copy_for_their_average() -> None:
-    t = tiny.training(tiny.run("progressive", ema_half_life=Constant(0)), tiny.images())
+    run = tiny.run("progressive", ema_half_life=Constant(0))
+    t = tiny.training(run, tiny.images())
     pairs = zip(t.players.G.parameters(), t.ema["G"].network.parameters(), strict=True)
     assert not any(a.data_ptr() == b.data_ptr() for a, b in pairs)
+    need = memory.predict(run, tiny.images().spec, torch.device("cpu"))
+    assert need.average == need.saved_average > 0
 
 
 def test_buffers_are_copied() -> None:  # trap 12

@@ -24,7 +24,7 @@ from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.game import Adam
 from zerosum.runlog import Lock, grids, read_status
-from zerosum.schedule import Linear
+from zerosum.schedule import Constant, Linear
 from zerosum.view import Level, SilentView, Status
 
 DATA = tiny.images()
@@ -125,6 +125,21 @@ def test_a_run_begins_with_the_weights_of_another(tmp_path: Path) -> None:
     assert json.loads((out / "recipe.json").read_text())["from"] == origin
     session.resume(out, DATA, images=taught.images_seen + 16)
     assert json.loads((out / "recipe.json").read_text())["from"] == origin
+
+
+def test_weights_taken_over_are_the_live_ones_where_nothing_is_averaged(tmp_path: Path) -> None:
+    """The other run's average goes into the same memory, and must not stay there."""
+    first = session.start(replace(recipe("gan", 2), ema_half_life=Constant(1e6)), DATA, tmp_path / "first")
+    taught = checkpoint.load(checkpoint.path_of(first, checkpoint.numbers(first)[-1])).tensors
+    run = replace(recipe("gan", 2), ema_half_life=Constant(0))
+    out = session.start(run, DATA, tmp_path / "run", weights_of=first)
+    begun = checkpoint.load(checkpoint.path_of(out, 0)).tensors
+    names = [name for name in taught if name.startswith("players/G/")]
+    assert names
+    assert any(bool((taught[n] != taught[n.replace("players", "ema")]).any()) for n in names)
+    for name in names:
+        assert bool((begun[name] == taught[name]).all())
+        assert bool((begun[name.replace("players", "ema")] == taught[name]).all())
 
 
 def test_before_its_first_checkpoint_it_has_no_weights_to_go_on_with(tmp_path: Path) -> None:

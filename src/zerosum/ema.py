@@ -26,7 +26,7 @@ class EMA:
     """
 
     def __init__(self, network: nn.Module, *, shared: bool = False) -> None:
-        self._shared = shared and not isinstance(network, Growing)  # whose parameters come and go
+        self._shared = shared and can_share(network)
         known = {id(p): nn.Parameter(p.detach(), p.requires_grad) for p in network.parameters()} if self._shared else {}
         self.network = copy.deepcopy(network, known).eval().requires_grad_(False)
         self._live: list[Tensor] = list(network.parameters())
@@ -60,6 +60,11 @@ class EMA:
             settle(self.network, given)
             self._settled = True
         return self.network
+
+
+def can_share(network: nn.Module) -> bool:
+    """Whether an average can be the live weights themselves: not where parameters come and go."""
+    return not isinstance(network, Growing)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPUINFO = Path("/proc/cpuinfo")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt, malloc.h
+KEEPING: list[bool] = []  # whether freed memory is kept now: a setting of the whole process
 
 
 def choose_device(name: str) -> torch.device:
@@ -72,17 +73,18 @@ def kept_memory() -> Iterator[None]:
     """Let the C library keep blocks that are freed, for a step makes and frees the same ones as the step before.
 
     By default each block of 32 MB or more (the weights of a large network in bf16, their gradients) goes back to the
-    system and comes again as pages of zeros. For glibc; without effect elsewhere.
+    system and comes again as pages of zeros. For glibc; without effect elsewhere, and inside another one.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.system() == "Linux" else None
-    if mallopt is None:
+    if mallopt is None or KEEPING or not mallopt(MMAP_THRESHOLD, 2**30):  # an older glibc refuses more than 32 MB
         yield
         return
-    mallopt(MMAP_THRESHOLD, 2**30)
     mallopt(TRIM_THRESHOLD, 2**31 - 1)
+    KEEPING.append(True)
     try:
         yield
     finally:
+        KEEPING.clear()
         mallopt(MMAP_THRESHOLD, 2**25)  # as high as glibc raises it by itself
         mallopt(TRIM_THRESHOLD, 2**26)
         ctypes.CDLL(None).malloc_trim(0)

@@ -28,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 
 from zerosum.data.sides import SIDES
 from zerosum.data.spec import Spec
+from zerosum.ema import can_share
 from zerosum.engine import Engine, settled_precision
 from zerosum.errors import UserError
 from zerosum.film import GIF_BYTES, GIF_FRAMES, GIF_WIDTH
@@ -42,8 +43,9 @@ from zerosum.sample import CHUNK
 from zerosum.seats import carried_by, seated
 
 MB, GB = 10**6, 10**9
-# Of the processor, with glibc: blocks below 32 MB come from a heap with holes in it, and what is freed there stays with
-# the process. So the peak is higher than what lives at the heaviest moment, and later moments lie on top of the rest.
+# Of the processor, with glibc: blocks come from a heap with holes in it, and what is freed there stays with the process
+# (blocks of 32 MB and more only while a run trains, `engine.kept_memory`; the numbers are from before). So the peak is
+# higher than what lives at the heaviest moment, and later moments lie on top of the rest.
 HOLES, STAYS = 1.3, 0.9
 LATER = 65 * MB  # code and scratch memory that the first step and the first probe bring in
 FINISH = 70 * MB  # what film and report bring in at the end
@@ -60,7 +62,9 @@ class Need:
     networks: int
     """Weights and buffers of all players."""
     average: int
-    """The averaged generators."""
+    """The averaged generators, where they are not the live ones."""
+    saved_average: int
+    """The same in a checkpoint, which always has them."""
     moments: int
     """Adam's."""
     turn: int
@@ -75,16 +79,17 @@ class Need:
 
     @property
     def checkpoint(self) -> int:
-        """Its size: what is kept from step to step."""
-        return self.networks + self.average + self.moments
+        """Its size."""
+        return self.networks + self.saved_average + self.moments
 
     @property
     def peak(self) -> int:
         heaviest = max(self.turn, self.regret, self.probe)
+        kept = self.networks + self.average + self.moments  # from step to step
         if self.on_gpu:  # checkpoints and films are made elsewhere
-            return self.checkpoint + heaviest
+            return kept + heaviest
         later = max(WRITTEN * self.checkpoint, self.end)
-        return self.process + LATER + self.checkpoint + int(max(HOLES * heaviest, STAYS * heaviest + later))
+        return self.process + LATER + kept + int(max(HOLES * heaviest, STAYS * heaviest + later))
 
 
 def predict(run: Run, spec: Spec, device: torch.device) -> Need:
@@ -120,12 +125,15 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
         alone = max(heaviest({side}) for side in sorted(sides)) if run.regret_every else 0
         probe = _probe(run, spec, networks, judge, engine)
     sizes = {name: _bytes([*net.parameters(), *net.buffers()]) for name, net in networks.items()}
+    averaged = [name for name in networks if name.startswith(run.algorithm.averaged)]
+    copied = [name for name in averaged if run.averages or not can_share(networks[name])]
     moments = 2 * sum(_bytes(net.parameters()) for net in networks.values())
     on_gpu = device.type == "cuda"
     return Need(
         process=0 if on_gpu else psutil.Process().memory_info().rss,
         networks=sum(sizes.values()) + sum(_bytes(kept.buffers()) for kept in carried.values()),
-        average=sum(s for name, s in sizes.items() if run.averages and name.startswith(run.algorithm.averaged)),
+        average=sum(sizes[name] for name in copied),
+        saved_average=sum(sizes[name] for name in averaged),
         moments=moments,
         turn=step,
         regret=alone + sum(sizes.values()) + moments if run.regret_every else 0,

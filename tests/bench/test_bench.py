@@ -32,6 +32,7 @@ from zerosum.bench import (
     protocol,
     recording,
     report,
+    semi_supervised,
     speedrun,
     startup,
     stopping,
@@ -190,6 +191,10 @@ def test_what_was_measured_before_there_were_labels_stays_known() -> None:
     assert "noise_input" not in recipe(quiet)["algorithm"]["networks"]
     noisy = replace(run, algorithm=tiny.replace_networks("r3gan", MLP(noise_input=0.3)))
     assert recipe(noisy)["algorithm"]["networks"]["noise_input"] == 0.3
+    for name in ("fixed_lengths", "batch_norm"):
+        assert name not in recipe(quiet)["algorithm"]["networks"]
+        changed = replace(run, algorithm=tiny.replace_networks("r3gan", MLP(**{name: True})))  # type: ignore[arg-type]
+        assert recipe(changed)["algorithm"]["networks"][name] is True
 
 
 def test_seeds_are_the_benchmarks_own_unless_given(tmp_path: Path) -> None:
@@ -452,6 +457,27 @@ def test_speedrun_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     samples = tmp_path / "out" / "runs" / "speedrun" / "fashion-mnist-default-seed0" / "0.01.npy"
     assert np.load(samples).shape[1:] == (1, 28, 28)
     assert str(tmp_path) not in (tmp_path / "out" / "speedrun.json").read_text()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_semi_supervised_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The game, its labels alone, and agreement without a game; a score that was of another run is not taken for it."""
+    monkeypatch.setattr(semi_supervised, "HELD", 100)
+    noise_as_fashion(tmp_path, 400, 40)
+    words = ("--data", str(tmp_path), "--labels", "100", "20", "--seeds", "0", "--final")
+    written = quick("semi-supervised", tmp_path / "out", *words)
+    games = {"100 labels, semi-supervised", "20 labels, semi-supervised"}
+    alone = {"100 labels alone", "20 labels alone", "100 labels, agreement without a game"}
+    validation, final = (table["arms"] for table in written["tables"])
+    assert set(validation) == set(final) == games | alone
+    assert all(0 <= arm["runs"][0]["accuracy"] <= 1 for arm in (*validation.values(), *final.values()))
+    assert {validation[name]["runs"][0]["images"] for name in games | alone} == {100}
+    assert {final[name]["runs"][0]["images"] for name in games | alone} == {40}
+    seen = validation["100 labels, semi-supervised"]["runs"][0]["images_seen"]
+    assert validation["100 labels, agreement without a game"]["runs"][0]["images_seen"] == seen
+    (tmp_path / "out" / "semi-supervised" / "ssgan-100-seed0.json").unlink()
+    with pytest.raises(UserError, match=r"ssgan-100-validation-seed0.json: was measured with other settings \(times\)"):
+        quick("semi-supervised", tmp_path / "out", *words)
 
 
 @pytest.mark.usefixtures("hasty")

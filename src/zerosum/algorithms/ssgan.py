@@ -15,6 +15,7 @@ class -> losses.consistency.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
@@ -39,10 +40,17 @@ class SSGAN(Algorithm):
     weight_supervised: float = 1.0
     """Weight of the labelled images beside the unlabelled ones."""
     weight_consistency: float = 0.0
-    """Weight of two looks at an unlabelled image agreeing on its class; 0 as in the paper."""
+    """Weight of two looks at an unlabelled image agreeing on its class; 0 as in the paper. Where nothing augments (and
+    no noise is in D) both see the same, and it is nothing."""
     labels: ClassVar[Labels] = "critic"
     averaged: ClassVar[tuple[str, ...]] = ("G", "D")
     coupled: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name in ("weight_supervised", "weight_consistency"):
+            if not 0 <= getattr(self, name) < math.inf:
+                flag = name.replace("_", "-")
+                raise UserError(f"--algorithm.{flag} {getattr(self, name):g}: must be 0 or more and finite")
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         blind, head = replace(spec, classes=0), partial(ClassesOrFake, classes=spec.classes)

@@ -23,6 +23,7 @@ from zerosum.engine import (
     Precision,
     can_compile,
     choose_device,
+    kept_memory,
     rivals,
     settled_format,
     settled_precision,
@@ -344,7 +345,7 @@ def _trial(run: Run, dataset: Dataset | Sides, device: str) -> Iterator[Training
         run, precision=settled_precision(run.precision), memory_format=settled_format(run.memory_format),
         threads=run.threads or torch.get_num_threads(),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, kept_memory():  # as a session has it
         training = Training(run, dataset, choose_device(device), Path(folder), SilentView())
         training.seen = run.algorithm.heaviest_at // 2  # late enough, whatever grows; and steps go on from there
         yield training
