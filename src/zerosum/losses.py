@@ -147,7 +147,7 @@ def consistency(one: Float[Tensor, "n k"], other: Float[Tensor, "n k"]) -> Float
     """How far two looks at the same image are apart: the squared distance of their class probabilities.
 
     The Pi model of Laine and Aila 2017 (arXiv:1610.02242, Algorithm 1), there over k; with a GAN, Wei et al. 2018
-    (arXiv:1803.01541, sec. 3.3).
+    (arXiv:1803.01541).
     """
     if one.shape != other.shape or one.dim() != 2:
         raise ValueError(f"logits must be (N, K) and alike, not {tuple(one.shape)} and {tuple(other.shape)}")
