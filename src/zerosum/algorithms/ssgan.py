@@ -59,7 +59,7 @@ class SSGAN(Algorithm):
             # Its statistics would be of labelled, real and generated images, each after the other.
             name = type(self.networks).__name__
             raise UserError(
-                f"--algorithm.networks {name}: its critic has BatchNorm, and the classifier that it is to be would not "
+                f"SSGAN(networks={name}(...)): its critic has BatchNorm, and the classifier that it is to be would not "
                 "know whose statistics to use; take networks without it"
             )
         return {"G": self.networks.generator(blind), "D": critic}
