@@ -23,7 +23,7 @@ from zerosum.engine import choose_device
 from zerosum.equilibrium.measure import Equilibrium, Say, measure
 from zerosum.errors import UserError
 from zerosum.metrics import evidence, sources
-from zerosum.metrics.evaluate import Evaluation
+from zerosum.metrics.evaluation import Evaluation
 from zerosum.metrics.evidence import Record
 from zerosum.metrics.report import write_report
 from zerosum.networks import Translators

@@ -19,7 +19,7 @@ from zerosum.equilibrium.verdict import Verdict
 from zerosum.film import save_film
 from zerosum.metrics import directions, measurement
 from zerosum.metrics.directions import DirectionResult
-from zerosum.metrics.evaluate import ClassResult, Evaluation, Pairs
+from zerosum.metrics.evaluation import ClassResult, Evaluation, Pairs
 from zerosum.metrics.features.choose import Choice
 from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.intervals import Interval, binomial

@@ -22,7 +22,8 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.metrics import evidence, faults
 from zerosum.metrics.cache import Cache
-from zerosum.metrics.evaluate import Evaluation, Settings, evaluate
+from zerosum.metrics.evaluate import Settings, evaluate
+from zerosum.metrics.evaluation import Evaluation
 from zerosum.metrics.sources import Fakes, Reals, draw, of_data, of_dataset, of_run, reals
 from zerosum.view import SilentView
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from zerosum import algorithms, recipes
 from zerosum.algorithms.cyclegan import CycleGAN
+from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
 from zerosum.data.depth import EIGHT_BITS, Depth
@@ -21,6 +22,7 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.networks import DCGAN
 from zerosum.recipes import images as image_recipes
+from zerosum.recipes.base import from_settings
 from zerosum.run import Run
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -330,3 +332,19 @@ def test_how_long_a_run_will_be_is_tried_for_longer_where_the_clock_ends_it(
         assert tried[-1] == pytest.approx(seconds)
     recipes.pick(photos(16, 16), images=64, device="cpu")
     assert tried[-1] == picking.ESTIMATE_SECONDS
+
+
+def test_a_game_that_grows_is_picked_for_small_machines() -> None:
+    run, why = image_recipes.named("progressive", Data(source="digits"))
+    assert isinstance(run.algorithm, ProgressiveGAN)
+    assert run.algorithm.loss == "logistic"
+    assert run.images is None, "by the clock, or a bare train would go on for days"
+    assert "thinner networks" in why
+    fallen = image_recipes.cooled(run, 1_000).adam_g.lr
+    assert fallen(500) == pytest.approx(run.adam_g.lr.start), "it stays while sizes are born"
+    assert fallen(1_000) == pytest.approx(run.adam_g.lr.start / 10)
+
+
+def test_what_has_no_recipe_has_its_own_settings() -> None:
+    data = Data(source="digits")
+    assert image_recipes.named("r3gan", data)[0] == from_settings("r3gan", data)

@@ -35,7 +35,7 @@ from zerosum.metrics.registered import nearest_registered
 from zerosum.metrics.verdict import RARE
 from zerosum.networks.blocks import stages_for
 from zerosum.recipes import pick
-from zerosum.recipes.base import from_settings
+from zerosum.recipes.images import named
 from zerosum.recipes.images import quick as quick_recipe
 from zerosum.run import Run
 
@@ -205,7 +205,7 @@ class Stage:
         about: Result = {"course": self.name, "data": [self.record], "minutes": self.minutes}
         if arm.plain:
             return {**about, "textbook": 1}, adjust
-        run = from_settings(arm.algorithm, self.data) if arm.algorithm else quick_recipe(self.data)
+        run = named(arm.algorithm, self.data)[0] if arm.algorithm else quick_recipe(self.data)
         return {**about, "run": recipe(adjust(run))}, adjust
 
     def trained(self, arm: Arm, seed: int) -> Result:

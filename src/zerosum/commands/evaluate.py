@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from zerosum.metrics.evaluate import Evaluation
+    from zerosum.metrics.evaluation import Evaluation
     from zerosum.metrics.measurement import Measurement
 
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +26,8 @@ from zerosum.metrics import measurement, neighbours, registered
 from zerosum.metrics.balance import class_balance
 from zerosum.metrics.cache import Cache, address, hash_of_values
 from zerosum.metrics.detail import detail, fine_power, grain, grain_ratio
-from zerosum.metrics.directions import DirectionResult
 from zerosum.metrics.distances import frechet, kernel_distance
+from zerosum.metrics.evaluation import ClassResult, Evaluation, Pairs
 from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.choose import Choice, choose
 from zerosum.metrics.features.classifier import Classifier, classifier, guesses_well, not_trained_on, unfit
@@ -38,7 +37,7 @@ from zerosum.metrics.intervals import Interval, binomial, disjoint, fewer, over_
 from zerosum.metrics.measurement import Better, Measurement, Protocol
 from zerosum.metrics.sources import Fakes, Reals
 from zerosum.metrics.statistics import Statistics, statistics
-from zerosum.metrics.verdict import Finding, Share, verdict
+from zerosum.metrics.verdict import Share, verdict
 
 MOST, QUICK = 10_000, 1_000  # images a side, if the user does not say
 LEAST = 50  # images a side: fewer allow no interval worth its name
@@ -47,7 +46,6 @@ COPY_CHECKED = 2_000  # fakes whose nearest training images are looked for
 PAIRS = 16  # suspicious ones that are shown
 LEAST_OF_CLASS = 40  # images of a class on either side, for numbers of its own
 LEVEL = 0.95
-FORMAT = 1
 # What a number can be, by key; others any. Not the kernel distance: being unbiased, it is below 0 as often as above.
 POSSIBLE = {
     **dict.fromkeys(("precision", "recall", "coverage", "authenticity"), (0.0, 1.0)),
@@ -108,84 +106,6 @@ class Metric:
 
     names: Mapping[str, tuple[str, str, Better]]
     function: Callable[[Side, Side], dict[str, float]]
-
-
-@dataclass(frozen=True)
-class ClassResult:
-    """One class: its share on both sides, and how near its images are to the real ones of that class."""
-
-    share: Share
-    measurements: Mapping[str, Measurement]
-
-
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Fakes that lie suspiciously near to training images, nearest first, and those images; uint8 (k, C, H, W)."""
-
-    fake: np.ndarray
-    train: np.ndarray
-    distance: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Evaluation:
-    """What came of it. `to_json` gives all but the pictures."""
-
-    what: str
-    against: str
-    images_seen: int | None
-    choice: Choice
-    measurements: Mapping[str, Measurement]
-    classes: tuple[ClassResult, ...]
-    classes_from: str
-    """Where class numbers come from, in words; empty without classes."""
-    p_values: Mapping[str, float]
-    verdict: tuple[Finding, ...]
-    notes: tuple[str, ...]
-    pairs: Pairs | None = None
-    directions: tuple[DirectionResult, ...] = ()
-    """Of a translator."""
-    samples: np.ndarray = field(repr=False)
-    """The first fakes, for a picture."""
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; the schema is in docs/evidence.md."""
-        extractor = self.choice.extractor
-        return {
-            "zerosum": "evaluation",
-            "format": FORMAT,
-            "what": self.what,
-            "against": self.against,
-            "images_seen": self.images_seen,
-            "features": {
-                "name": extractor.name,
-                "weights": extractor.weights,
-                "preparation": extractor.preparation,
-                "dimensions": extractor.dimensions,
-                "weak": extractor.weak,
-                "reason": self.choice.reason,
-            },
-            "measurements": {key: measurement.to_json(m) for key, m in self.measurements.items()},
-            "classes_from": self.classes_from,
-            "classes": [
-                {
-                    "name": c.share.name,
-                    "real_share": c.share.real.value,
-                    "fake_share": c.share.fake.value,
-                    "fake_share_low": c.share.fake.low,
-                    "fake_share_high": c.share.fake.high,
-                    "measurements": {key: measurement.to_json(m) for key, m in c.measurements.items()},
-                }
-                for c in self.classes
-            ],
-            "p_values": dict(self.p_values),
-            "nearest_distances": list(self.pairs.distance) if self.pairs else [],
-            "directions": [one.to_json() for one in self.directions],
-            "verdict": [{"kind": f.kind, "text": f.text} for f in self.verdict],
-            "notes": list(self.notes),
-            "seconds": round(self.seconds, 1),
-        }
 
 
 def evaluate(real: Reals, fakes: Fakes, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:

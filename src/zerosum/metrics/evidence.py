@@ -14,7 +14,7 @@ from PIL import Image
 from zerosum import atomic, pictures
 from zerosum.errors import UserError
 from zerosum.metrics.directions import DirectionResult
-from zerosum.metrics.evaluate import FORMAT, Evaluation, Pairs
+from zerosum.metrics.evaluation import FORMAT, Evaluation, Pairs
 from zerosum.metrics.measurement import Measurement, comparable, from_json
 
 ROW_PIXELS = 160  # of a side: smaller images are enlarged by whole numbers until they are about so large

@@ -155,14 +155,9 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
             "the original game with a lazy R1 penalty on small convolutional networks: the best found for some "
             "minutes of a small machine; --algorithm chooses another"
         )
-    elif algorithm == "ssgan":
-        run = image_recipes.semi_supervised(data)
-        reasons.append(
-            "a classifier from few labels, which has to say the same of an image that moved; --labelled N uses N labels"
-        )
     else:
-        run = from_settings(algorithm, data)
-        reasons.append(f"{type(run.algorithm).__name__} with its own settings (docs/algorithms): you asked for it")
+        run, why = image_recipes.named(algorithm, data)
+        reasons.append(why)
     if count < FEW:
         reasons.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
     if count < run.batch_size:

@@ -24,7 +24,8 @@ from zerosum.metrics import directions, measurement, pixels
 from zerosum.metrics.cache import Cache, hash_of_values
 from zerosum.metrics.directions import CYCLE, RUN, DirectionResult
 from zerosum.metrics.distances import frechet, kernel_distance
-from zerosum.metrics.evaluate import LEVEL, PARTS, Evaluation, Say, Settings, versions
+from zerosum.metrics.evaluate import LEVEL, PARTS, Say, Settings, versions
+from zerosum.metrics.evaluation import Evaluation
 from zerosum.metrics.features.base import Extractor
 from zerosum.metrics.features.choose import choose
 from zerosum.metrics.intervals import Interval, binomial, disjoint, over_parts
