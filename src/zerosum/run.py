@@ -83,7 +83,10 @@ class Run:
     def sees(self, spec: Spec) -> Spec:
         """What its networks see of these data. UserError if it asks for what they do not have."""
         if self.conditional and not spec.classes:
-            raise UserError("--conditional True: this data has no labels; sort it into a folder a class, or drop it")
+            raise UserError(
+                "--conditional True: this data has no labels; sort it into a folder a class, drop the option, or "
+                "choose an --algorithm that needs no classes"
+            )
         if self.augment and not spec.is_image:
             raise UserError(f"--augment {' '.join(self.augment)}: is for images, and the data are points; drop it")
         if "adaptive" in self.augment and self.algorithm.boundary is None:

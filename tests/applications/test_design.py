@@ -76,12 +76,17 @@ def test_those_that_are_real_come_first_and_none_is_there_twice() -> None:
     worth = torch.tensor([5.0, 4.0, 4.5, 1.0, 0.5])
     fits = torch.tensor([False, True, True, True, True])
     features = torch.tensor([[0.0], [10.0], [10.001], [20.0], [30.0]])
-    chosen, real = _distinct(worth, fits, features, 3)
+    chosen, real, apart = _distinct(worth, fits, features, 3)
     assert chosen.tolist() == [2, 3, 4], "1 is near 2, and 0 is not real"
     assert real
-    chosen, real = _distinct(worth, fits, features, 4)
+    assert apart == 3
+    chosen, real, apart = _distinct(worth, fits, features, 4)
     assert chosen.tolist() == [2, 3, 4, 0]
     assert not real
+    assert apart == 4
+    chosen, _, apart = _distinct(worth, fits, features, 5)
+    assert chosen.tolist() == [2, 3, 4, 0, 1]
+    assert apart == 4, "1 makes up the number"
 
 
 def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:

@@ -15,7 +15,7 @@ from zerosum.applications import parts as splitting
 from zerosum.applications.classify import Scores, fit, moved, scores
 from zerosum.applications.effects import effect, holm
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
-from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, verdict
+from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, shortage, verdict
 from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
@@ -47,7 +47,7 @@ def test_folds_test_each_image_once_and_keep_groups_together() -> None:
         assert not set(groups[part.train]) & set(groups[part.test])
         assert not set(part.train) & set(part.test)
         assert part.overlap == len(part.test) / len(part.train)
-    with pytest.raises(UserError, match="--folds 11: a class has only 10 images"):
+    with pytest.raises(UserError, match="--folds 11: class number . has only 10 images"):
         folds(labels, groups, 11, seed=1)
 
 
@@ -96,9 +96,21 @@ def test_groups_come_from_a_table(tmp_path: Path) -> None:
     assert named_groups(table, ["a.png", "b.png"], 2).tolist() == ["1", "2"]
     with pytest.raises(UserError, match=r"has no line for c.png \(1 such files\)"):
         named_groups(table, ["a.png", "c.png"], 2)
+    table.write_text("view,Group,file\nfront,2,b.png\nside,1,a.png\n")
+    assert named_groups(table, ["a.png", "b.png"], 2).tolist() == ["1", "2"], "columns go by their names"
+    for wrong in ("a.png,1\nb.png,2\n", "file,patient\na.png,1\nb.png,2\n"):
+        table.write_text(wrong)
+        with pytest.raises(UserError, match="its first line must be file,group"):
+            named_groups(table, ["a.png", "b.png"], 2)
+    table.write_text("group,name\n1,a.png\n2,b.png\n")
+    with pytest.raises(UserError, match="has no column file"):
+        named_groups(table, ["a.png", "b.png"], 2)
+    table.write_text("3,x\n4,y\n")
+    with pytest.raises(UserError, match="must be group, or be one value"):
+        named_groups(table, None, 2)
     table.write_text("group\nx\ny\n")
     assert named_groups(table, None, 2).tolist() == ["x", "y"]
-    with pytest.raises(UserError, match="has 3 lines for 5 images"):
+    with pytest.raises(UserError, match="has 2 lines for 5 images"):
         named_groups(table, None, 5)
     with pytest.raises(UserError, match="cannot be read"):
         named_groups(tmp_path / "none.csv", None, 5)
@@ -131,6 +143,12 @@ def test_effects_are_those_of_a_paired_t_test() -> None:
     assert wider.high - wider.difference == pytest.approx((found.high - found.difference) * math.sqrt(1 + 5 * 0.25))
     assert effect([0.1]).answer == "cannot be told"
     assert effect([0.1, 0.1, 0.1]).answer == "helps"
+    tied = effect([1 / 30] * 3, 0.5, worth=1 / 60)
+    assert tied.p > 0, "three folds that differ by the same image are no certainty"
+    assert tied.low < 0
+    assert tied.answer == "cannot be told"
+    wild = effect([0.9, -0.8])
+    assert (wild.low, wild.high) == (-1, 1), "no share differs by more"
     assert effect([-0.1, -0.11, -0.1]).answer == "hurts"
 
 
@@ -156,6 +174,13 @@ def test_classical_augmentation_moves_a_little_and_no_more() -> None:
 
 
 # ---- the gate ------------------------------------------------------------------------------------------
+
+
+def test_what_the_gate_left_too_little_of_is_said() -> None:
+    full = {"passed of each class": {"a": {"passed": 4, "wanted": 4}}}
+    short = {"passed of each class": {"a": {"passed": 4, "wanted": 4}, "b": {"passed": 0, "wanted": 44}}}
+    assert shortage({"draw 1": full}) == ""
+    assert "(draw 2: 0 of 44 of b)" in shortage({"draw 1": full, "draw 2": short})
 
 
 def test_the_gate_refuses_copies_and_other_classes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from zerosum.applications import parts as splitting
 from zerosum.applications import study_report
 from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
-from zerosum.applications.study import Plan, Study, Verdict, rows, verdict
+from zerosum.applications.study import Plan, Study, Verdict, rows, shortage, verdict
 from zerosum.applications.synthetic import Labelled, OfGAN, Source, by_class, gated
 from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
@@ -46,7 +47,8 @@ class Options:
     positive: str | None = None
     """Of two classes, the one that sensitivity is of."""
     groups: Path | None = None
-    """A CSV (columns file and group; or for arrays a value a line): images of a group stay on one side."""
+    """A CSV (columns file and group; or for arrays a value a line, test images last): images of a group stay on one
+    side."""
     seed: int = 0
 
 
@@ -64,8 +66,8 @@ def study(
     shorten: Callable[[Run], Run] = lambda run: run,
 ) -> Found:  # fmt: skip
     """The whole study of `data` in the folder `out`, going on where it was stopped. UserError if it cannot be made."""
-    if not options.minutes > 0:
-        raise UserError(f"--minutes {options.minutes:g}: must be above 0")
+    if not 0 < options.minutes < math.inf:
+        raise UserError(f"--minutes {options.minutes:g}: must be a number above 0")
     whole, parts = opened(data, options, open_data)
     splitting.refuse_missing(whole, parts)
     plan = replace(plan, positive=positive(options.positive, whole.class_names))
@@ -77,11 +79,11 @@ def study(
     began = time.perf_counter()
     found = made.run(say)
     minutes = (time.perf_counter() - began) / 60
-    overlap = parts[0].overlap
-    judged = verdict(found, plan, overlap)
+    doubt = parts[0].overlap, made.worth
+    judged = verdict(found, plan, *doubt, shortage({part.name: made.gate_of(part) for part in parts}))
     say("the synthetic set")
     folder = synthetic_set(made, gan, out, judged.sentence)
-    report = study_report.write(made, rows(found, plan, overlap), judged, options, whole, minutes, out)
+    report = study_report.write(made, rows(found, plan, *doubt), judged, options, whole, minutes, out)
     return Found(judged, report, folder)
 
 
@@ -106,14 +108,19 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
         splitting.refuse_overlap(train, test)
         labels = np.concatenate([train.labels, test.labels])
         whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
-        groups = np.concatenate([
-            splitting.groups_of(train, _named(data, train, options)), len(train) + np.arange(len(test))
-        ])  # fmt: skip
+        if options.groups is None:
+            groups = np.concatenate([splitting.groups_of(train), len(train) + np.arange(len(test))])
+        else:  # of the test images, too: nobody of them may be trained on
+            files = [
+                splitting.file_names(replace(data, split=side), of) for side, of in (("train", train), ("test", test))
+            ]
+            named = None if files[0] is None or files[1] is None else [*files[0], *files[1]]
+            groups = splitting.groups_of(whole, splitting.named_groups(options.groups, named, len(whole)))
         tested = np.arange(len(train), len(whole))
     else:
         whole, groups = train, splitting.groups_of(train, _named(data, train, options))
         assert train.labels is not None
-        tested = splitting.folds(train.labels, groups, 2, options.seed)[0].test
+        tested = splitting.folds(train.labels, groups, 2, options.seed, f"--labelled {options.labelled}")[0].test
     assert whole.labels is not None
     return whole, splitting.draws(whole.labels, groups, tested, options.labelled, options.draws, options.seed)
 

@@ -61,6 +61,8 @@ class Designs:
     """Bounds of the two: the least logit, the largest distance."""
     real: bool
     """False if too few were real enough, and the most liked of the others make up the number."""
+    apart: int
+    """How many of them, from the first on, are not like another; the rest make up the number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +130,10 @@ class Studio:
         x = scale(made, torch.float32, CPU)
         worth, logits = score(x).detach().flatten(), self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
-        chosen, real = _distinct(worth, fits, found, n)
+        chosen, real, apart = _distinct(worth, fits, found, n)
         return Designs(
             made[chosen.numpy()], z[chosen], None if kind is None else kind[chosen], worth[chosen], logits[chosen],
-            far[chosen], (logit, distance), real,
+            far[chosen], (logit, distance), real, apart,
         )  # fmt: skip
 
     def _drawn(
@@ -234,15 +236,20 @@ class _Blind:
         """It always goes on from the best."""
 
 
-def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool]:
-    """n numbers from the best on, none near another of them; those that fit first. Whether all of them fit."""
+def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool, int]:
+    """n numbers from the best on, none near another of them; those that fit first. Whether all of them fit.
+
+    Where too few are distinct, their like come after them: the third is how many are distinct.
+    """
     apart = torch.cdist(features.double(), features.double())
     least = APART * float(apart[apart > 0].median()) if bool((apart > 0).any()) else 0.0
     order = sorted(range(len(worth)), key=lambda i: (not bool(fits[i]), -float(worth[i])))
     chosen: list[int] = []
-    for bound in (least, 0.0):  # where too few are distinct, their like are better than none
+    distinct: list[int] = []
+    for bound in (least, 0.0):
         for i in order:
             if len(chosen) < n and i not in chosen and all(float(apart[i, j]) > bound for j in chosen):
                 chosen.append(i)
+        distinct.append(len(chosen))
     index = torch.tensor(chosen[:n])
-    return index, len(chosen) >= n and bool(fits[index].all())
+    return index, len(chosen) >= n and bool(fits[index].all()), distinct[0]

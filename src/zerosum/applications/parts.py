@@ -70,16 +70,24 @@ def alike(images: np.ndarray) -> list[tuple[int, int]]:
     return sorted({*((group[0], other) for group in equal for other in group[1:]), *map(tuple, near.tolist())})
 
 
-def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int) -> list[Part]:
-    """k stratified folds that keep every group on one side. UserError where a class has too few groups for that."""
+def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str | None = None) -> list[Part]:
+    """k stratified folds that keep every group on one side. UserError where a class has too few groups for that.
+
+    `asked`: the user's option that they come of, if it is not --folds.
+    """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
     for kind in np.unique(labels):
         there = len(np.unique(groups[labels == kind]))
         if there < k:
+            remedy = (
+                f"give --folds {there}, or more data"
+                if asked is None and there > 1
+                else "give it more, or leave it out"
+            )
             raise UserError(
-                f"--folds {k}: a class has only {there} images (or patients) that do not belong together; give "
-                f"--folds {max(there, 2)} or more data"
+                f"{asked or f'--folds {k}'}: class number {kind} has only {there} images (or patients) that do not "
+                f"belong together; {remedy}"
             )
     found = []
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
@@ -152,26 +160,38 @@ def refuse_overlap(train: ArrayDataset, test: ArrayDataset, names: Sequence[str]
 def named_groups(table: Path, files: Sequence[str] | None, count: int) -> np.ndarray:
     """A group of each image, (n,) of text: from the columns file and group of a CSV, or a value a line.
 
-    `files`: the images' names, where they have any; else the lines are taken in the images' order. UserError if they do
-    not fit.
+    Columns are known by their names in the first line: another column must never pass for the patient. `files`: the
+    images' names, where they have any; else the lines are taken in the images' order. UserError if they do not fit.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
             rows = [row for row in csv.reader(file) if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"--groups {table}: cannot be read as CSV ({error})") from error
-    if not rows or any(not row[-1].strip() for row in rows):
-        raise UserError(f"--groups {table}: is empty, or has a line without a group; give each image its own")
+    if not rows:
+        raise UserError(f"--groups {table}: is empty; give a line for each image")
+    columns = {name.strip().lower(): place for place, name in enumerate(rows[0])}
+    if "group" in columns:
+        rows = rows[1:]
+    elif files is not None or len(rows[0]) > 1:
+        first = ",".join(rows[0])[:60]
+        wanted = "file,group" if files is not None else "group, or be one value"
+        raise UserError(f"--groups {table}: its first line must be {wanted}, not {first}")
+    group = columns.get("group", 0)
+    if any(len(row) <= group or not row[group].strip() for row in rows):
+        raise UserError(f"--groups {table}: has a line without a group; give each image its own")
     if files is None:
-        values = [row[-1].strip() for row in rows]
-        if len(values) == count + 1:
-            values = values[1:]  # a header
+        values = [row[group].strip() for row in rows]
         if len(values) != count:
-            raise UserError(f"--groups {table}: has {len(values)} lines for {count} images; give one each, in order")
+            raise UserError(
+                f"--groups {table}: has {len(values)} lines for {count} images; give one each, in order, test images "
+                "last"
+            )
         return np.array(values)
-    if len(rows[0]) < 2:
-        raise UserError(f"--groups {table}: needs two columns, file and group, with commas between them")
-    known = {row[0].strip().replace("\\", "/"): row[1].strip() for row in rows if len(row) > 1}
+    if "file" not in columns:
+        raise UserError(f"--groups {table}: has no column file; its first line must be file,group")
+    place = columns["file"]
+    known = {row[place].strip().replace("\\", "/"): row[group].strip() for row in rows if len(row) > place}
     missing = [name for name in files if name not in known]
     if missing:
         raise UserError(f"--groups {table}: has no line for {missing[0]} ({len(missing)} such files)")

@@ -28,7 +28,7 @@ from zerosum.errors import UserError
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
-GATE = "gate.json"
+GATE, SCORES = "gate.json", "scores.json"
 NEEDED = 3  # folds or draws from which on a verdict is given
 
 Told = Callable[[str], None]
@@ -124,7 +124,7 @@ class Study:
     def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
         train, test = self.data.of(part.train), self.data.of(part.test)
         folder = self._folder(part)
-        kept = _Kept(folder / "scores.json")
+        kept = _Kept(folder / SCORES)
         missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
         made: Passed | None = None
         if missing:
@@ -150,6 +150,13 @@ class Study:
         order = np.random.default_rng(number).permutation(count)
         return gated(draw, wanted[order], train, self.judge(train))
 
+    @property
+    def worth(self) -> float:
+        """What one test image of the rarest class changes in balanced accuracy."""
+        classes = len(self.class_names)
+        rarest = min(np.bincount(self.data.labels[part.test], minlength=classes).min() for part in self.parts)
+        return 1 / (classes * max(int(rarest), 1))
+
     def judge(self, train: Labelled) -> Probabilities | None:
         """The gate's, if there is one: a classifier of its own seed."""
         return self._fit(train, self.plan.seeds, True) if self.plan.gate else None
@@ -161,6 +168,10 @@ class Study:
     def gate_of(self, part: Part) -> dict[str, Any]:
         """What the gate let through of a part that was measured: counts by what they are of."""
         return json.loads((self._folder(part) / GATE).read_text(encoding="utf-8"))
+
+    def scores_of(self, part: Part) -> dict[str, dict[str, float]]:
+        """What every classifier of a part that was measured scored, by arm and seed."""
+        return json.loads((self._folder(part) / SCORES).read_text(encoding="utf-8"))
 
     def _folder(self, part: Part) -> Path:
         return self.out / part.name.replace(" ", "-")
@@ -217,25 +228,48 @@ class Verdict:
     gain: Effect
 
 
-def rows(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float) -> list[Row]:
-    """One for each arm. `overlap`: see `effects.effect`."""
+def rows(
+    found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float, worth: float = 0.0
+) -> list[Row]:
+    """One for each arm. `overlap` and `worth`: see `effects.effect`."""
     arms, made = plan.arms, []
     for arm, (classical, ratio) in arms.items():
-        means = {key: _share(mean_interval(_by_part(found[arm], key), overlap)) for key in KEYS}
+        means = {key: _share(mean_interval(_by_part(found[arm], key), overlap, worth)) for key in KEYS}
         against = (CLASSICAL if classical else REAL) if ratio else None
         gain = None
         if against is not None:
             pairs = zip(_by_part(found[arm], PRIMARY), _by_part(found[against], PRIMARY), strict=True)
-            gain = effect([a - b for a, b in pairs], overlap)
+            gain = effect([a - b for a, b in pairs], overlap, worth)
         made.append((arm, means, against, gain))
     chances = iter(holm([gain.p for *_, gain in made if gain is not None]))
     return [Row(*row, None if row[3] is None else next(chances)) for row in made]
 
 
-def verdict(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float) -> Verdict:
-    """Of synthetic images at the plan's primary ratio beside classical augmentation, against that alone."""
+def shortage(gates: Mapping[str, Mapping[str, Any]]) -> str:
+    """Where fewer images passed the gate than were asked for, in a sentence; "" if nowhere.
+
+    `gates`: by fold or draw.
+    """
+    short = [
+        f"{name}: {counts['passed']} of {counts['wanted']} of {kind}"
+        for name, gate in gates.items()
+        for kind, counts in gate["passed of each class"].items()
+        if counts["passed"] < counts["wanted"]
+    ]
+    if not short:
+        return ""
+    return f" Fewer synthetic images passed the gate than the ratios say ({'; '.join(short)})."
+
+
+def verdict(
+    found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float, worth: float = 0.0, short: str = ""
+) -> Verdict:
+    """Of synthetic images at the plan's primary ratio beside classical augmentation, against that alone.
+
+    `short`: what `shortage` says.
+    """
     arm = f"classical and synthetic, {plan.primary:g} to 1"
-    row = next(row for row in rows(found, plan, overlap) if row.arm == arm)
+    row = next(row for row in rows(found, plan, overlap, worth) if row.arm == arm)
     assert row.gain is not None
     gain, before = row.gain, row.means[PRIMARY][0] - row.gain.difference
     answer = gain.answer if gain.pairs >= NEEDED else "cannot be told"
@@ -244,7 +278,7 @@ def verdict(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, ove
     by = f"balanced accuracy {before:.3f} becomes {before + gain.difference:.3f} ({gain.difference:+.3f}"
     bounds = f", between {gain.low:+.3f} and {gain.high:+.3f} with 95 % confidence" if gain.pairs > 1 else ""
     more = "" if gain.pairs >= NEEDED else f"; {NEEDED} folds or draws are the least to tell by"
-    sentence = f"{start}: beside classical augmentation, {by}{bounds}, over {gain.pairs} folds or draws){more}."
+    sentence = f"{start}: beside classical augmentation, {by}{bounds}, over {gain.pairs} folds or draws){more}.{short}"
     return Verdict(answer, sentence, gain)
 
 

@@ -48,6 +48,7 @@ def write(
         "parts": {p.name: {"train": len(p.train), "test": len(p.test)} for p in made.parts},
         "classes": list(made.class_names),
         "gate": gates,
+        "scores": {part.name: made.scores_of(part) for part in made.parts},
         "source": made.source.name,
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
         "data": {"count": len(data), "sha256": data.fingerprint},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,13 +70,18 @@ def read(table: Path, items: Sequence[str]) -> Interactions:
     for line, row in enumerate(rows, 2):
         name = row[str(found["item"])].strip().replace("\\", "/")
         if name not in number:
-            raise UserError(f"--interactions {table}, line {line}: there is no image {name!r}")
+            raise UserError(
+                f"--interactions {table}, line {line}: there is no image {name!r}; take its lines out, or add it"
+            )
         try:
             time.append(float(row[str(found["time"])]))
-        except ValueError as error:
+        except ValueError:
+            time.append(math.nan)
+        if not math.isfinite(time[-1]):
             raise UserError(
-                f"--interactions {table}, line {line}: time {row[str(found['time'])]!r} is no number"
-            ) from error
+                f"--interactions {table}, line {line}: time {row[str(found['time'])]!r} is no number; give seconds, "
+                "days, or a count that rises"
+            )
         user.append(of_user[row[str(found["user"])]])
         item.append(number[name])
     return Interactions(np.array(user), np.array(item), np.array(time), tuple(users), tuple(items))

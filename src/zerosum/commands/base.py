@@ -33,6 +33,12 @@ def refuse_file(out: Path | None) -> None:
         raise UserError(f"--out {out}: is a file; give a folder")
 
 
+def refuse_kept(folder: Path, name: str) -> None:
+    """UserError where a folder that is to be written holds such a file of another call already."""
+    if (folder / name).exists():
+        raise UserError(f"--out {folder}: holds {name} already; give another folder, or remove it")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Data):
     """How the data are read."""

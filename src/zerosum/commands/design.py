@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, refuse_file
+from zerosum.commands.base import Command, refuse_file, refuse_kept
 from zerosum.errors import UserError
 
 
@@ -64,6 +64,8 @@ class Design(Command):
         from zerosum.latent import tools
         from zerosum.view import progress_bar
 
+        out = self.out or self.path / "designs" / atomic.safe_name(self.user)
+        refuse_kept(out, "designs.json")
         taste = kept.load(self.taste)
         scorer = taste.of(self.user)
         studio = of_run(self.path, self.checkpoint)
@@ -91,7 +93,6 @@ class Design(Command):
                 seed=self.seed,
                 told=tick,
             )
-        out = self.out or self.path / "designs" / atomic.safe_name(self.user)
         text = {"zerosum": "generated", "run": self.path.resolve().name, "for": self.user}
         for number, image in enumerate(found.images):
             pictures.save_png(from_pixels(image), out / f"design-{number + 1:02d}.png", text)
@@ -99,10 +100,14 @@ class Design(Command):
         record = {
             "for": self.user, "scores": found.scores.tolist(), "realism": found.realism.tolist(),
             "distance": found.distance.tolist(), "least realism": found.limit[0], "largest distance": found.limit[1],
-            "all within": found.real, "latents": found.z.tolist(),
+            "all within": found.real, "apart": found.apart, "latents": found.z.tolist(), "run": str(self.path),
+            "checkpoint": self.checkpoint, "taste": str(self.taste), "seed": self.seed, "reach": self.reach,
+            "near": None if self.near is None else str(self.near),
         }  # fmt: skip
         atomic.write_file(out / "designs.json", (json.dumps(record, indent=1) + "\n").encode())
         if not found.real:
             print("too few designs are as real as the catalogue; the most liked of the others make up the number")
+        if found.apart < len(found.images):
+            print(f"only {found.apart} of {len(found.images)} designs differ as photos do; train RUN longer")
         print(out / "designs.png")
         return 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, refuse_file
+from zerosum.commands.base import Command, DataOptions, refuse_file, refuse_kept
 from zerosum.errors import UserError
 
 
@@ -52,6 +52,8 @@ class Recommend(Command):
         from zerosum.view import progress_bar
 
         data = self.data.plain()
+        out = self.out or Path("tastes") / Path(data.source).stem
+        refuse_kept(out, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
         if not found.spec.is_image:
@@ -77,7 +79,6 @@ class Recommend(Command):
             cold = taste.ranking(scores, split.test, known, split.cold)
             print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
             rows[name] = {"warm": _known(asdict(warm)), "cold": _known(asdict(cold))}
-        out = self.out or Path("tastes") / Path(data.source).stem
         kept.save(dvbpr, split.train.users, out)
         atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
         print(out)
