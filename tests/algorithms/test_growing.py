@@ -156,6 +156,12 @@ def test_doublings_come_where_each_size_has_had_its_share_of_the_time() -> None:
     assert growing.doublings(tiny.run("r3gan"), DATA.spec) == 0
 
 
+def test_a_single_zero_has_the_networks_whole() -> None:
+    game = ProgressiveGAN(networks=NET, growth=(0,))
+    assert [game.grown(seen, 3) for seen in (0, 7, 10**9)] == [3, 3, 3]
+    assert growing.doublings(tiny.run("progressive", algorithm=game), DATA.spec) == 0, "settled"
+
+
 def test_sizes_that_were_asked_for_are_not_paced() -> None:
     run = tiny.run("progressive", algorithm=ProgressiveGAN(networks=NET, size_images=500))
     assert growing.doublings(run, DATA.spec) == 0

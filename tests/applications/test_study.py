@@ -47,7 +47,7 @@ def test_folds_test_each_image_once_and_keep_groups_together() -> None:
         assert not set(groups[part.train]) & set(groups[part.test])
         assert not set(part.train) & set(part.test)
         assert part.overlap == len(part.test) / len(part.train)
-    with pytest.raises(UserError, match="--folds 11: class number . has only 10 images"):
+    with pytest.raises(UserError, match="--folds 11: class number 0 has only 10 images"):
         folds(labels, groups, 11, seed=1)
 
 

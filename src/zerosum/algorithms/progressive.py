@@ -37,7 +37,7 @@ class ProgressiveGAN(Algorithm):
     loss: Literal["wasserstein", "logistic"] = "wasserstein"
     """WGAN-GP with drift, as in the paper, or the non-saturating game with R1."""
     growth: Annotated[tuple[int, ...], tyro.conf.arg(metavar="[IMAGES ...]")] = ()
-    """Images seen when each doubling begins to fade in. By `size_images`, if not given; zeros have the networks whole
+    """Images seen when each doubling begins to fade in. By `size_images`, if not given; 0 alone has the networks whole
     from the start."""
     size_images: Annotated[int, tyro.conf.arg(metavar="IMAGES")] = 1_600_000
     """How long each size lasts, the first but half of it, where `growth` does not say."""
@@ -104,6 +104,8 @@ class ProgressiveGAN(Algorithm):
         UserError if `growth` says another number of them.
         """
         begins = self.growth or tuple(self.size_images // 2 + i * self.size_images for i in range(stages))
+        if self.growth == (0,) and not self.fades:
+            begins = (0,) * stages
         if len(begins) != stages:
             raise UserError(
                 f"--algorithm.growth {' '.join(map(str, begins))}: names {len(begins)} doublings, and the networks "

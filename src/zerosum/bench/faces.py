@@ -33,7 +33,6 @@ from zerosum.metrics.features.weak import Pixels, RandomConvolutions
 from zerosum.metrics.neighbours import copying, density_coverage
 from zerosum.metrics.registered import nearest_registered
 from zerosum.metrics.verdict import RARE
-from zerosum.networks.blocks import stages_for
 from zerosum.recipes import pick
 from zerosum.recipes.images import named
 from zerosum.recipes.images import quick as quick_recipe
@@ -117,8 +116,7 @@ class Course:
 def whole(run: Run) -> Run:
     """The same networks, all of them from the start."""
     assert isinstance(run.algorithm, ProgressiveGAN)
-    assert run.data.size is not None
-    return replace(run, algorithm=replace(run.algorithm, growth=(0,) * stages_for((1, *run.data.size))))
+    return replace(run, algorithm=replace(run.algorithm, growth=(0,)))
 
 
 DEFAULT = Arm("default")

@@ -78,8 +78,7 @@ def taking_over(run: Run, other: Run) -> Run:
 
     game = other.algorithm
     if isinstance(game, ProgressiveGAN):
-        known = len(game.growth)
-        game = replace(game, growth=(0,) * known, fades=(0,) * known) if known else replace(game, size_images=1)
+        game = replace(game, growth=(0,), fades=())
     return replace(
         run, algorithm=game, adam_g=rated(run.adam_g, other.adam_g), adam_d=rated(run.adam_d, other.adam_d),
         ema_half_life=Constant(other.ema_half_life.end),
