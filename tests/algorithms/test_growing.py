@@ -199,3 +199,10 @@ def test_rates_are_taken_at_each_size() -> None:
 
     growing.rates(run, 2, size_of)
     assert sizes == [0, 1, 2]
+
+
+def test_values_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--algorithm\.fades 100 5 5: a doubling has to be whole before the next"):
+        ProgressiveGAN(growth=(10, 20, 30), fades=(100, 5, 5))
+    with pytest.raises(UserError, match=r"--algorithm\.drift -1: must be 0 or more"):
+        ProgressiveGAN(drift=-1)

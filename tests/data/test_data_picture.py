@@ -245,3 +245,22 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch: pytest
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
         with pytest.raises(Broken, match=r"limit|bomb"):
             picture.read(raw)
+
+
+def test_a_thing_on_nothing_has_no_dark_rim_however_it_is_shown() -> None:
+    y, x = np.mgrid[:64, :64] - 31.5
+    alpha = np.clip(24.5 - np.hypot(x, y), 0, 1) * 255
+    disc = np.stack([np.full((64, 64), c) for c in (230, 205, 193)] + [alpha]).round().astype(np.uint8)
+    disc[:3, disc[3] == 0] = 0  # as most programs write it
+    for shape in ((4, 64, 64), (4, 16, 16), (4, 33, 21)):
+        one = picture.render(picture.from_pixels(disc), shape, "stretch")
+        many = picture.render_all(np.stack([disc, disc[:, ::-1]]), shape, "stretch")
+        assert np.array_equal(one, many[0])
+        off = np.abs(one[:3].astype(int) - np.array([230, 205, 193])[:, None, None])
+        assert off.max() <= 255 / picture.FAINT, "where nothing is seen, too; weighted by alpha, 8 bits say no more"
+        assert off.mean() < 6
+        assert one[3].min() == 0
+    nothing = np.zeros((2, 4, 5, 3), np.uint8)
+    assert np.array_equal(picture.without_rims(nothing), nothing)
+    full = np.random.default_rng(0).integers(picture.FAINT, 256, (2, 4, 5, 3), dtype=np.uint8)
+    assert picture.without_rims(full) is full, "nothing to fill"

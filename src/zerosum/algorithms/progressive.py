@@ -60,6 +60,14 @@ class ProgressiveGAN(Algorithm):
                 f"--algorithm.fades {' '.join(map(str, self.fades))}: give a number of images, 0 or more, for each of "
                 f"the {len(self.growth)} doublings of --algorithm.growth"
             )
+        between = zip(self.fades, pairwise(self.growth), strict=False)
+        if any(lasts > after - begin for lasts, (begin, after) in between):
+            raise UserError(
+                f"--algorithm.fades {' '.join(map(str, self.fades))}: a doubling has to be whole before the next "
+                f"begins (--algorithm.growth {' '.join(map(str, self.growth))})"
+            )
+        if self.drift < 0:
+            raise UserError(f"--algorithm.drift {self.drift:g}: must be 0 or more")
         if self.size_images < 1:
             raise UserError(f"--algorithm.size-images {self.size_images}: must be 1 or more")
         if self.parts < 1 or self.parts & (self.parts - 1):

@@ -111,10 +111,9 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
         if options.groups is None:
             groups = np.concatenate([splitting.groups_of(train), len(train) + np.arange(len(test))])
         else:  # of the test images, too: nobody of them may be trained on
-            files = [
-                splitting.file_names(replace(data, split=side), of) for side, of in (("train", train), ("test", test))
-            ]
-            named = None if files[0] is None or files[1] is None else [*files[0], *files[1]]
+            first = splitting.file_names(data, train)
+            last = splitting.file_names(replace(data, split="test"), test)
+            named = None if first is None or last is None else [*first, *last]
             groups = splitting.groups_of(whole, splitting.named_groups(options.groups, named, len(whole)))
         tested = np.arange(len(train), len(whole))
     else:

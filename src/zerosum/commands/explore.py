@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Looked = tuple[np.ndarray, int, np.ndarray | None]
     """Images of a sheet, how many of them in a row, and the frames of a film if there is one."""
 
+DRAWN = 2_000  # samples whose classes are told, at least
+
 
 @dataclass(frozen=True, kw_only=True)
 class Explore(Command):
@@ -150,7 +152,9 @@ class Explore(Command):
         with progress_bar("learning the classes") as tick:
             judge = classifier(data, open_cache(), told=lambda done, of: tick(done, of, ""))
         with progress_bar("drawing") as tick:
-            found = tools.by_class(model, judge, seed=self.seed, progress=lambda done: tick(done, None, ""))
+            found = tools.by_class(
+                model, judge, n=max(self.number, DRAWN), seed=self.seed, progress=lambda done: tick(done, None, "")
+            )
         return found[: self.count]
 
     def _neighbours(self, model: Model) -> Looked:

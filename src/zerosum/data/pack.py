@@ -37,7 +37,7 @@ from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
-VERSION = 1  # of the pack's layout and of the way images are decoded and resized: part of every key
+VERSION = 2  # of the pack's layout and of the way images are decoded and resized: part of every key
 KEPT_SECONDS = 2.0  # a set in memory that took longer than this to make is kept in a pack
 UNUSED_SECONDS = 30 * 86_400  # a pack that nobody opened for so long is removed; it can be built again
 STALE_SECONDS = 600  # a builder writes all the time: a temporary file untouched for so long belongs to a dead one

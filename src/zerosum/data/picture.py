@@ -39,6 +39,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+FAINT = 16  # of alpha's 255: below, a pixel's colour is not seen, and after weighting by alpha hardly known
 COLOUR_TOLERANCE = 4  # grey saved as colour may differ by rounding between its channels
 
 
@@ -150,7 +151,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _without_hidden_colour(image: Image.Image) -> Image.Image:
-    """Fully transparent pixels get one colour, black: what nobody can see is not for a network to learn."""
+    """Fully transparent pixels get one colour, black: what nobody can see tells nothing apart (see `without_rims`)."""
     pixels = np.array(image)
     pixels[pixels[..., 3] == 0] = 0
     return Image.fromarray(pixels)
@@ -207,7 +208,8 @@ def render(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> np.ndar
     """Bring an L, RGB or RGBA image to `shape` (C, H, W); the result is uint8 and contiguous."""
     channels, height, width = shape
     pixels = np.asarray(resize(to_channels(image, channels), (height, width), fit))
-    return np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    values = np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
+    return values if channels < 4 else without_rims(values[None])[0]
 
 
 def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
@@ -224,7 +226,8 @@ def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
     mode = tall.mode
     pixels = np.asarray(tall).reshape(len(values), *values.shape[2:], channels)
     if not resized:
-        return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        as_is = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+        return as_is if channels < 4 else without_rims(as_is)
     (left, top, right, bottom), inner = _geometry(values.shape[3], values.shape[2], (height, width), fit)
     for length, start, end in ((inner[0], left, right), (inner[1], top, bottom)):
         n, rows, columns, _ = pixels.shape
@@ -235,7 +238,38 @@ def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
         n, rows, columns, _ = pixels.shape
         plain = Image.frombytes(mode, (columns, n * rows), pixels.tobytes()).convert("RGBA")
         pixels = np.asarray(plain).reshape(pixels.shape)
-    return np.ascontiguousarray(_padded(pixels, (height, width), axis=1).transpose(0, 3, 1, 2))
+    found = np.ascontiguousarray(_padded(pixels, (height, width), axis=1).transpose(0, 3, 1, 2))
+    return found if channels < 4 else without_rims(found)
+
+
+def without_rims(images: np.ndarray) -> np.ndarray:
+    """Images uint8 (n, 4, H, W) in which what is as good as transparent has the colour of what is seen beside it.
+
+    Networks see colours and alpha as four numbers, and what they draw between a thing and nothing lies between both
+    colours: black where nothing is seen would be a dark rim. Colours come from means, weighted by alpha, over squares
+    that double until something is seen in them; an image in which nothing is seen becomes black.
+    """
+    faint = images[:, 3:] < FAINT
+    if not faint.any():
+        return images
+    weight = np.where(faint, 0, images[:, 3:]).astype(np.float32)
+    levels = [(images[:, :3] * weight, weight)]
+    while max(levels[-1][1].shape[2:]) > 1:
+        levels.append((_halved(levels[-1][0]), _halved(levels[-1][1])))
+    beside = np.zeros_like(levels[-1][0])
+    for colour, weight in reversed(levels):
+        height, width = weight.shape[2:]
+        wide = beside.repeat(2, 2).repeat(2, 3)[:, :, :height, :width]
+        beside = np.where(weight > 0, colour / np.maximum(weight, 1), wide)
+    colours = np.where(faint, beside.round().astype(np.uint8), images[:, :3])
+    return np.concatenate([colours, images[:, 3:]], 1)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """Sums over squares of 2 x 2."""
+    n, channels, height, width = values.shape
+    even = np.pad(values, ((0, 0), (0, 0), (0, height % 2), (0, width % 2)))
+    return even.reshape(n, channels, (height + 1) // 2, 2, (width + 1) // 2, 2).sum((3, 5))
 
 
 def resize(image: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:

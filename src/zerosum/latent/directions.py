@@ -88,7 +88,10 @@ def labelled(z: Float[Tensor, "n z"], of_class: Bool[np.ndarray, " n"], name: st
 
     fewer = int(min(of_class.sum(), (~of_class).sum()))
     if fewer < LEAST_OF_CLASS:
-        raise UserError(f"{name}: {fewer} samples of it or of others are too few for a direction; draw more with -n")
+        raise UserError(
+            f"class {name}: {fewer} samples of it or of others are too few for a direction; draw more with -n, or give "
+            "--by other classes"
+        )
     plane = LogisticRegression(C=0.1, class_weight="balanced", max_iter=1_000)
     right = cross_val_score(plane, z.numpy(), of_class, cv=5, scoring="balanced_accuracy").mean()
     normal = torch.from_numpy(plane.fit(z.numpy(), of_class).coef_[0]).float()

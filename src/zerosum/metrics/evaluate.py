@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
