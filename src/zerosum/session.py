@@ -221,7 +221,7 @@ def _take_over(training: Training, path: Path) -> dict[str, Any]:
     except UserError as error:
         raise UserError(
             f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size and "
-            "width are wanted); leave --algorithm, --size and --channels to it, or leave --from out"
+            "width are wanted); leave --algorithm and its networks, --size and --channels to it, or leave --from out"
         ) from error
     return {"run": path.resolve().name, "images_seen": saved.images_seen}
 

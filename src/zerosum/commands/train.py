@@ -93,6 +93,7 @@ class Train(Command):
         if self.recipe_help:
             from zerosum.commands import recipe
 
+            print("reading the data and timing the recipe here, as a training does first", file=sys.stderr)
             recipe.show(self._choice(self._own).run, prog=f"zerosum train {self.data.source}")
             return 0
         return self._start()

@@ -91,9 +91,11 @@ class Data:
     jitter: int = 0
     """Keep two-sided images so many pixels higher and wider than `size`, and cut `size` out at random; pix2pix: 30."""
     value_range: tuple[float, float] | None = None
-    """Of images of more than 8 bits: the values that networks see as black and as white, such as -1024 3071."""
+    """For translation, of images of more than 8 bits: the values that networks see as black and as white, such as
+    -1024 3071."""
     bits: Literal["8", "own"] = "8"
-    """Bring every image to 8 bits a channel, or keep the depth of its own: 16 bits or real numbers."""
+    """For translation: bring every image to 8 bits a channel, or keep the depth of its own (16 bits or real numbers).
+    GANs of noise have 8 bits."""
 
 
 @runtime_checkable
