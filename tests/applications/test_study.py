@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from zerosum.applications import parts as splitting
+from zerosum.applications.augment import Options, opened
 from zerosum.applications.classify import Scores, fit, moved, scores
 from zerosum.applications.effects import effect, holm
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
 from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, shortage, verdict
 from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
+from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
@@ -179,8 +181,38 @@ def test_classical_augmentation_moves_a_little_and_no_more() -> None:
 def test_what_the_gate_left_too_little_of_is_said() -> None:
     full = {"passed of each class": {"a": {"passed": 4, "wanted": 4}}}
     short = {"passed of each class": {"a": {"passed": 4, "wanted": 4}, "b": {"passed": 0, "wanted": 44}}}
-    assert shortage({"draw 1": full}) == ""
-    assert "(draw 2: 0 of 44 of b)" in shortage({"draw 1": full, "draw 2": short})
+    assert shortage({"draw 1": full}, 1.0) == ""
+    assert "than 2 to 1 asks for (draw 2: 0 of 44 of b)" in shortage({"draw 1": full, "draw 2": short}, 2.0)
+    assert shortage({f"draw {i}": short for i in range(5)}, 2.0).endswith("draw 2: 0 of 44 of b; and 2 more).")
+
+
+def test_a_test_image_is_worth_its_share_of_balanced_accuracy(tmp_path: Path) -> None:
+    data = bars(40)
+    few = np.flatnonzero(data.labels == 1)[:4]
+    part = Part("fold 1", np.arange(20, 40), np.concatenate([np.flatnonzero(data.labels == 0)[:10], few]))
+    made = Study(data, ("a", "b"), [part], Plan(), Copies(), tmp_path)
+    assert made.worth == 1 / (2 * 4)
+
+
+def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    sides = {"train": bars(30), "test": bars(10, seed=1)}
+    names = [*(f"p{i}" for i in range(30)), *(f"q{i}" for i in range(9)), "p0"]  # the last of the test set is p0's
+    table.write_text("group\n" + "\n".join(names) + "\n")
+
+    def opened_side(data: Data) -> ArrayDataset:
+        side = sides["test" if data.split == "test" else "train"]
+        return ArrayDataset(side.images, side.labels, ("a", "b"))
+
+    options = Options(labelled=10, draws=30, groups=table)
+    _, parts = opened(Data(source="mnist"), options, opened_side)
+    drawn = {int(i) for part in parts for i in part.train}
+    assert 0 not in drawn, "its patient is tested on"
+    assert drawn <= set(range(1, 30))
+    assert len(drawn) > 20, "all others are drawn now and then"
+    table.write_text("group\n" + "\n".join(names[:30]) + "\n")
+    with pytest.raises(UserError, match="has 30 lines for 40 images"):
+        opened(Data(source="mnist"), options, opened_side)
 
 
 def test_the_gate_refuses_copies_and_other_classes() -> None:

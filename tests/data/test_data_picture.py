@@ -8,6 +8,7 @@ from drawn import encoded, noise, smooth
 from PIL import Image
 
 from zerosum.data import picture
+from zerosum.data.arrays import from_arrays
 from zerosum.data.picture import Broken
 from zerosum.data.spec import Fit
 
@@ -264,3 +265,11 @@ def test_a_thing_on_nothing_has_no_dark_rim_however_it_is_shown() -> None:
     assert np.array_equal(picture.without_rims(nothing), nothing)
     full = np.random.default_rng(0).integers(picture.FAINT, 256, (2, 4, 5, 3), dtype=np.uint8)
     assert picture.without_rims(full) is full, "nothing to fill"
+
+
+def test_arrays_with_alpha_are_as_files_of_them() -> None:
+    pixels = np.zeros((2, 4, 6, 6), np.uint8)
+    pixels[:, :, 2:4, 2:4] = 200
+    found = from_arrays(pixels)
+    assert np.array_equal(found.values[0], picture.render(picture.from_pixels(pixels[0]), (4, 6, 6), "crop"))
+    assert found.values[0, 0].min() == 200

@@ -340,6 +340,7 @@ def test_a_game_that_grows_is_picked_for_small_machines() -> None:
     assert run.algorithm.loss == "logistic"
     assert run.images is None, "by the clock, or a bare train would go on for days"
     assert "thinner networks" in why
+    assert image_recipes.named("Progressive", Data(source="digits"))[0] == run, "as it is spelt everywhere"
     fallen = image_recipes.cooled(run, 1_000).adam_g.lr
     assert fallen(500) == pytest.approx(run.adam_g.lr.start), "it stays while sizes are born"
     assert fallen(1_000) == pytest.approx(run.adam_g.lr.start / 10)

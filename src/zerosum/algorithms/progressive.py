@@ -55,6 +55,8 @@ class ProgressiveGAN(Algorithm):
     def __post_init__(self) -> None:
         if any(b < a for a, b in pairwise((0, *self.growth))):
             raise UserError(f"--algorithm.growth {' '.join(map(str, self.growth))}: give images seen in rising order")
+        if self.growth == (0,) and self.fades:
+            raise UserError("--algorithm.fades: nothing fades where --algorithm.growth is 0; leave it out")
         if self.fades and (len(self.fades) != len(self.growth) or min(self.fades) < 0):
             raise UserError(
                 f"--algorithm.fades {' '.join(map(str, self.fades))}: give a number of images, 0 or more, for each of "
@@ -112,7 +114,7 @@ class ProgressiveGAN(Algorithm):
         UserError if `growth` says another number of them.
         """
         begins = self.growth or tuple(self.size_images // 2 + i * self.size_images for i in range(stages))
-        if self.growth == (0,) and not self.fades:
+        if self.growth == (0,):
             begins = (0,) * stages
         if len(begins) != stages:
             raise UserError(

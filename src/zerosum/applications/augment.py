@@ -80,7 +80,7 @@ def study(
     found = made.run(say)
     minutes = (time.perf_counter() - began) / 60
     doubt = parts[0].overlap, made.worth
-    judged = verdict(found, plan, *doubt, shortage({part.name: made.gate_of(part) for part in parts}))
+    judged = verdict(found, plan, *doubt, shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios)))
     say("the synthetic set")
     folder = synthetic_set(made, gan, out, judged.sentence)
     report = study_report.write(made, rows(found, plan, *doubt), judged, options, whole, minutes, out)

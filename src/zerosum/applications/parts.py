@@ -182,6 +182,10 @@ def named_groups(table: Path, files: Sequence[str] | None, count: int) -> np.nda
         raise UserError(f"--groups {table}: has a line without a group; give each image its own")
     if files is None:
         values = [row[group].strip() for row in rows]
+        if len(values) == count + 1:
+            raise UserError(
+                f"--groups {table}: has a line more than images; if the first names the column, let it be group"
+            )
         if len(values) != count:
             raise UserError(
                 f"--groups {table}: has {len(values)} lines for {count} images; give one each, in order, test images "

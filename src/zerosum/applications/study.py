@@ -29,6 +29,7 @@ PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
 GATE, SCORES = "gate.json", "scores.json"
+NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
 
 Told = Callable[[str], None]
@@ -234,7 +235,10 @@ def rows(
     """One for each arm. `overlap` and `worth`: see `effects.effect`."""
     arms, made = plan.arms, []
     for arm, (classical, ratio) in arms.items():
-        means = {key: _share(mean_interval(_by_part(found[arm], key), overlap, worth)) for key in KEYS}
+        means = {
+            key: _share(mean_interval(_by_part(found[arm], key), overlap, worth if key == PRIMARY else 0.0))
+            for key in KEYS
+        }
         against = (CLASSICAL if classical else REAL) if ratio else None
         gain = None
         if against is not None:
@@ -245,10 +249,11 @@ def rows(
     return [Row(*row, None if row[3] is None else next(chances)) for row in made]
 
 
-def shortage(gates: Mapping[str, Mapping[str, Any]]) -> str:
+def shortage(gates: Mapping[str, Mapping[str, Any]], most: float) -> str:
     """Where fewer images passed the gate than were asked for, in a sentence; "" if nowhere.
 
-    `gates`: by fold or draw.
+    `gates`: by fold or draw. `most`: the largest ratio, for which they were asked for; arms of smaller ones take what
+    passed first, whatever it is of.
     """
     short = [
         f"{name}: {counts['passed']} of {counts['wanted']} of {kind}"
@@ -258,7 +263,8 @@ def shortage(gates: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     if not short:
         return ""
-    return f" Fewer synthetic images passed the gate than the ratios say ({'; '.join(short)})."
+    some = "; ".join(short[:NAMED]) + (f"; and {len(short) - NAMED} more" if len(short) > NAMED else "")
+    return f" Fewer synthetic images passed the gate than {most:g} to 1 asks for ({some})."
 
 
 def verdict(

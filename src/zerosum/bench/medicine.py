@@ -125,6 +125,7 @@ class _Stage:
             "minutes": self.minutes,
             "draws": self.draws,
             "aside": ASIDE,
+            "least": "one test image",
         }
         folder = self.bench.runs / self.bench.name / f"{name.replace(' ', '-')}-{labels}-seed{self.seed}"
 

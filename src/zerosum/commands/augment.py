@@ -48,7 +48,7 @@ class Augment(Command):
     """Of two classes the one to be found, such as the disease: sensitivity is of it. The last if not given."""
     groups: Path | None = None
     """A CSV with columns file and group, such as each image's patient: a group stays on one side. For arrays a value a
-    line."""
+    line, test images last."""
     seed: int = 0
     """Folds and draws are made from it."""
     device: str = "auto"

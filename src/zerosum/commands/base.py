@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -33,10 +34,18 @@ def refuse_file(out: Path | None) -> None:
         raise UserError(f"--out {out}: is a file; give a folder")
 
 
-def refuse_kept(folder: Path, name: str) -> None:
-    """UserError where a folder that is to be written holds such a file of another call already."""
-    if (folder / name).exists():
-        raise UserError(f"--out {folder}: holds {name} already; give another folder, or remove it")
+def fresh_folder(out: Path | None, default: Path, name: str) -> Path:
+    """Where to write: `out`, or `default` with a number behind it if need be: no `name` of another call is lost.
+
+    UserError if `out` holds one, or is a file.
+    """
+    if out is not None:
+        refuse_file(out)
+        if (out / name).exists():
+            raise UserError(f"--out {out}: holds {name} already; give another folder")
+        return out
+    numbers = (default.with_name(f"{default.name}-{number:03d}") for number in count(2))
+    return next(folder for folder in chain([default], numbers) if not (folder / name).exists())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, refuse_file, refuse_kept
+from zerosum.commands.base import Command, fresh_folder
 from zerosum.errors import UserError
 
 
@@ -46,7 +46,7 @@ class Design(Command):
     seed: int = 0
     """Candidates are drawn from it."""
     out: Path | None = None
-    """The folder to write; RUN/designs/USER if not given."""
+    """The folder to write; RUN/designs/USER, with a number behind it from the second on, if not given."""
     checkpoint: str = "last"
     """last, best, or a number of images seen."""
 
@@ -56,7 +56,6 @@ class Design(Command):
                 raise UserError(f"{option} {value}: must be {least} or more")
         if not 0 < self.reach <= 2:
             raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
-        refuse_file(self.out)
         from zerosum import atomic, pictures
         from zerosum.applications import kept
         from zerosum.applications.studio import of_run
@@ -64,8 +63,7 @@ class Design(Command):
         from zerosum.latent import tools
         from zerosum.view import progress_bar
 
-        out = self.out or self.path / "designs" / atomic.safe_name(self.user)
-        refuse_kept(out, "designs.json")
+        out = fresh_folder(self.out, self.path / "designs" / atomic.safe_name(self.user), "designs.json")
         taste = kept.load(self.taste)
         scorer = taste.of(self.user)
         studio = of_run(self.path, self.checkpoint)
@@ -101,13 +99,16 @@ class Design(Command):
             "for": self.user, "scores": found.scores.tolist(), "realism": found.realism.tolist(),
             "distance": found.distance.tolist(), "least realism": found.limit[0], "largest distance": found.limit[1],
             "all within": found.real, "apart": found.apart, "latents": found.z.tolist(), "run": str(self.path),
-            "checkpoint": self.checkpoint, "taste": str(self.taste), "seed": self.seed, "reach": self.reach,
+            "checkpoint": self.checkpoint, "images seen": studio.model.images_seen, "classes": list(self.classes),
+            "steps": self.steps, "taste": str(self.taste), "seed": self.seed, "reach": self.reach,
             "near": None if self.near is None else str(self.near),
         }  # fmt: skip
         atomic.write_file(out / "designs.json", (json.dumps(record, indent=1) + "\n").encode())
         if not found.real:
             print("too few designs are as real as the catalogue; the most liked of the others make up the number")
         if found.apart < len(found.images):
-            print(f"only {found.apart} of {len(found.images)} designs differ as photos do; train RUN longer")
+            print(
+                f"only {found.apart} of {len(found.images)} designs are unlike each other; the rest make up the number"
+            )
         print(out / "designs.png")
         return 0

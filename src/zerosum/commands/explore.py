@@ -49,7 +49,7 @@ class Explore(Command):
     what: tyro.conf.Positional[Literal["directions", "neighbours", "mix"]]
     """What to look at."""
     number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 8
-    """Samples: rows of neighbours, or shapes to mix."""
+    """Samples: rows of neighbours, or shapes to mix; with --by, samples to learn from, 2,000 at least."""
     count: int = 6
     """Directions, neighbours of each sample, or styles to mix with."""
     seed: int = 0

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, refuse_file, refuse_kept
+from zerosum.commands.base import Command, DataOptions, fresh_folder
 from zerosum.errors import UserError
 
 
@@ -31,7 +31,7 @@ class Recommend(Command):
     interactions: Path
     """A CSV with the columns user, item (an image's name) and time (a number)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Where the taste goes; tastes/DATA if not given."""
+    """Where the taste goes; tastes/DATA, with a number behind it from the second on, if not given."""
     triplets: int = 1_000_000
     """Steps of DVBPR times its batch: (user, item taken, item not taken). BPR and VBPR see ten times as many."""
     factors: int = 64
@@ -43,7 +43,6 @@ class Recommend(Command):
         for name, least in (("triplets", 1), ("factors", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
-        refuse_file(self.out)
         from zerosum import api, atomic
         from zerosum.applications import kept, parts, taste
         from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, popularity, train
@@ -52,8 +51,7 @@ class Recommend(Command):
         from zerosum.view import progress_bar
 
         data = self.data.plain()
-        out = self.out or Path("tastes") / Path(data.source).stem
-        refuse_kept(out, kept.ABOUT)
+        out = fresh_folder(self.out, Path("tastes") / Path(data.source).stem, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
         if not found.spec.is_image:

@@ -23,6 +23,7 @@ from zerosum.errors import UserError
 
 Layout = Literal["grey", "first", "last"]  # (N, H, W), (N, C, H, W), (N, H, W, C)
 CHANNELS = (1, 3, 4)
+ALPHA = 4  # channels with which one is alpha
 EVERYTHING = 1 << 40  # megabytes: arrays that are at hand stay there, whatever their size
 
 
@@ -75,8 +76,8 @@ def from_arrays(
 
     `images` is uint8 (N, H, W), (N, C, H, W) or (N, H, W, C) with C in 1, 3, 4 (where both readings are
     possible, channels come first), or float 0 .. 1 of these shapes, or float (N, d) points. `labels` (N,) are
-    integers or names. An array in the package's own layout, (N, C, H, W) uint8, is used as it is, mapped ones
-    too: do not change it afterwards. Raises UserError for anything else.
+    integers or names. An array in the package's own layout, (N, C, H, W) uint8, is used as it is (but for C = 4, see
+    `picture.without_rims`), mapped ones too: do not change it afterwards. Raises UserError for anything else.
     """
     data = Data(source="from_arrays", memory_megabytes=EVERYTHING)
     array = images if isinstance(images, np.ndarray) else np.asarray(images)
@@ -156,7 +157,7 @@ def finish(
     layout, native = _layout(rows)
     shape = (data.channels or native[0], *(data.size or native[1:]))
     row_bytes = math.prod(shape)
-    if shape == native and rows.dtype == np.uint8 and rows.array is not None:
+    if shape == native and rows.dtype == np.uint8 and rows.array is not None and shape[0] != ALPHA:
         values = _channels_first(rows.array[:count], layout)
         if not rows.mapped:
             values = np.ascontiguousarray(values)
@@ -253,6 +254,6 @@ def _convert(
         block = (block.astype(np.float64) * 255).round().astype(np.uint8)
     elif block.dtype.kind == "b":
         block = block.astype(np.uint8) * 255
-    if block.shape[1:] == shape:
+    if block.shape[1:] == shape and shape[0] != ALPHA:
         return np.ascontiguousarray(block)
     return picture.render_all(block, shape, data.fit)

@@ -55,6 +55,7 @@ def quick(data: Data) -> Run:
 
 def named(algorithm: str, data: Data) -> tuple[Run, str]:
     """An algorithm that was asked for, for images without a counterpart, and why it is as it is."""
+    algorithm = algorithm.replace("-", "_").lower()  # as `algorithms.settings` takes it
     if algorithm == "ssgan":
         run = semi_supervised(data)
         why = "a classifier from few labels that says the same of an image that moved; --labelled N uses N labels"

@@ -156,7 +156,12 @@ class Translator:
         return self.made
 
     def _fitting(self, values: np.ndarray, route: Route) -> np.ndarray:
-        """The image with the channels that the network takes."""
+        """The image with the channels that the network takes, as it was trained on them."""
+        values = self._channels(values, route)
+        alpha = values.dtype == np.uint8 and picture.MODES.get(len(values)) == "RGBA"
+        return picture.without_rims(values[None])[0] if alpha else values
+
+    def _channels(self, values: np.ndarray, route: Route) -> np.ndarray:
         have, wanted = len(values), route.source.shape[0]
         if have == wanted:
             return values
