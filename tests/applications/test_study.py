@@ -192,6 +192,10 @@ def test_a_test_image_is_worth_its_share_of_balanced_accuracy(tmp_path: Path) ->
     part = Part("fold 1", np.arange(20, 40), np.concatenate([np.flatnonzero(data.labels == 0)[:10], few]))
     made = Study(data, ("a", "b"), [part], Plan(), Copies(), tmp_path)
     assert made.worth == 1 / (2 * 4)
+    (tmp_path / "fold-1").mkdir()
+    (tmp_path / "fold-1" / "gate.json").write_text("{")
+    with pytest.raises(UserError, match=r"gate\.json: cannot be read .*repeat the command"):
+        made.gate_of(part)
 
 
 def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> None:

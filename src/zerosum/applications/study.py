@@ -168,11 +168,11 @@ class Study:
 
     def gate_of(self, part: Part) -> dict[str, Any]:
         """What the gate let through of a part that was measured: counts by what they are of."""
-        return json.loads((self._folder(part) / GATE).read_text(encoding="utf-8"))
+        return _written(self._folder(part) / GATE)
 
     def scores_of(self, part: Part) -> dict[str, dict[str, float]]:
         """What every classifier of a part that was measured scored, by arm and seed."""
-        return json.loads((self._folder(part) / SCORES).read_text(encoding="utf-8"))
+        return _written(self._folder(part) / SCORES)
 
     def _folder(self, part: Part) -> Path:
         return self.out / part.name.replace(" ", "-")
@@ -309,6 +309,14 @@ def _gate(made: Passed, class_names: tuple[str, ...]) -> dict[str, Any]:
         "taken for another class": made.other_class,
         "copies of training images": made.copies,
     }  # fmt: skip
+
+
+def _written(path: Path) -> dict[str, Any]:
+    """What an earlier session wrote. UserError if it is not there or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove {path.parent} and repeat the command") from error
 
 
 def _hash(image: np.ndarray) -> str:
