@@ -23,7 +23,6 @@ from zerosum.errors import UserError
 
 Layout = Literal["grey", "first", "last"]  # (N, H, W), (N, C, H, W), (N, H, W, C)
 CHANNELS = (1, 3, 4)
-ALPHA = 4  # channels with which one is alpha
 EVERYTHING = 1 << 40  # megabytes: arrays that are at hand stay there, whatever their size
 
 
@@ -157,7 +156,7 @@ def finish(
     layout, native = _layout(rows)
     shape = (data.channels or native[0], *(data.size or native[1:]))
     row_bytes = math.prod(shape)
-    if shape == native and rows.dtype == np.uint8 and rows.array is not None and shape[0] != ALPHA:
+    if shape == native and rows.dtype == np.uint8 and rows.array is not None and picture.MODES[shape[0]] != "RGBA":
         values = _channels_first(rows.array[:count], layout)
         if not rows.mapped:
             values = np.ascontiguousarray(values)
@@ -254,6 +253,6 @@ def _convert(
         block = (block.astype(np.float64) * 255).round().astype(np.uint8)
     elif block.dtype.kind == "b":
         block = block.astype(np.uint8) * 255
-    if block.shape[1:] == shape and shape[0] != ALPHA:
-        return np.ascontiguousarray(block)
+    if block.shape[1:] == shape:
+        return picture.without_rims(np.ascontiguousarray(block))
     return picture.render_all(block, shape, data.fit)

@@ -209,7 +209,7 @@ def render(image: Image.Image, shape: tuple[int, int, int], fit: Fit) -> np.ndar
     channels, height, width = shape
     pixels = np.asarray(resize(to_channels(image, channels), (height, width), fit))
     values = np.ascontiguousarray(pixels[None] if channels == 1 else pixels.transpose(2, 0, 1))
-    return values if channels < 4 else without_rims(values[None])[0]
+    return without_rims(values[None])[0]
 
 
 def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.ndarray:
@@ -226,8 +226,7 @@ def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
     mode = tall.mode
     pixels = np.asarray(tall).reshape(len(values), *values.shape[2:], channels)
     if not resized:
-        as_is = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        return as_is if channels < 4 else without_rims(as_is)
+        return without_rims(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
     (left, top, right, bottom), inner = _geometry(values.shape[3], values.shape[2], (height, width), fit)
     for length, start, end in ((inner[0], left, right), (inner[1], top, bottom)):
         n, rows, columns, _ = pixels.shape
@@ -238,19 +237,18 @@ def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
         n, rows, columns, _ = pixels.shape
         plain = Image.frombytes(mode, (columns, n * rows), pixels.tobytes()).convert("RGBA")
         pixels = np.asarray(plain).reshape(pixels.shape)
-    found = np.ascontiguousarray(_padded(pixels, (height, width), axis=1).transpose(0, 3, 1, 2))
-    return found if channels < 4 else without_rims(found)
+    return without_rims(np.ascontiguousarray(_padded(pixels, (height, width), axis=1).transpose(0, 3, 1, 2)))
 
 
 def without_rims(images: np.ndarray) -> np.ndarray:
-    """Images uint8 (n, 4, H, W) in which what is as good as transparent has the colour of what is seen beside it.
+    """Images uint8 (n, C, H, W), those with alpha so that what is as good as transparent has the colour beside it.
 
     Networks see colours and alpha as four numbers, and what they draw between a thing and nothing lies between both
     colours: black where nothing is seen would be a dark rim. Colours come from means, weighted by alpha, over squares
     that double until something is seen in them; an image in which nothing is seen becomes black.
     """
     faint = images[:, 3:] < FAINT
-    if not faint.any():
+    if images.shape[1] != 4 or not faint.any():
         return images
     weight = np.where(faint, 0, images[:, 3:]).astype(np.float32)
     levels = [(images[:, :3] * weight, weight)]

@@ -158,8 +158,7 @@ class Translator:
     def _fitting(self, values: np.ndarray, route: Route) -> np.ndarray:
         """The image with the channels that the network takes, as it was trained on them."""
         values = self._channels(values, route)
-        alpha = values.dtype == np.uint8 and picture.MODES.get(len(values)) == "RGBA"
-        return picture.without_rims(values[None])[0] if alpha else values
+        return picture.without_rims(values[None])[0] if values.dtype == np.uint8 else values
 
     def _channels(self, values: np.ndarray, route: Route) -> np.ndarray:
         have, wanted = len(values), route.source.shape[0]
