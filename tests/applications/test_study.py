@@ -13,10 +13,10 @@ import torch
 
 from zerosum.applications import parts as splitting
 from zerosum.applications.augment import Options, opened
-from zerosum.applications.classify import Scores, fit, moved, scores
-from zerosum.applications.effects import effect, holm
+from zerosum.applications.classify import Scores, fit, moved, scores, terms
+from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
-from zerosum.applications.study import CLASSICAL, REAL, Plan, Study, rows, shortage, verdict
+from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
 from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
@@ -154,6 +154,69 @@ def test_effects_are_those_of_a_paired_t_test() -> None:
     assert effect([-0.1, -0.11, -0.1]).answer == "hurts"
 
 
+def answers(shared: bool, patients: bool = False, studies: int = 300) -> float:
+    """The share of studies of two arms alike that tell them apart all the same.
+
+    To each of 60 test images (of 20 patients, or of one each) one way of training is kinder than the other, by chance;
+    five draws of training images vary, too.
+    """
+    random = np.random.default_rng(5)
+    labels = np.arange(60) % 2
+    groups = np.arange(60) // 6 * 2 + labels if patients else np.arange(60)
+    wrong = 0
+    for _ in range(studies):
+        kinder = random.normal(0, 0.3, 60)[groups]
+        right = kinder + random.normal(0, 0.02, (5, 1)) + random.normal(0, 0.1, (5, 60))
+        each = [float(np.mean([d[labels == k].mean() for k in (0, 1)])) for d in right]
+        tested = of_test_images(right.mean(0) / 60, labels, groups)
+        wrong += effect(each, *((0.0, 0.0, tested) if shared else ())).answer != "cannot be told"
+    return wrong / studies
+
+
+def test_two_arms_alike_are_seldom_told_apart_on_a_shared_test_set() -> None:
+    assert answers(shared=False) > 0.2, "what the bounds of draws alone say"
+    assert answers(shared=True) < 0.08
+    assert answers(shared=True, patients=True) < 0.12, "20 patients are few"
+
+
+def test_the_variance_of_test_images_is_that_of_a_mean() -> None:
+    hits = np.array([1, 0, 1, 1, 0, 1, 0, 0.0])
+    labels = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    found = of_test_images(hits / np.array([5, 3])[labels] / 2, labels, np.arange(8))
+    wanted = (np.var(hits[:5], ddof=1) / 5 + np.var(hits[5:], ddof=1) / 3) / 4
+    assert found == pytest.approx((wanted, 6))
+    twice = of_test_images(np.tile(hits / 16, 2), np.zeros(16), np.tile(np.arange(8), 2))
+    alone = of_test_images(hits / 8, np.zeros(8), np.arange(8))
+    assert twice.value == pytest.approx(alone.value * (16 / 15) / (8 / 7)), "an image twice is one image"
+    assert math.isinf(of_test_images(hits, np.arange(8) // 7, np.arange(8)).value), "of one image nothing is known"
+    assert effect([0.1, 0.1, 0.1], tested=Variance(math.inf, 1)).answer == "cannot be told"
+
+
+def test_terms_add_up_to_the_scores() -> None:
+    random = np.random.default_rng(1)
+    for classes, positive in ((2, None), (2, 0), (3, None)):
+        p = random.dirichlet(np.ones(classes), 90).round(1)
+        labels = np.concatenate([np.arange(classes), random.integers(0, classes, 90 - classes)])
+        known, each = scores(p, labels, positive), terms(p, labels, positive)
+        assert set(each) == set(KEYS)
+        for key in KEYS:
+            total = float(each[key].sum()) / (2 if key == "auc" else 1)  # each pair stands in two images
+            assert total == pytest.approx(getattr(known, key)), key
+
+
+def test_the_variance_of_an_area_is_that_of_its_pairs() -> None:
+    """Of many test sets drawn anew."""
+    random = np.random.default_rng(2)
+    labels = np.repeat([0, 1], [40, 20])
+    areas, told = [], []
+    for _ in range(1_000):
+        p = 1 / (1 + np.exp(-random.normal(labels, 1.0)))
+        both = np.stack([1 - p, p], 1)
+        areas.append(scores(both, labels).auc)
+        told.append(of_test_images(terms(both, labels)["auc"], labels, np.arange(60)).value)
+    assert np.mean(told) == pytest.approx(np.var(areas), rel=0.12)
+
+
 def test_chances_are_adjusted_as_holm_has_it() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
@@ -278,7 +341,7 @@ def planted(tmp_path: Path, source: object) -> str:
     plan = Plan(ratios=(6.0,), seeds=1, steps=40, gate=False)
     some = draws(whole.labels, np.arange(320), np.arange(160, 320), 16, 5, seed=0)
     made = Study(whole, ("lies", "stands"), some, plan, source, tmp_path)  # type: ignore[arg-type]
-    row = next(row for row in rows(made.run(), plan, 0.0) if row.arm == "synthetic, 6 to 1")
+    row = next(row for row in rows(made.run(), plan, made.doubt) if row.arm == "synthetic, 6 to 1")
     assert row.gain is not None
     return row.gain.answer
 
@@ -330,6 +393,29 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "fold-2" / "scores.json").write_text(json.dumps(kept))
     assert study(tmp_path, source).run() == first
     assert len(source.given) == 4
+
+
+def test_draws_that_share_a_test_set_doubt_it(tmp_path: Path) -> None:
+    whole = bars(60)
+    some = draws(whole.labels, np.arange(60), np.arange(40, 60), 16, 3, seed=0)
+    plan = Plan(ratios=(1.0,), seeds=2, steps=5, gate=False)
+    made = Study(whole, ("lies", "stands"), some, plan, Counting(), tmp_path)
+    found = made.run()
+    shared = made.doubt.shared
+    assert shared is not None
+    for arm, of in found.items():
+        for key in ("balanced_accuracy", "sensitivity", "specificity"):
+            mean = np.mean([getattr(one, key) for each in of.values() for one in each])
+            assert float(shared.terms[arm][key].sum()) == pytest.approx(float(mean), abs=1e-6)
+    bounds = [rows(found, plan, doubt)[3].gain for doubt in (made.doubt, Doubt(made.doubt.overlap, made.worth))]
+    assert bounds[0] is not None
+    assert bounds[1] is not None
+    assert bounds[0].high - bounds[0].low != bounds[1].high - bounds[1].low
+    lost = tmp_path / "draw-2" / "probabilities"
+    next(iter(lost.iterdir())).write_bytes(b"x")
+    with pytest.raises(UserError, match=r"cannot be read .*remove it and repeat the command"):
+        _ = made.doubt
+    assert study(tmp_path / "folds", Counting()).doubt.shared is None, "each fold has its own test images"
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:
@@ -396,14 +482,14 @@ def test_rows_hold_each_arm_against_the_one_it_builds_on() -> None:
         return {f"fold {k}": [Scores(value + k / 100, 0.9, 0.8, 0.7)] for k in range(4)}
 
     found = {arm: of(0.7 + 0.1 * classical + 0.05 * ratio) for arm, (classical, ratio) in plan.arms.items()}
-    by_arm = {row.arm: row for row in rows(found, plan, 0.0)}
+    by_arm = {row.arm: row for row in rows(found, plan, Doubt())}
     assert by_arm[REAL].gain is None
     assert by_arm["synthetic, 2 to 1"].against == REAL
     assert by_arm["classical and synthetic, 2 to 1"].against == CLASSICAL
     gain = by_arm["classical and synthetic, 2 to 1"].gain
     assert gain is not None
     assert gain.difference == pytest.approx(0.1)
-    said = verdict(found, plan, 0.0)
+    said = verdict(found, plan, Doubt())
     assert said.answer == "helps"
     assert "balanced accuracy 0.815 becomes 0.865 (+0.050" in said.sentence
 
@@ -414,7 +500,7 @@ def test_two_draws_are_too_few_to_tell_by() -> None:
         arm: {f"draw {k}": [Scores(0.5 + 0.4 * bool(ratio) + 0.001 * k, 0.9, 0.8, 0.7)] for k in range(2)}
         for arm, (_, ratio) in plan.arms.items()
     }
-    said = verdict(found, plan, 0.0)
+    said = verdict(found, plan, Doubt())
     assert said.answer == "cannot be told"
     assert "the least to tell by" in said.sentence
 

@@ -79,11 +79,11 @@ def study(
     began = time.perf_counter()
     found = made.run(say)
     minutes = (time.perf_counter() - began) / 60
-    doubt = parts[0].overlap, made.worth
-    judged = verdict(found, plan, *doubt, shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios)))
+    short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
+    judged = verdict(found, plan, made.doubt, short)
     say("the synthetic set")
     folder = synthetic_set(made, gan, out, judged.sentence)
-    report = study_report.write(made, rows(found, plan, *doubt), judged, options, whole, minutes, out)
+    report = study_report.write(made, rows(found, plan, made.doubt), judged, options, whole, minutes, out)
     return Found(judged, report, folder)
 
 

@@ -86,6 +86,36 @@ class Scores:
     """Share of the others that is left alone; of more than two classes the mean over classes."""
 
 
+def terms(p: np.ndarray, labels: np.ndarray, positive: int | None = None) -> dict[str, np.ndarray]:
+    """What each test image adds to each of `scores`, arrays (n,): their variances are those of the scores.
+
+    Of shares of images found, whether it was, by how many there are: their sum is the score. Of the AUC, the share of
+    images of the other side that it stands on the right side of (DeLong et al. 1988, the structural components).
+    """
+    classes, n = p.shape[1], np.bincount(labels, minlength=p.shape[1])
+    right = p.argmax(1) == labels
+    recall = right / n[labels] / classes
+    looked_for = [(classes - 1 if positive is None else positive)] if classes == 2 else list(range(classes))
+    spared, area = np.zeros(len(p)), np.zeros(len(p))
+    for k in looked_for:
+        of = labels == k
+        spared += ~of * (p.argmax(1) != k) / (~of).sum() / len(looked_for)
+        area += _placement(p[:, k], of) / len(looked_for)
+    sensitivity = right * (labels == looked_for[0]) / n[looked_for[0]] if classes == 2 else recall
+    return {"balanced_accuracy": recall, "auc": area, "sensitivity": sensitivity, "specificity": spared}
+
+
+def _placement(p: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Of each image the share of the other side that it is on the right side of, ties a half, by its side's number."""
+    found = np.empty(len(p))
+    for mine in (of, ~of):
+        others = np.sort(p[~mine])
+        below = (np.searchsorted(others, p[mine], "left") + np.searchsorted(others, p[mine], "right")) / 2
+        share = below / len(others)
+        found[mine] = (share if mine is of else 1 - share) / mine.sum()
+    return found
+
+
 def scores(p: np.ndarray, labels: np.ndarray, positive: int | None = None) -> Scores:
     """Of probabilities (n, K) against labels (n,) in which every class is there.
 

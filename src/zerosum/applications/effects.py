@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
 
 Answer = Literal["helps", "hurts", "cannot be told"]
 LEVEL = 0.95
@@ -30,13 +32,45 @@ class Effect:
         return "hurts" if self.high < 0 else "cannot be told"
 
 
-def mean_interval(values: Sequence[float], overlap: float = 0.0, worth: float = 0.0) -> tuple[float, float, float]:
+class Variance(NamedTuple):
+    """An estimate, and how many degrees of freedom it has."""
+
+    value: float
+    freedom: float
+
+
+NONE = Variance(0.0, math.inf)
+
+
+def mean_interval(
+    values: Sequence[float], overlap: float = 0.0, worth: float = 0.0, tested: Variance = NONE
+) -> tuple[float, float, float]:
     """Mean and the bounds of its t interval (level 0.95); bounds are infinite where there is one value."""
-    found = effect(values, overlap, worth)
+    found = effect(values, overlap, worth, tested)
     return found.difference, found.low, found.high
 
 
-def effect(differences: Sequence[float], overlap: float = 0.0, worth: float = 0.0) -> Effect:
+def of_test_images(terms: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> Variance:
+    """How a sum over test images varies with which images they are, of so many of each class.
+
+    `terms` (n,): what each image adds, means over the draws and classifiers that were all tested on it. `groups` (n,):
+    images of one, such as a patient's, vary together. With a class of one image it cannot be told: infinite.
+    Added to the variance over draws it is that of draws and images drawn independently, a little too large by what is
+    in both (Owen 2007, "The pigeonhole bootstrap", sec. 3).
+    """
+    residual = np.empty(len(terms))
+    for kind in np.unique(labels):
+        of = labels == kind
+        n = int(of.sum())
+        if n < 2:
+            return Variance(math.inf, 1)
+        residual[of] = (terms[of] - terms[of].mean()) * math.sqrt(n / (n - 1))
+    _, place = np.unique(groups, return_inverse=True)
+    sums = np.bincount(place, residual)
+    return Variance(float(np.square(sums).sum()), max(len(sums) - len(np.unique(labels)), 1))
+
+
+def effect(differences: Sequence[float], overlap: float = 0.0, worth: float = 0.0, tested: Variance = NONE) -> Effect:
     """Of differences of shares, one a fold or draw, each the mean over seeds.
 
     `overlap`: images tested over images trained on, of folds, whose training sets overlap: the variance of their mean
@@ -44,6 +78,8 @@ def effect(differences: Sequence[float], overlap: float = 0.0, worth: float = 0.
     eq. 9). 0 for draws that are independent.
     `worth`: what one test image changes. Nothing finer was measured: folds that agree better than that do so by chance,
     and their standard deviation is taken for it.
+    `tested`: what which test images there are adds, where all draws share them (`of_test_images`); folds have each
+    their own, and vary by it. Degrees of freedom are Satterthwaite's (1946).
     """
     from scipy import stats  # slow to import
 
@@ -52,11 +88,15 @@ def effect(differences: Sequence[float], overlap: float = 0.0, worth: float = 0.
     if k < 2:
         return Effect(mean, -math.inf, math.inf, 1.0, k)
     variance = max(math.fsum((d - mean) ** 2 for d in differences) / (k - 1), worth**2)
-    error = math.sqrt(variance * (1 / k + overlap))
+    drawn = variance * (1 / k + overlap)
+    error = math.sqrt(drawn + tested.value)
     if error == 0:
         return Effect(mean, mean, mean, 1.0 if mean == 0 else 0.0, k)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, k - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, k - 1))
+    if math.isinf(error):
+        return Effect(mean, -1.0, 1.0, 1.0, k)
+    freedom = error**4 / (drawn**2 / (k - 1) + tested.value**2 / tested.freedom)
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
     return Effect(mean, max(mean - reach, -1.0), min(mean + reach, 1.0), p, k)
 
 

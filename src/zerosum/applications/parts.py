@@ -27,12 +27,16 @@ NAMED = 3  # pairs that an error names
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Images to train on and images to test on, by their numbers in the set; `overlap`: see `effects.effect`."""
+    """Images to train on and images to test on, by their numbers in the set; `overlap`: see `effects.effect`.
+
+    `shared`: where all parts are tested on the same images, the groups of those (n,).
+    """
 
     name: str
     train: np.ndarray
     test: np.ndarray
     overlap: float = 0.0
+    shared: np.ndarray | None = None
 
 
 def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray:
@@ -126,8 +130,8 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
                     f"--labelled {count}: a class has no {share} images that do not belong together; give fewer"
                 )
             chosen += members[:share]
-        # Draws of a small pool share images, as folds do.
-        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, count / max(len(single) - count, 1)))
+        overlap = count / max(len(single) - count, 1)  # draws of a small pool share images, as folds do
+        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, overlap, groups[test]))
     return found
 
 

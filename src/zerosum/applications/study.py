@@ -8,6 +8,7 @@ nor the GAN has seen. What is compared with what, and by which number, is fixed 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from zerosum import atomic
-from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores
-from zerosum.applications.effects import Effect, effect, holm, mean_interval
+from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores, terms
+from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
 from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated
 from zerosum.errors import UserError
@@ -28,7 +29,7 @@ from zerosum.errors import UserError
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
-GATE, SCORES = "gate.json", "scores.json"
+GATE, SCORES, PROBABILITIES = "gate.json", "scores.json", "probabilities"
 NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
 
@@ -125,7 +126,7 @@ class Study:
     def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
         train, test = self.data.of(part.train), self.data.of(part.test)
         folder = self._folder(part)
-        kept = _Kept(folder / SCORES)
+        kept = _Kept(folder)
         missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
         made: Passed | None = None
         if missing:
@@ -138,7 +139,8 @@ class Study:
             more = made.found.of(np.arange(min(count, len(made.found))))
             say(f"{part.name}: {arm}, classifier {seed + 1} of {self.plan.seeds}")
             judge = self._fit(train.joined(more) if ratio else train, seed, classical)
-            kept.add(arm, seed, scores(judge(test.images), test.labels, self.plan.positive))
+            p = judge(test.images).astype(np.float32)  # as they are kept
+            kept.add(arm, seed, scores(p, test.labels, self.plan.positive), p)
         return part.name, {arm: [kept.of(arm, s) for s in range(self.plan.seeds)] for arm in self.plan.arms}
 
     def _synthetic(self, part: Part, train: Labelled, folder: Path, say: Told) -> Passed:
@@ -157,6 +159,27 @@ class Study:
         classes = len(self.class_names)
         rarest = min(np.bincount(self.data.labels[part.test], minlength=classes).min() for part in self.parts)
         return 1 / (classes * max(int(rarest), 1))
+
+    @property
+    def doubt(self) -> Doubt:
+        """What its differences may be due to."""
+        return Doubt(self.parts[0].overlap, self.worth, self._shared())
+
+    def _shared(self) -> Shared | None:
+        """Of a study that was measured, where all parts are tested on the same images; else None."""
+        groups, test = self.parts[0].shared, self.parts[0].test
+        if groups is None:
+            return None
+        labels = self.data.labels[test]
+        found = {}
+        for arm in self.plan.arms:
+            each = [
+                terms(_Kept(self._folder(part)).probabilities(arm, seed), labels, self.plan.positive)
+                for part in self.parts
+                for seed in range(self.plan.seeds)
+            ]
+            found[arm] = {key: np.mean([one[key] for one in each], 0) for key in KEYS}
+        return Shared(found, labels, groups)
 
     def judge(self, train: Labelled) -> Probabilities | None:
         """The gate's, if there is one: a classifier of its own seed."""
@@ -185,27 +208,71 @@ class Study:
 
 
 class _Kept:
-    """Scores by arm and seed, in a file that is written anew with each: what was measured is not measured again."""
+    """Scores by arm and seed, in a file that is written anew with each: what was measured is not measured again.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Beside it what each classifier says of each test image, probabilities (n, K).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / SCORES
         try:
-            self.found: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+            self.found: dict[str, dict[str, float]] = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             self.found = {}
 
     def has(self, arm: str, seed: int) -> bool:
-        return f"{arm}/{seed}" in self.found
+        return f"{arm}/{seed}" in self.found and self._array(arm, seed).is_file()
 
     def of(self, arm: str, seed: int) -> Scores:
         return Scores(**self.found[f"{arm}/{seed}"])
 
-    def add(self, arm: str, seed: int, found: Scores) -> None:
+    def probabilities(self, arm: str, seed: int) -> np.ndarray:
+        path = self._array(arm, seed)
+        try:
+            return np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); remove it and repeat the command") from error
+
+    def _array(self, arm: str, seed: int) -> Path:
+        return self.folder / PROBABILITIES / f"{atomic.safe_name(arm)}-{seed}.npy"
+
+    def add(self, arm: str, seed: int, found: Scores, p: np.ndarray) -> None:
+        held = io.BytesIO()
+        np.save(held, p)
+        atomic.write_file(self._array(arm, seed), held.getvalue())
         self.found[f"{arm}/{seed}"] = asdict(found)
         atomic.write_file(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What each image of a shared test set adds to the scores of each arm (`classify.terms`)."""
+
+    terms: Mapping[str, Mapping[str, np.ndarray]]
+    labels: np.ndarray
+    groups: np.ndarray
+
+    def variance(self, key: str, arm: str, against: str | None = None) -> Variance:
+        """Of an arm's mean, or of what it gains over another."""
+        base = 0 if against is None else self.terms[against][key]
+        return of_test_images(self.terms[arm][key] - base, self.labels, self.groups)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """What differences may be due to: see `effects.effect`."""
+
+    overlap: float = 0.0
+    worth: float = 0.0
+    shared: Shared | None = None
+
+    def of(self, key: str, arm: str, against: str | None = None) -> tuple[float, float, Variance]:
+        """As `effect` takes it."""
+        tested = NONE if self.shared is None else self.shared.variance(key, arm, against)
+        return self.overlap, self.worth if key == PRIMARY else 0.0, tested
 
 
 @dataclass(frozen=True)
@@ -229,21 +296,16 @@ class Verdict:
     gain: Effect
 
 
-def rows(
-    found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float, worth: float = 0.0
-) -> list[Row]:
-    """One for each arm. `overlap` and `worth`: see `effects.effect`."""
+def rows(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, doubt: Doubt) -> list[Row]:
+    """One for each arm."""
     arms, made = plan.arms, []
     for arm, (classical, ratio) in arms.items():
-        means = {
-            key: _share(mean_interval(_by_part(found[arm], key), overlap, worth if key == PRIMARY else 0.0))
-            for key in KEYS
-        }
+        means = {key: _share(mean_interval(_by_part(found[arm], key), *doubt.of(key, arm))) for key in KEYS}
         against = (CLASSICAL if classical else REAL) if ratio else None
         gain = None
         if against is not None:
             pairs = zip(_by_part(found[arm], PRIMARY), _by_part(found[against], PRIMARY), strict=True)
-            gain = effect([a - b for a, b in pairs], overlap, worth)
+            gain = effect([a - b for a, b in pairs], *doubt.of(PRIMARY, arm, against))
         made.append((arm, means, against, gain))
     chances = iter(holm([gain.p for *_, gain in made if gain is not None]))
     return [Row(*row, None if row[3] is None else next(chances)) for row in made]
@@ -267,15 +329,13 @@ def shortage(gates: Mapping[str, Mapping[str, Any]], most: float) -> str:
     return f" Fewer synthetic images passed the gate than {most:g} to 1 asks for ({some})."
 
 
-def verdict(
-    found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, overlap: float, worth: float = 0.0, short: str = ""
-) -> Verdict:
+def verdict(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, doubt: Doubt, short: str = "") -> Verdict:
     """Of synthetic images at the plan's primary ratio beside classical augmentation, against that alone.
 
     `short`: what `shortage` says.
     """
     arm = f"classical and synthetic, {plan.primary:g} to 1"
-    row = next(row for row in rows(found, plan, overlap, worth) if row.arm == arm)
+    row = next(row for row in rows(found, plan, doubt) if row.arm == arm)
     assert row.gain is not None
     gain, before = row.gain, row.means[PRIMARY][0] - row.gain.difference
     answer = gain.answer if gain.pairs >= NEEDED else "cannot be told"
