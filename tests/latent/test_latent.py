@@ -297,9 +297,38 @@ def test_invert_and_explore_by_the_commands(folder: Path, tmp_path: Path, capsys
     assert "direction 1: 100% of the strongest" in capsys.readouterr().err
 
 
+def test_a_way_begins_and_ends_at_the_latents_and_keeps_its_class() -> None:
+    z = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    on, kinds = tools.way(z, torch.tensor([2, 0, 1]), 4)
+    assert on.shape == (8, 5)
+    torch.testing.assert_close(on[[0, 3, 4, 7]], z[[0, 1, 1, 2]])
+    assert kinds is not None
+    assert kinds.tolist() == [2] * 4 + [0] * 4
+    assert tools.way(z, None, 4)[1] is None
+
+
+def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for number in range(12):
+        photo(tmp_path / "photos" / f"{number}.png", number)
+    run = tmp_path / "run"
+    words = ("train", tmp_path / "photos", "--size", 32, 32, "--algorithm", "fastgan", "--images", 4, "--batch-size", 2)
+    assert run_cli(*words, "--algorithm.networks.width", 4, "--out", run, "--threads", 1) == 0
+    for what, more, wide, high in (
+        ("mix", ("-n", 3, "--count", 2), 3, 2), ("neighbours", ("-n", 2, "--count", 4, "--features", "pixels"), 5, 1),
+    ):  # fmt: skip
+        film = tmp_path / f"{what}.gif"
+        assert run_cli("explore", run, what, *more, "--film", film) == 0
+        with Image.open(film) as opened:
+            assert opened.n_frames > 10, "frames alike are one"
+            assert opened.width / opened.height == pytest.approx(wide / high, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (("explore", "RUN", "mix", "--count", 1, "--film", "mix.gif"), "goes from style to style"),
+        (("explore", "RUN", "neighbours", "-n", 1, "--film", "near.gif"), "goes from sample to sample"),
         (("invert", "RUN", "missing.png"), "missing.png: there is no such image file"),
         (("invert", "RUN", "PHOTO", "--film", "walk.gif"), "goes from one photo to the next"),
         (("invert", "RUN", "PHOTO", "--steps", 0), "--steps 0: must be 1 or more"),

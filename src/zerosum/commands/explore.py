@@ -14,14 +14,18 @@ from zerosum.commands.invert import FILM_STEPS, check_film, save
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from torch import Tensor
 
     from zerosum.latent.directions import Direction
     from zerosum.sample import Model
 
-    Looked = tuple[np.ndarray, int, np.ndarray | None]
-    """Images of a sheet, how many of them in a row, and the frames of a film if there is one."""
+    Sheet = tuple[np.ndarray, int]
+    """Images (n, C, H, W) and how many of them in a row; of a film (frames, n, C, H, W)."""
+    Looked = tuple[Sheet, Callable[[], Sheet]]
+    """A sheet, and what makes the film."""
 
 DRAWN = 2_000  # samples whose classes are told, at least
 
@@ -40,7 +44,7 @@ class Explore(Command):
         "zerosum explore runs/faces-progressive-001 directions --count 6 --out directions.png",
         "zerosum explore runs/faces-progressive-001 directions --by faces-by-glasses/ --film glasses.mp4",
         "zerosum explore runs/faces-progressive-001 directions --latents inverted/latents.npz",
-        "zerosum explore runs/faces-fastgan-001 mix --count 5",
+        "zerosum explore runs/faces-fastgan-001 mix --count 5 --film styles.mp4",
         "zerosum explore runs/faces-fastgan-001 neighbours -n 8 --count 5",
     )
 
@@ -67,7 +71,8 @@ class Explore(Command):
     out: Path | None = None
     """The sheet, a .png; RUN/WHAT.png if not given."""
     film: Path | None = None
-    """Of directions: besides, a film (.mp4 or .gif) that goes there and back along each."""
+    """Besides, a film (.mp4 or .gif): there and back along each direction; from sample to sample beside the nearest
+    images; the shapes in a style that goes from each to the next."""
     checkpoint: str = "last"
     """last, best (by the distance that the run logs), or a number of images seen."""
 
@@ -79,19 +84,19 @@ class Explore(Command):
         if not model.spec.is_image:
             raise UserError(f"{self.path}: makes points, not images; zerosum sample draws them")
         looked = {"directions": self._directions, "neighbours": self._neighbours, "mix": self._mix}[self.what]
-        images, columns, frames = looked(model)
+        (images, columns), film = looked(model)
         out = self.out or self.path / f"{self.what}.png"
         text = {"zerosum": "generated", "run": self.path.resolve().name, "what": self.what, "seed": str(self.seed)}
         pictures.save_png(pictures.grid(images, columns=columns), out, text)
         print(out)
-        if self.film is not None and frames is not None:
-            save(self.film, frames)
+        if self.film is not None:
+            save(self.film, *film())
             print(self.film)
         return 0
 
     def _check(self) -> None:
         only: dict[str, tuple[Any, Any, str]] = {
-            "--by": (self.by, None, "directions"), "--film": (self.film, None, "directions"),
+            "--by": (self.by, None, "directions"),
             "--steps": (self.steps, 7, "directions"), "--reach": (self.reach, 3.0, "directions"),
             "--features": (self.features, None, "neighbours"),
         }  # fmt: skip
@@ -105,6 +110,10 @@ class Explore(Command):
             raise UserError(f"--seed {self.seed}: must be 0 or more")
         if self.film is not None:
             check_film(self.film)
+            if self.what == "neighbours" and self.number < 2:
+                raise UserError(f"--film {self.film}: goes from sample to sample; give -n 2 or more")
+            if self.what == "mix" and self.count < 2:
+                raise UserError(f"--film {self.film}: goes from style to style; give --count 2 or more")
         if self.out is not None and self.out.suffix.lower() != ".png":
             raise UserError(f"--out {self.out}: a sheet is a .png")
 
@@ -130,11 +139,12 @@ class Explore(Command):
             kind = "of the strongest" if self.by is None else "of samples on its side"
             print(f"{direction.name}: {direction.strength:.0%} {kind}", file=sys.stderr)
         found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
-        frames = None
-        if self.film is not None:
+
+        def film() -> Sheet:
             smooth = tools.walks(model, z[0], label, along, steps=FILM_STEPS, reach=self.reach).images
-            frames = np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])
-        return found.images.reshape(-1, *found.images.shape[2:]), self.steps, frames
+            return np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])[:, None], 1
+
+        return (found.images.reshape(-1, *found.images.shape[2:]), self.steps), film
 
     def _by_class(self, model: Model) -> list[Direction]:
         from zerosum import api
@@ -171,16 +181,25 @@ class Explore(Command):
         data = train_part(api.open_images(model.run.data), model.run.data)
         choice = choose(data, open_cache(), self.features)
         z, label = self._latents(model, self.number)
-        images = model.values(z, label)
-        index, _ = tools.neighbours(images, data, choice.extractor, self.count)
         print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
-        near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
-        rows = np.concatenate([images[:, None], near], 1)
-        return rows.reshape(-1, *images.shape[1:]), 1 + self.count, None
+
+        def beside(z: Tensor, label: Tensor | None) -> np.ndarray:
+            """Samples and what is nearest to them, (n, 1 + count, C, H, W)."""
+            images = model.values(z, label)
+            index, _ = tools.neighbours(images, data, choice.extractor, self.count)
+            near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
+            return np.concatenate([images[:, None], near], 1)
+
+        rows = beside(z, label)
+        return (rows.reshape(-1, *rows.shape[2:]), 1 + self.count), lambda: (
+            beside(*tools.way(z, label, FILM_STEPS)),
+            1 + self.count,
+        )
 
     def _mix(self, model: Model) -> Looked:
         """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
         import numpy as np
+        import torch
 
         from zerosum.latent import tools
 
@@ -194,4 +213,13 @@ class Explore(Command):
         of_rows, of_columns = (tools.image_of(model, *part) for part in zip((shapes, styles), kinds, strict=True))
         top = np.concatenate([np.full_like(of_columns[:1], 255), of_columns])
         below = np.concatenate([of_rows[:, None], made], 1)
-        return np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles), None
+
+        def film() -> Sheet:
+            """The shapes above, below them in a style that goes from each to the next, and back to the first."""
+            classes = None if kinds[1] is None else torch.cat([kinds[1], kinds[1][:1]])
+            going, kind = tools.way(torch.cat([styles, styles[:1]]), classes, FILM_STEPS)
+            turned = tools.mixed(model, shapes, going, (kinds[0], kind)).swapaxes(0, 1)
+            still = np.broadcast_to(of_rows, turned.shape)
+            return np.concatenate([still, turned], 1), rows
+
+        return (np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles)), film

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -14,9 +13,7 @@ from zerosum.commands.base import Command, refuse_file
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from zerosum.sample import Model
+    import numpy as np
 
 FILM_STEPS, FILM_RATE = 48, 24  # frames from one photo to the next; a second
 
@@ -78,7 +75,7 @@ class Invert(Command):
         print(out / "inverted.png")
         print(out / "latents.npz")
         if self.film is not None:
-            walk_film(model, found.z, labels, self.film)
+            save(self.film, model.values(*tools.way(found.z, labels, FILM_STEPS))[:, None], 1)
             print(self.film)
         return 0
 
@@ -103,25 +100,12 @@ def check_film(path: Path) -> None:
         raise UserError(f"--film {path}: give a name that ends in .mp4 or .gif")
 
 
-def walk_film(model: Model, z: Tensor, labels: Tensor | None, path: Path) -> None:
-    """From each latent to the next on the sphere. Of a class-conditional run each way keeps the class it began with."""
-    import torch
-
-    from zerosum import sample
-
-    t = torch.linspace(0, 1, FILM_STEPS)
-    ways = [sample.slerp(a, b, t) for a, b in pairwise(z)]
-    kinds = None if labels is None else labels[:-1].repeat_interleave(FILM_STEPS)
-    save(path, model.values(torch.cat(ways), kinds))
-
-
-def save(path: Path, images: object) -> None:
-    """Images uint8 (n, C, H, W) as a film."""
-    import numpy as np
-
+def save(path: Path, frames: np.ndarray, columns: int) -> None:
+    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns."""
     from zerosum import pictures
     from zerosum.film import save_film
 
-    assert isinstance(images, np.ndarray)
     mp4, gif = (path, None) if path.suffix.lower() == ".mp4" else (None, path)
-    save_film((pictures.grid(image[None], padding=0) for image in images), mp4, gif, frames_per_second=FILM_RATE)
+    padding = 0 if frames.shape[1] == 1 else 2
+    sheets = (pictures.grid(images, columns=columns, padding=padding) for images in frames)
+    save_film(sheets, mp4, gif, frames_per_second=FILM_RATE)

@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from zerosum.metrics.features.base import Extractor, hash_of
 from zerosum.metrics.features.classifier import Classifier
 from zerosum.metrics.neighbours import nearest_few
 from zerosum.networks.fastgan import Generator as Mixing
-from zerosum.sample import Model, generate, to_uint8
+from zerosum.sample import Model, generate, slerp, to_uint8
 
 CPU = torch.device("cpu")
 REACH = 3.0  # standard deviations of a normal latent, to either side
@@ -121,6 +122,16 @@ def walks(
         model.values(directions.along(z, d, distances), None if label is None else label.expand(steps)) for d in along
     ]
     return Walks(tuple(along), np.stack(rows))
+
+
+def way(z: Tensor, label: Tensor | None, steps: int) -> tuple[Tensor, Tensor | None]:
+    """Latents from each of z (n, latent) to the next on the sphere, ((n - 1) steps, latent), and their labels.
+
+    Each way keeps the class it began with.
+    """
+    t = torch.linspace(0, 1, steps)
+    on = torch.cat([slerp(a, b, t) for a, b in pairwise(z)])
+    return on, None if label is None else label[:-1].repeat_interleave(steps)
 
 
 def mixed(
