@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from zerosum.data.spec import Spec
 from zerosum.engine import Engine, has_fast_bf16
+from zerosum.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -20,7 +21,9 @@ def resolve(precision: Precision, spec: Spec) -> Literal["fp32", "bf16"]:
     Points stay in fp32: what bf16 rounds away of a coordinate is no longer small beside a mode's width.
     """
     if precision == "auto":
-        return "bf16" if spec.is_image and has_fast_bf16() else "fp32"
+        return "bf16" if spec.is_image and not spec.depth.wide and has_fast_bf16() else "fp32"
+    if precision == "bf16" and spec.depth.wide:
+        raise UserError("--precision bf16: carries 8 bits, and these images have more; leave it out")
     return precision
 
 

@@ -95,16 +95,22 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Samples:
-    """Images made by a model: `images` uint8 (N, C, H, W) (or float32 points (N, d)). Shows itself as a grid."""
+    """Images made by a model: `images` (N, C, H, W) in `depth` (or float32 points (N, d)). Shows itself as a grid."""
 
     images: np.ndarray
     labels: np.ndarray | None
     protocol: dict[str, Any]
     columns: int | None = None
+    depth: Depth = EIGHT_BITS
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The images in 8 bits, to look at."""
+        return self.depth.eight_bits(self.images) if self.images.ndim == 4 else self.images
 
     def picture(self) -> Image.Image:
         if self.images.ndim == 4:
-            return pictures.grid(self.images, columns=self.columns)
+            return pictures.grid(self.seen, columns=self.columns)
         return pictures.scatter(self.images)
 
     def _repr_png_(self) -> bytes:
@@ -232,9 +238,15 @@ class Model:
 
     def values(self, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """G(z) for latents (N, latent) as data: uint8 (N, C, H, W), or points float32 (N, d)."""
+        return self._made(z, label, EIGHT_BITS, progress)
+
+    def _made(
+        self, z: Tensor, label: Tensor | None, depth: Depth, progress: Callable[[int], None] | None = None
+    ) -> np.ndarray:
+        """G(z) as `depth` stores it."""
         parts: list[np.ndarray] = []
         for x in chunks(self.ready, z, label):  # a chunk at a time: as bytes they take a quarter of the memory
-            parts.append(to_uint8(x) if self.spec.is_image else x.float().numpy())
+            parts.append(to_stored(x, depth) if self.spec.is_image else x.float().numpy())
             if progress:
                 progress(min(len(parts) * CHUNK, len(z)))
         return np.concatenate(parts)
@@ -247,11 +259,11 @@ class Model:
         columns: int | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Samples:
-        images = self.values(z, label, progress)
+        images = self._made(z, label, self.spec.depth, progress)
         protocol = {
             "images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", "precision": self.precision, **extra,
         }  # fmt: skip
-        return Samples(images, None if label is None else label.numpy(), protocol, columns)
+        return Samples(images, None if label is None else label.numpy(), protocol, columns, self.spec.depth)
 
 
 def load(path: str | Path, which: str = "last", precision: inference.Precision = "auto") -> Model:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from zerosum.data import Data, Sides, open_sides
 from zerosum.data.sides import SIDES
+from zerosum.data.spec import as_stored
 
 
 def opened(source: Path | str, **settings: Any) -> Sides:
@@ -24,7 +25,7 @@ def flat(value: int, height: int = 8, width: int = 8) -> Image.Image:
 
 def values(found: Sides, side: str, bucket: int = 0) -> np.ndarray:
     dataset = found.buckets[bucket][SIDES.index(side)]  # type: ignore[arg-type]
-    return dataset.gather(np.arange(len(dataset)))[0]
+    return as_stored(dataset, np.arange(len(dataset)))[0]
 
 
 def told(found: Sides, side: str) -> list[int]:

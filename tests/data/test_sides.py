@@ -282,9 +282,7 @@ def test_settings_come_from_the_command_line_and_survive_the_recipe() -> None:
     assert runs.from_json(json.loads(runs.dumps(run))).data == data
 
 
-@pytest.mark.parametrize(
-    "settings", [{"fit": "bucket"}, {"made": "grey"}, {"target": "x"}, {"jitter": 4}, {"value_range": (0.0, 1.0)}]
-)
+@pytest.mark.parametrize("settings", [{"fit": "bucket"}, {"made": "grey"}, {"target": "x"}, {"jitter": 4}])
 def test_one_sided_sets_refuse_what_only_translation_reads(tmp_path: Path, settings: dict[str, Any]) -> None:
     folder = folder_of(tmp_path, side_by_side(3))
     for use in (open_data, check):

@@ -144,7 +144,7 @@ def _labelled(found: ArrayDataset, data: Data) -> ArrayDataset:
             f"{data.source}: has no labels of two or more classes; sort the images into a folder a class, or give "
             "--labels a CSV"
         )
-    return found
+    return found.in_eight_bits()
 
 
 def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:

@@ -49,7 +49,7 @@ class Compare(Command):
         for name, record in names.items():
             for finding in record.content["verdict"]:
                 print(f"{name}: {finding['text']}")
-        samples = [sample.load(path).sample(self.images, 0).images for path in self.paths]
+        samples = [sample.load(path).sample(self.images, 0).seen for path in self.paths]
         if samples[0].ndim == 4:
             about = {"zerosum": "generated", "rows": ", ".join(names)}
             pictures.save_png(evidence.side_by_side(samples), self.out, about)

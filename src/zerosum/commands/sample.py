@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zerosum.sample import Model, Samples
 
 STRIP_STEPS, FILM_STEPS, FILM_RATE = 8, 48, 24
-NAMED = re.compile(r"\d{6,}\.png")
+NAMED = re.compile(r"\d{6,}\.(png|tif)")
 RECORD = "samples.json"
 FILMS = (".mp4", ".gif")
 
@@ -32,7 +32,8 @@ class Sample(Command):
 
     The same seed gives the same bytes, and number i of a seed is the same image however many are asked for.
     What is written follows from how --out ends: .png is one grid, .npz arrays, anything else a folder with
-    one PNG per image; with --interpolate .png is a strip, and .mp4 or .gif a film of the walk.
+    one PNG per image (of real numbers TIFF), as deep as the run's data; with --interpolate .png is a strip, and .mp4
+    or .gif a film of the walk.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -158,15 +159,17 @@ class Sample(Command):
         _made(out)
 
     def _folder(self, samples: Samples, out: Path) -> None:
-        from zerosum import atomic, pictures
+        from zerosum import atomic
+        from zerosum.data import deep
         from zerosum.view import progress_bar
 
         _images_only(samples, out)
         _clear(out)
+        suffix = deep.suffix_for(samples.depth.stored, samples.images.shape[1])
         with progress_bar("writing") as tick:
             for i, image in enumerate(samples.images):
-                picture = pictures.grid(image[None], padding=0, scale=1)
-                pictures.save_png(picture, out / f"{i:06d}.png", self._text(samples) | {"number": str(i)})
+                text = self._text(samples) | {"number": str(i)}
+                deep.write(image, out / f"{i:06d}{suffix}", text)
                 tick(i + 1, len(samples))
         record = self._record(samples)
         if samples.labels is not None:
@@ -181,7 +184,7 @@ class Sample(Command):
         _images_only(samples, out)
 
         def frames() -> Iterator[Image.Image]:
-            return (pictures.grid(image[None], padding=0) for image in samples.images)
+            return (pictures.grid(image[None], padding=0) for image in samples.seen)
 
         mp4, gif = (out, None) if out.suffix.lower() == ".mp4" else (None, out)
         save_film(frames(), mp4, gif, frames_per_second=FILM_RATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,6 +39,13 @@ class Depth:
     def dtype(self) -> np.dtype:
         return np.dtype(self.stored)
 
+    def eight_bits(self, values: np.ndarray) -> np.ndarray:
+        """Stored values as uint8, to look at and to measure: `low` becomes 0, `high` 255."""
+        if self == EIGHT_BITS:
+            return values
+        shares = (values.astype(np.float64) - self.low) / (self.high - self.low)
+        return (shares * 255).round().clip(0, 255).astype(np.uint8)
+
     @property
     def wide(self) -> bool:
         """More than 8 bits. bf16 and fp16 cannot carry them: networks of such data stay in fp32."""
@@ -46,3 +53,17 @@ class Depth:
 
 
 EIGHT_BITS = Depth()
+
+
+def depth_of(dtype: np.dtype, value_range: tuple[float, float] | None) -> Depth:
+    """Of stored values of this type, in the range that was declared. UserError where one has to be and is not."""
+    if dtype == np.uint8:
+        return EIGHT_BITS
+    name: Any = dtype.name
+    limits = value_range or WHOLE_RANGE.get(name)
+    if limits is None:
+        raise UserError(
+            f"--value-range is missing: the images hold {name} values, and nothing says which of them are black "
+            "and white; give the two, such as --value-range -1024 3071"
+        )
+    return Depth(name, *limits)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,8 +18,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from zerosum.data import labels, pack, picture
+from zerosum.data import labels, pack, picture, plates
 from zerosum.data import sizes as taken
+from zerosum.data.depth import depth_of
 from zerosum.data.listing import Item, Listing, printable
 from zerosum.data.pack import Block, Progress
 from zerosum.data.picture import Broken, Picture
@@ -45,21 +47,28 @@ def open_files(
     listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
         raise UserError(f"{data.source}: no image is left after --split and --labels")
-    name = pack.with_labels(pack.key([listing.identity, listed(listing)], data), numbers, labelled.class_names)
+    own = ["own"] if data.bits == "own" else []
+    identity = [listing.identity, listed(listing), *own]
+    name = pack.with_labels(pack.key(identity, data), numbers, labelled.class_names)
     found = pack.find(data, name)
     if found is not None:
-        return found
+        return _deep(found, data)
     with quiet(), ThreadPoolExecutor(threads or THREADS) as pool:
-        shape, chosen = _shape(listing, data, pool, progress)
+        shape, dtype, chosen = _form(listing, data, pool, progress)
         seen: Counter[str] = Counter()
 
         def notes() -> tuple[str, ...]:
             return (*labelled.notes, *chosen, *_conversions(seen, shape, data))
 
         plan = pack.Plan(
-            listing.where, len(listing.items), shape, numbers, labelled.class_names, notes, listing.refused
+            listing.where, len(listing.items), shape, numbers, labelled.class_names, notes, listing.refused, dtype
         )
-        return pack.build(plan, _blocks(listing, shape, data, pool, seen), data, name, progress)
+        return _deep(pack.build(plan, _blocks(listing, plan, data, pool, seen), data, name, progress), data)
+
+
+def _deep(found: ArrayDataset, data: Data) -> ArrayDataset:
+    """With the range of its values: of the same pack another may be declared."""
+    return replace(found, depth=depth_of(found.values.dtype, data.value_range))
 
 
 def label(listing: Listing, data: Data) -> labels.Labelled:
@@ -134,11 +143,20 @@ def treated(
 
 
 def _blocks(
-    listing: Listing, shape: tuple[int, int, int], data: Data, pool: ThreadPoolExecutor, seen: Counter[str]
+    listing: Listing, plan: pack.Plan, data: Data, pool: ThreadPoolExecutor, seen: Counter[str]
 ) -> Iterator[Block]:
-    def use(found: Picture) -> tuple[np.ndarray, list[str]]:
+    channels, height, width = plan.shape
+    shape = channels, height, width
+
+    def use_own(item: Item) -> tuple[np.ndarray, list[str]]:
+        found = plates.read(listing.read(item), item.name, "own")
+        facts = [f"note {note}" for note in found.notes] + ["resized"] * (found.size != shape[1:])
+        return found.render(shape, plan.dtype, data.fit), ["image", *facts]
+
+    def use(item: Item) -> tuple[np.ndarray, list[str]]:
+        found = picture.read(listing.read(item))
         # what is lost is counted here, where the picture is at hand; `Counter` is only touched by one thread, below
-        facts = [f"format {found.format}"]
+        facts = ["image", f"format {found.format}"]
         if found.size != shape[1:]:
             facts.append("resized")
         if found.image.mode == "RGBA" and shape[0] != 4:
@@ -147,9 +165,9 @@ def _blocks(
             facts.append("16 bits")
         return picture.render(found.image, shape, data.fit), facts
 
-    step = min(block_rows(math.prod(shape)), 512)
+    step = min(block_rows(math.prod(shape) * plan.dtype.itemsize), 512)
     start = 0
-    for results in each(listing, listing.items, use, pool, step):
+    for results in treated(listing.items, use_own if data.bits == "own" else use, pool, step):
         good: list[np.ndarray] = []
         kept: list[int] = []
         skipped: list[tuple[str, str]] = []
@@ -160,14 +178,14 @@ def _blocks(
                 good.append(result[0])
                 kept.append(i)
                 seen.update(result[1])
-        values = np.stack(good) if good else np.empty((0, *shape), np.uint8)
+        values = np.stack(good) if good else np.empty((0, *shape), plan.dtype)
         start += len(results)
         yield Block(values, np.array(kept, dtype=np.int64), len(results), tuple(skipped))
 
 
 def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) -> tuple[str, ...]:
     formats = {name.removeprefix("format "): n for name, n in seen.items() if name.startswith("format ")}
-    total = sum(formats.values())
+    total = seen["image"]
     notes = []
     if len(formats) > 1:
         listed = ", ".join(f"{n} {name}" for name, n in sorted(formats.items(), key=lambda pair: (-pair[1], pair[0])))
@@ -181,8 +199,16 @@ def _conversions(seen: Counter[str], shape: tuple[int, int, int], data: Data) ->
     if seen["flattened"]:
         notes.append(f"{seen['flattened']} of {total} images had an alpha channel and were laid on white")
     if seen["16 bits"]:
-        notes.append(f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8")
-    return tuple(notes)
+        notes.append(
+            f"{seen['16 bits']} of {total} images had more than 8 bits per channel and were scaled to 8; "
+            "--bits own keeps them"
+        )
+    return (*notes, *counted(told_of(seen), total))
+
+
+def told_of(seen: Counter[str]) -> Counter[str]:
+    """What readers noted of single images, among all that was counted."""
+    return Counter({fact.removeprefix("note "): n for fact, n in seen.items() if fact.startswith("note ")})
 
 
 def counted(told: Counter[str], of: int) -> list[str]:
@@ -190,33 +216,63 @@ def counted(told: Counter[str], of: int) -> list[str]:
     return [f"{n:,} of {of:,} images: {note}" for note, n in sorted(told.items())]
 
 
-def _shape(
+def _form(
     listing: Listing, data: Data, pool: ThreadPoolExecutor, progress: Progress | None
-) -> tuple[tuple[int, int, int], tuple[str, ...]]:
-    """(C, H, W) as asked for, or else as an evenly spread sample of the images suggests."""
-    if data.size is not None and data.channels is not None:
-        return (data.channels, *data.size), ()
+) -> tuple[tuple[int, int, int], np.dtype, tuple[str, ...]]:
+    """(C, H, W) and type as asked for, or else as an evenly spread sample of the images suggests."""
+    if data.size is not None and data.channels is not None and data.bits == "8":
+        return (data.channels, *data.size), pack.BYTES, ()
     sample = [listing.items[i] for i in surveyed(len(listing.items))]
     sizes: Counter[tuple[int, int]] = Counter()
     uses: Counter[int] = Counter()
+    types: Counter[str] = Counter()
     done = 0
-    for results in each(listing, sample, lambda p: (p.size, picture.channels_in_use(p.image)), pool, 64):
+
+    def look(item: Item) -> tuple[tuple[int, int], int, str]:
+        found = plates.read(listing.read(item), item.name, data.bits)
+        return found.size, found.channels, found.dtype.name
+
+    for results in treated(sample, look, pool, 64):
         for result in results:
             if not isinstance(result, Broken):
                 sizes[result[0]] += 1
                 uses[result[1]] += 1
+                types[result[2]] += 1
         done += len(results)
         if progress is not None:
             progress(done, len(sample), f"looking at {listing.where}")
     if not sizes:  # all of the sample is broken: whatever the others are, they come as they may
-        sizes[(64, 64)], uses[3] = 1, 1
+        sizes[(64, 64)], uses[3], types[pack.BYTES.name] = 1, 1, 1
     size, notes = (data.size, ()) if data.size is not None else choose_size(sizes, data.longest)
-    return (data.channels or choose_channels(uses), *size), notes
+    dtype = np.dtype(commonest(types))
+    depth_of(dtype, data.value_range)  # before the time that reading takes
+    channels = channels_of(uses, dtype, data.channels)
+    if channels not in picture.MODES:
+        raise UserError(f"{data.source}: images of {channels} channels; a GAN of noise makes those of 1, 3 or 4")
+    return (channels, *size), dtype, notes
 
 
 def surveyed(count: int) -> list[int]:
     """Which of `count` images settle what was not asked for."""
     return np.linspace(0, count - 1, min(count, SURVEYED)).round().astype(int).tolist()
+
+
+def commonest(counts: Counter[S]) -> S:
+    """The value that was counted most, of several the least."""
+    return min(counts, key=lambda value: (-counts[value], value))
+
+
+def channels_of(uses: Counter[int], dtype: np.dtype, asked: int | None) -> int:
+    """Of 8 bits what was asked for or is in use; of more what there is. UserError if that is not what was asked for."""
+    used = commonest(uses)
+    if dtype == np.uint8 and used in picture.MODES:
+        return asked or choose_channels(uses)
+    if asked not in (None, used):
+        raise UserError(
+            f"--channels {asked}: with --bits own, images of {dtype} keep the channels that they have ({used}); leave "
+            "it out"
+        )
+    return used
 
 
 def choose_channels(uses: Counter[int]) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.classes import Even, drawn_labels, labels_of
 from zerosum.data.depth import EIGHT_BITS, Depth
-from zerosum.data.spec import Dataset
+from zerosum.data.spec import Dataset, as_stored
 from zerosum.errors import UserError
 
 LABELLED = "labelled"  # what a purpose ends in that asks for images whose labels are known
@@ -113,12 +113,12 @@ class Loader:
 
     def real(self, purpose: str, first: int, count: int) -> Tensor:
         index = self._index(purpose, first, count)
-        values, labels = self.dataset.gather(index)
+        values, labels = as_stored(self.dataset, index)
         self._kept = ((purpose, first, count), labels)
         if self.flip:
             mirrored = randomness.uniform(self.seed, f"{purpose}/flip", first, count).numpy()[:, 0] < 0.5
             values[mirrored] = values[mirrored][..., ::-1]
-        return scale(values, self.dtype, self.device)
+        return scale(values, self.dtype, self.device, self.dataset.spec.depth)
 
     def label(self, purpose: str, first: int, count: int) -> Tensor | None:
         if not self.conditional:

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from zerosum.data import buckets, files, making, pack
-from zerosum.data.depth import EIGHT_BITS, WHOLE_RANGE, Depth
+from zerosum.data.depth import depth_of
 from zerosum.data.pack import Block, Plan, Progress
-from zerosum.data.picture import MODES, Broken
+from zerosum.data.picture import Broken
 from zerosum.data.shelf import Shelf
 from zerosum.data.spec import Data, Fit, Side
 from zerosum.data.store import ArrayDataset, block_rows
@@ -85,7 +85,7 @@ class Reader:
             found = self._rows(rows, size)
             for side in self._stored(rows):
                 values = found.values[side]
-                every[side] = replace(found, values=values, depth=self._depth(values.dtype))
+                every[side] = replace(found, values=values, depth=depth_of(values.dtype, self.data.value_range))
         return every["a"], every["b"]
 
     def _rows(self, rows: Shelf, size: Size | None) -> ArrayDataset:
@@ -145,17 +145,9 @@ class Reader:
         _, channels, types = self._survey
         found: dict[Side, _View] = {}
         for side in channels:
-            used, dtype = _commonest(channels[side]), np.dtype(_commonest(types[side]))
-            self._depth(dtype)  # before the time that reading takes
-            asked = self.data.channels
-            if dtype == np.uint8 and used in MODES:
-                used = asked or files.choose_channels(channels[side])
-            elif asked not in (None, used):
-                raise UserError(
-                    f"--channels {asked}: with --bits own, images of {dtype} keep the channels that they have "
-                    f"({used}); leave it out"
-                )
-            found[side] = _View(used, dtype)
+            dtype = np.dtype(files.commonest(types[side]))
+            depth_of(dtype, self.data.value_range)  # before the time that reading takes
+            found[side] = _View(files.channels_of(channels[side], dtype, self.data.channels), dtype)
         if self.data.made is not None:
             found["a"] = _View(making.channels(self.data.made, found["b"].channels), np.dtype(np.uint8))
         return found
@@ -191,22 +183,6 @@ class Reader:
                 raise _unusable(rows.where, bad)
         return sizes, channels, types
 
-    def _depth(self, dtype: np.dtype) -> Depth:
-        if dtype == np.uint8:
-            return EIGHT_BITS
-        name: Any = dtype.name
-        limits = self.data.value_range or WHOLE_RANGE.get(name)
-        if limits is None:
-            raise UserError(
-                f"--value-range is missing: the images hold {name} values, and nothing says which of them are black "
-                "and white; give the two, such as --value-range -1024 3071"
-            )
-        return Depth(name, *limits)
-
-
-def _commonest(counts: Counter[Any]) -> Any:
-    return min(counts, key=lambda value: (-counts[value], value))
-
 
 def _unusable(where: str, bad: Sequence[tuple[str, str]]) -> UserError:
     why = "; ".join(f"{name}: {reason}" for name, reason in bad[:3]) + ("; ..." if len(bad) > 3 else "")
@@ -226,5 +202,4 @@ def _conversions(facts: Counter[str], size: Size, fit: Fit) -> tuple[str, ...]:
             f"{facts['16 bits']:,} of {facts['image']:,} images had more than 8 bits per channel and were scaled to 8; "
             "--bits own keeps them"
         )
-    told = Counter({fact.removeprefix("note "): n for fact, n in facts.items() if fact.startswith("note ")})
-    return (*notes, *files.counted(told, facts["image"]))
+    return (*notes, *files.counted(files.told_of(facts), facts["image"]))

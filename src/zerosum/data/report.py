@@ -91,6 +91,8 @@ def check(data: Data, progress: Progress | None = None) -> Report:
     """Look at every image of the set that `data` describes, at its own size. Raises UserError if there is none."""
     source.validate(data)
     source.refuse_two_sided(data)
+    if data.bits == "own":
+        raise UserError("--bits own: what is checked is looked at in 8 bits; leave it out")
     listing = None if data.source in sets.named() else source.image_listing(source.find(data.source))
     if listing is None:
         return _check_arrays(data, progress)

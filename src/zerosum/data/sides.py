@@ -14,7 +14,7 @@ from zerosum.data.pack import Progress
 from zerosum.data.picture import Broken
 from zerosum.data.reader import Reader
 from zerosum.data.shelf import Shelf
-from zerosum.data.spec import Data, Dataset, Side, Spec
+from zerosum.data.spec import Data, Dataset, Side, Spec, as_stored
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
@@ -88,7 +88,7 @@ class Sides:
 
     def gather(self, side: Side, index: np.ndarray, bucket: int = 0) -> np.ndarray:
         """Images `index` (n,) of one side and size as they are measured, the middle of each: (n, C, H, W)."""
-        values, _ = self.buckets[bucket][SIDES.index(side)].gather(index)
+        values, _ = as_stored(self.buckets[bucket][SIDES.index(side)], index)
         margin = self.jitter // 2
         height, width = (length - self.jitter for length in values.shape[2:])
         return np.ascontiguousarray(values[:, :, margin : margin + height, margin : margin + width])
@@ -164,9 +164,6 @@ def _refuse(data: Data) -> None:
         raise UserError(f"--made {data.made}: side A is made, so --pairing {pairing} does not apply; leave one out")
     if data.made is not None and data.bits == "own":
         raise UserError(f"--made {data.made}: is for images of 8 bits; leave --bits own out")
-    if data.value_range is not None and data.bits == "8":
-        given = " ".join(f"{value:g}" for value in data.value_range)
-        raise UserError(f"--value-range {given}: is for images that keep more than 8 bits; add --bits own")
     if data.target is not None and (data.made is not None or pairing == "joined"):
         other = f"--made {data.made}" if data.made is not None else "--pairing joined"
         raise UserError(f"--target {data.target}: with {other} side B comes from {data.source}; leave one out")

@@ -9,7 +9,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
-from zerosum.data.spec import Side
+from zerosum.data.spec import Side, as_stored
 
 
 class SidesLoader:
@@ -47,7 +47,7 @@ class SidesLoader:
         key = f"{'pair' if self.sides.paired else side}/{draw}"
         number, start = self._place(draw, first, count)
         dataset = self.sides.buckets[number][SIDES.index(side)]
-        values, _ = dataset.gather(randomness.order(self.seed, f"{key}/{number}", start, count, len(dataset)))
+        values, _ = as_stored(dataset, randomness.order(self.seed, f"{key}/{number}", start, count, len(dataset)))
         return scale(self._seen(values, key, first), self.dtype, self.device, dataset.spec.depth)
 
     def __len__(self) -> int:

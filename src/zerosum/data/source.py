@@ -6,14 +6,15 @@ import difflib
 from dataclasses import replace
 from pathlib import Path
 
-from zerosum.data import array_files, files, idx, listing, sets
+from zerosum.data import array_files, files, idx, listing, plates, sets
 from zerosum.data.pack import Progress
 from zerosum.data.picture import SUFFIXES
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
-TWO_SIDED = ("target", "pairing", "made", "direction", "jitter", "value_range", "bits")  # fields of `Data`
+DEPTH = ("value_range", "bits")
+TWO_SIDED = ("target", "pairing", "made", "direction", "jitter", *DEPTH)  # fields of `Data` that one side may lack
 
 
 def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
@@ -23,12 +24,15 @@ def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
     """
     validate(data)
     refuse_two_sided(data)
-    if data.source in sets.named():
-        return sets.open_named(data, progress)
-    path = find(data.source)
-    images = image_listing(path)
+    named = data.source in sets.named()
+    images = None if named else image_listing(find(data.source), plates.suffixes(data.bits))
     if images is not None:
         return files.open_files(images, data, progress)
+    if data.bits == "own":
+        raise UserError(f"--bits own: is for folders and zips of images, which {data.source} is not; leave it out")
+    if named:
+        return sets.open_named(data, progress)
+    path = find(data.source)
     try:
         return _open_array(path, data, progress)
     except OSError as error:
@@ -73,6 +77,9 @@ def validate(data: Data) -> None:
         raise UserError(f"--held-out {data.held_out}: give 0 (none) or more")
     if data.jitter < 0:
         raise UserError(f"--jitter {data.jitter}: give 0 (none) or more")
+    if data.value_range is not None and data.bits == "8":
+        given = " ".join(f"{value:g}" for value in data.value_range)
+        raise UserError(f"--value-range {given}: is for images that keep more than 8 bits; add --bits own")
     if data.memory_megabytes < 0:
         raise UserError(f"--memory-megabytes {data.memory_megabytes}: give 0 or more")
 
@@ -86,7 +93,7 @@ def refuse_two_sided(data: Data) -> None:
     """UserError for what only translation reads."""
     if data.fit == "bucket":
         raise UserError("--fit bucket: is for translation alone; give crop, pad or stretch")
-    for field in TWO_SIDED:
+    for field in set(TWO_SIDED) - set(DEPTH):
         if (value := getattr(data, field)) != getattr(Data, field):
             given = " ".join(map(str, value)) if isinstance(value, tuple) else value
             raise UserError(f"--{field.replace('_', '-')} {given}: is for translation alone; leave it out")

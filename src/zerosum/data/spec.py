@@ -91,11 +91,10 @@ class Data:
     jitter: int = 0
     """Keep two-sided images so many pixels higher and wider than `size`, and cut `size` out at random; pix2pix: 30."""
     value_range: tuple[float, float] | None = None
-    """For translation, of images of more than 8 bits: the values that networks see as black and as white, such as
-    -1024 3071."""
+    """Of images of more than 8 bits: the values that networks see as black and as white, such as -1024 3071."""
     bits: Literal["8", "own"] = "8"
-    """For translation: bring every image to 8 bits a channel, or keep the depth of its own (16 bits or real numbers).
-    GANs of noise have 8 bits."""
+    """Bring every image to 8 bits a channel, or keep the depth of its own (16 bits or real numbers) in a folder or zip:
+    what is made of it has that depth, too."""
 
 
 @runtime_checkable
@@ -103,7 +102,8 @@ class Dataset(Protocol):
     """Everything that training asks of data. Implementations are random-access and never change.
 
     `gather` takes indices (n,) int64 and returns values and labels: uint8 (n, C, H, W) for images, float32 (n, d)
-    for points; labels int64 (n,), or None where the set has none.
+    for points; labels int64 (n,), or None where the set has none. A set that is stored in more than 8 bits gives those
+    by a method `stored` of the same kind (`as_stored`), and says so in its `spec`.
     """
 
     @property
@@ -114,3 +114,8 @@ class Dataset(Protocol):
     def fingerprint(self) -> str: ...
     def __len__(self) -> int: ...
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
+
+
+def as_stored(dataset: Dataset, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and labels as training takes them: where the set has more than 8 bits, in the depth of its `spec`."""
+    return getattr(dataset, "stored", dataset.gather)(index)

@@ -15,7 +15,7 @@ from typing import overload
 import numpy as np
 
 from zerosum.data.sides import SIDES, Sides
-from zerosum.data.spec import Data, Dataset, Spec
+from zerosum.data.spec import Data, Dataset, Spec, as_stored
 from zerosum.errors import UserError
 
 SHARE, MOST, FROM = 10, 2_000, 200  # a tenth, at most so many, and none of a set smaller than this
@@ -121,3 +121,7 @@ class Part:
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Values and labels of the items `index` (n,) of this part, as the whole set gives them."""
         return self.whole.gather(self.index[index])
+
+    def stored(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same in the depth of the whole set."""
+        return as_stored(self.whole, self.index[index])

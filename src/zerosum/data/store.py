@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,8 +24,9 @@ class ArrayDataset:
     """A `Dataset` over one array: (N, C, H, W) of `depth`, mostly uint8, for images, float32 (N, d) for points.
 
     `values` may be a mapped file or a view with other strides (colour last); `gather` always returns fresh,
-    contiguous, writable arrays. `skipped` names every file that was left out, with the reason; `notes` are
-    plain sentences about choices that were made on the way (a size, a conversion, a split).
+    contiguous, writable arrays, images in 8 bits; `stored` gives them in `depth`. `skipped` names every file that was
+    left out, with the reason; `notes` are plain sentences about choices that were made on the way (a size, a
+    conversion, a split).
     """
 
     values: np.ndarray
@@ -43,7 +44,18 @@ class ArrayDataset:
         return len(self.values)
 
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Values (n, C, H, W) or (n, d) float32, and labels (n,) int64 or None, of `index` (n,)."""
+        """Values uint8 (n, C, H, W) or float32 (n, d), and labels (n,) int64 or None, of `index` (n,)."""
+        values, labels = self.stored(index)
+        return self.depth.eight_bits(values), labels
+
+    def in_eight_bits(self) -> ArrayDataset:
+        """The set as `gather` has it; itself if it has no more."""
+        if not self.depth.wide:
+            return self
+        return replace(self, values=self.depth.eight_bits(self.values), depth=EIGHT_BITS)
+
+    def stored(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """As `gather`, values in `depth`."""
         if self._mapping is not None:
             self._mapping.announce(index % len(self))  # an index beyond the end is for numpy to refuse
         if self.values.flags.c_contiguous:
@@ -84,7 +96,7 @@ class ArrayDataset:
         if self.values.nbytes > WHOLE:
             chosen = np.linspace(0, len(self) - 1, min(len(self), SAMPLED_ROWS)).round().astype(np.int64)
             for part in np.array_split(chosen, 64):
-                digest.update(self.gather(part)[0].tobytes())
+                digest.update(self.stored(part)[0].tobytes())
         else:
             for block in self.scan():
                 digest.update(block.tobytes())

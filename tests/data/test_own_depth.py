@@ -1,0 +1,122 @@
+"""A GAN of noise on images of more than 8 bits: trained on and drawn as they are, looked at and measured in 8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zerosum import cli, inference, sample
+from zerosum import data as sources
+from zerosum.data import deep
+from zerosum.data.depth import Depth
+from zerosum.data.loader import Loader
+from zerosum.data.spec import Data, Spec
+from zerosum.data.split import Part
+from zerosum.errors import UserError
+from zerosum.sample import read_recipe
+
+
+def images(folder: Path, dtype: str = "uint16", n: int = 6, channels: int = 1, suffix: str = ".png") -> np.ndarray:
+    """Noise over the whole of a type, or from -1,000 to 3,000, a file each."""
+    random = np.random.default_rng(0)
+    low, high = (0, np.iinfo(dtype).max) if dtype.startswith("u") else (-1_000, 3_000)
+    values = random.uniform(low, high, (n, channels, 16, 16)).astype(dtype)
+    folder.mkdir()
+    for number, value in enumerate(values):
+        deep.write(value, folder / f"{number}{suffix}")
+    return values
+
+
+def test_the_game_sees_every_bit_and_the_measures_eight(tmp_path: Path) -> None:
+    values = images(tmp_path / "x")
+    found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
+    assert found.spec == Spec((1, 16, 16), 0, Depth("uint16", 0, 65535))
+    part = Part(found, np.array([4, 1]), "train")
+    assert np.array_equal(part.stored(np.array([0, 1]))[0], values[[4, 1]])
+    seen = part.gather(np.array([0, 1]))[0]
+    assert seen.dtype == np.uint8
+    assert np.abs(seen - values[[4, 1]] / 257).max() <= 0.5
+    real = Loader(part, seed=0, latent=4).real("D", 0, 2)
+    drawn = sorted(sample.to_stored(real, found.spec.depth).tolist())
+    assert drawn == sorted(values[[4, 1]].tolist()), "bit for bit"
+
+
+def test_a_pack_keeps_the_depth_and_not_the_range(tmp_path: Path) -> None:
+    values = images(tmp_path / "x", "int16", suffix=".tif")
+    data = Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache"), memory_megabytes=0)
+    with pytest.raises(UserError, match="--value-range is missing: the images hold int16"):
+        sources.open(data)
+    for high in (3_000.0, 1_000.0):
+        found = sources.open(Data(**{**vars(data), "value_range": (-1_000.0, high)}))
+        assert np.array_equal(found.stored(np.arange(6))[0], values)
+        assert found.gather(np.arange(6))[0].max() == 255
+        assert found.spec.depth == Depth("int16", -1_000, high)
+    assert (
+        len({sources.open(Data(**{**vars(data), "value_range": (-1_000.0, h)})).fingerprint for h in (1e3, 3e3)}) == 2
+    )
+
+
+def test_images_of_another_type_are_named_and_left_out(tmp_path: Path) -> None:
+    images(tmp_path / "x", n=5)
+    deep.write(np.zeros((1, 16, 16), np.uint8), tmp_path / "x" / "shallow.png")
+    found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
+    assert len(found) == 5
+    assert found.skipped == (
+        ("shallow.png", "it holds uint8 values, the others uint16; convert it, or leave --bits own out"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("train", "PLANES", "--bits", "own"), "images of 2 channels; a GAN of noise makes those of 1, 3 or 4"),
+        (("train", "X", "--bits", "own", "--channels", 3), "images of uint16 keep the channels that they have (1)"),
+        (("train", "X", "--value-range", 0, 9), "--value-range 0 9: is for images that keep more than 8 bits"),
+        (("train", "digits", "--bits", "own"), "is for folders and zips of images, which digits is not"),
+        (("data", "check", "X", "--bits", "own"), "--bits own: what is checked is looked at in 8 bits"),
+    ],
+)
+def test_what_cannot_be_is_one_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[object, ...], told: str
+) -> None:
+    images(tmp_path / "x")
+    images(tmp_path / "planes", channels=2, suffix=".tif")
+    named = {"X": tmp_path / "x", "PLANES": tmp_path / "planes"}
+    assert cli.main([str(named.get(str(word), word)) for word in words]) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_samples_are_written_as_deep_as_the_data(tmp_path: Path) -> None:
+    images(tmp_path / "x", n=12)
+    run, out = tmp_path / "run", tmp_path / "out"
+    words = ("train", tmp_path / "x", "--bits", "own", "--images", 8, "--batch-size", 4, "--threads", 1, "--out", run)
+    assert cli.main([str(word) for word in words]) == 0
+    assert read_recipe(run)["data"]["depth"] == {"stored": "uint16", "low": 0, "high": 65535}
+    assert read_recipe(run)["run"]["precision"] == "fp32"
+    model = sample.load(run)
+    assert model.precision == "fp32", "bf16 has no 16 bits"
+    made = model.sample(3)
+    assert made.images.dtype == np.uint16
+    assert np.array_equal(
+        made.images, sample.to_stored(sample.generate(model.ready, model.latents(3), None), made.depth)
+    )
+    assert np.abs(model.values(model.latents(3), None) - made.images / 257).max() <= 0.51
+    assert len(np.unique(made.images)) > 256
+    assert made.picture().mode == "L"
+    assert cli.main(["sample", str(run), "-n", "3", "--out", str(out)]) == 0
+    written = [deep.read(path.read_bytes(), path.name).values for path in sorted(out.glob("*.png"))]
+    assert np.array_equal(np.stack(written), made.images)
+    assert b"generated" in (out / "000000.png").read_bytes()
+    assert cli.main(["sample", str(run), "-n", "2", "--out", str(out)]) == 0
+    assert len(list(out.glob("*.png"))) == 2
+    with pytest.raises(UserError, match="--precision bf16: carries 8 bits"):
+        inference.resolve("bf16", model.spec)
+
+
+def test_eight_bits_are_left_as_they_are() -> None:
+    values = np.arange(256, dtype=np.uint8)
+    assert Depth().eight_bits(values) is values
+    deep_values = np.array([-5_000, -1_000, 1_000, 3_000, 9_000], np.int16)
+    assert Depth("int16", -1_000, 3_000).eight_bits(deep_values).tolist() == [0, 0, 128, 255, 255]
