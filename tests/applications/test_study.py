@@ -388,6 +388,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(source.given) == 3
     assert study(tmp_path, source).run() == first
     assert len(source.given) == 3, "nothing was left to do"
+    made = study(tmp_path, source)
+    assert made.minutes(REAL) > 0
+    assert made.all_minutes == pytest.approx(6 * sum(made.minutes(arm) for arm in first)), "3 folds, 2 classifiers"
     kept = json.loads((tmp_path / "fold-2" / "scores.json").read_text())
     del kept[f"{REAL}/1"]
     (tmp_path / "fold-2" / "scores.json").write_text(json.dumps(kept))

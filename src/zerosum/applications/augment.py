@@ -76,14 +76,12 @@ def study(
     gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     made = Study(images, whole.class_names, parts, plan, gan, out)
     say(f"{_expected(made, options.minutes)} in all, or less if some of it is done; it can be stopped and goes on")
-    began = time.perf_counter()
     found = made.run(say)
-    minutes = (time.perf_counter() - began) / 60
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
     judged = verdict(found, plan, made.doubt, short)
     say("the synthetic set")
     folder = synthetic_set(made, gan, out, judged.sentence)
-    report = study_report.write(made, rows(found, plan, made.doubt), judged, options, whole, minutes, out)
+    report = study_report.write(made, rows(found, plan, made.doubt), judged, options, whole, data.source, out)
     return Found(judged, report, folder)
 
 

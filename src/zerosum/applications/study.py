@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,13 +24,14 @@ from zerosum import atomic
 from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores, terms
 from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
-from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated
+from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, minutes_of
 from zerosum.errors import UserError
 
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
 GATE, SCORES, PROBABILITIES = "gate.json", "scores.json", "probabilities"
+SECONDS = "seconds"  # in the file of scores, beside them
 NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
 
@@ -138,9 +140,11 @@ class Study:
             count = round(ratio * len(train))
             more = made.found.of(np.arange(min(count, len(made.found))))
             say(f"{part.name}: {arm}, classifier {seed + 1} of {self.plan.seeds}")
+            began = time.perf_counter()
             judge = self._fit(train.joined(more) if ratio else train, seed, classical)
+            seconds = time.perf_counter() - began
             p = judge(test.images).astype(np.float32)  # as they are kept
-            kept.add(arm, seed, scores(p, test.labels, self.plan.positive), p)
+            kept.add(arm, seed, scores(p, test.labels, self.plan.positive), p, seconds)
         return part.name, {arm: [kept.of(arm, s) for s in range(self.plan.seeds)] for arm in self.plan.arms}
 
     def _synthetic(self, part: Part, train: Labelled, folder: Path, say: Told) -> Passed:
@@ -180,6 +184,25 @@ class Study:
             ]
             found[arm] = {key: np.mean([one[key] for one in each], 0) for key in KEYS}
         return Shared(found, labels, groups)
+
+    def minutes(self, arm: str) -> float:
+        """What one classifier of an arm took, with the GAN that it needs: a mean over parts and seeds."""
+        spent = [
+            _Kept(self._folder(part)).seconds(arm, seed) / 60 for part in self.parts for seed in range(self.plan.seeds)
+        ]
+        gans = [minutes_of(self.gan_of(part)) for part in self.parts] if self.plan.arms[arm][1] else [0.0]
+        return fmean(spent) + fmean(gans)
+
+    @property
+    def all_minutes(self) -> float:
+        """What all classifiers and GANs took, over all sessions."""
+        classifiers = sum(
+            _Kept(self._folder(part)).seconds(arm, seed)
+            for part in self.parts
+            for arm in self.plan.arms
+            for seed in range(self.plan.seeds)
+        )
+        return classifiers / 60 + sum(minutes_of(self.gan_of(part)) for part in self.parts)
 
     def judge(self, train: Labelled) -> Probabilities | None:
         """The gate's, if there is one: a classifier of its own seed."""
@@ -224,7 +247,11 @@ class _Kept:
         return f"{arm}/{seed}" in self.found and self._array(arm, seed).is_file()
 
     def of(self, arm: str, seed: int) -> Scores:
-        return Scores(**self.found[f"{arm}/{seed}"])
+        return Scores(**{key: value for key, value in self.found[f"{arm}/{seed}"].items() if key != SECONDS})
+
+    def seconds(self, arm: str, seed: int) -> float:
+        """What its training took; nan if that was not kept."""
+        return self.found[f"{arm}/{seed}"].get(SECONDS, math.nan)
 
     def probabilities(self, arm: str, seed: int) -> np.ndarray:
         path = self._array(arm, seed)
@@ -236,11 +263,11 @@ class _Kept:
     def _array(self, arm: str, seed: int) -> Path:
         return self.folder / PROBABILITIES / f"{atomic.safe_name(arm)}-{seed}.npy"
 
-    def add(self, arm: str, seed: int, found: Scores, p: np.ndarray) -> None:
+    def add(self, arm: str, seed: int, found: Scores, p: np.ndarray, seconds: float) -> None:
         held = io.BytesIO()
         np.save(held, p)
         atomic.write_file(self._array(arm, seed), held.getvalue())
-        self.found[f"{arm}/{seed}"] = asdict(found)
+        self.found[f"{arm}/{seed}"] = {**asdict(found), SECONDS: round(seconds, 3)}
         atomic.write_file(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import io
 import json
 import math
@@ -30,9 +31,9 @@ TITLES = {
 
 
 def write(
-    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, minutes: float, out: Path
+    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, name: str, out: Path
 ) -> Path:
-    """`study.json` and `report.html` in the folder `out`; the page's path."""
+    """`study.json` and `report.html` in the folder `out`; the page's path. `name`: of the data."""
     gates = {part.name: made.gate_of(part) for part in made.parts}
     record: dict[str, Any] = {
         "verdict": {"answer": verdict.answer, "sentence": verdict.sentence, **asdict(verdict.gain)},
@@ -41,6 +42,7 @@ def write(
                 "arm": row.arm, "means": {key: list(value) for key, value in row.means.items()},
                 "against": row.against, "gain": None if row.gain is None else asdict(row.gain),
                 "adjusted": row.adjusted,
+                "minutes": round(made.minutes(row.arm), 3),
             }
             for row in rows
         ],
@@ -51,8 +53,9 @@ def write(
         "scores": {part.name: made.scores_of(part) for part in made.parts},
         "source": made.source.name,
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
-        "data": {"count": len(data), "sha256": data.fingerprint},
-        "minutes": round(minutes, 2),
+        "date": datetime.date.today().isoformat(),
+        "data": {"name": name, "count": len(data), "sha256": data.fingerprint},
+        "minutes": round(made.all_minutes, 1),
         "environment": session.environment(),
     }  # fmt: skip
     text = json.dumps(_finite(record), indent=1, default=_plain, allow_nan=False)

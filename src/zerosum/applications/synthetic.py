@@ -115,6 +115,11 @@ class OfGAN:
         return found.run
 
 
+def minutes_of(folder: Path) -> float:
+    """What the GAN in a source's folder was trained for; 0 if there is none."""
+    return float(read_status(folder)["seconds"]) / 60
+
+
 @dataclass(frozen=True)
 class Copies:
     """A control: the training images themselves, again. They know nothing new."""
