@@ -51,7 +51,7 @@ def test_fake_tensors_take_what_real_ones_take(name: str) -> None:
     def real(sides: set[str]) -> int:
         turns, seen = Turns(training.players, {}, training.engine), run.algorithm.heaviest_at
         batch = Batch(source, 0, 16, 16)
-        return memory._peak(lambda: run.algorithm.step(memory.Rehearsal(turns, sides), training.players, batch, seen))
+        return memory._peak(lambda: run.algorithm.step(memory.Standstill(turns, sides), training.players, batch, seen))
 
     need = memory.predict(run, spec, CPU)
     assert need.turn == real(sides)

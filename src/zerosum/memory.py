@@ -118,7 +118,7 @@ def predict(run: Run, spec: Spec, device: torch.device) -> Need:
             blank = Blank(spec, run.algorithm.networks.latent, engine)
             batch = Batch(blank, 0, count, count)
             seen = run.algorithm.heaviest_at
-            return _peak(lambda: run.algorithm.step(Rehearsal(turns, sides), turns.players, batch, seen))
+            return _peak(lambda: run.algorithm.step(Standstill(turns, sides), turns.players, batch, seen))
 
         sides = {name[0] for name in networks} & {"G", "D"}
         step = heaviest(sides)
@@ -323,7 +323,7 @@ class Blank:
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Standstill:
     """A `game.Turn` in which some sides (G, D) take gradients and nobody moves: with both a step, with one a regret.
 
     A watched side keeps what its loss hangs on until the step ends, as in `equilibrium.gap`.

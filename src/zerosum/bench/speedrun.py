@@ -57,8 +57,8 @@ class Options(protocol.Options):
     minutes: float | None = None
     """Run so long in place of the course's own length."""
     paced: int | None = None
-    """To fill the table on a slower machine than its other runs are of: with so many threads, an opponent's run that
-    is missing reaches a mark not by the clock but when it has seen the images that its other rates saw by then."""
+    """To fill the table on a slower or a busy machine: with so many threads, an opponent's run that is
+    missing reaches a mark not by the clock but when it has seen the images that its other rates saw by then."""
     final: bool = False
     """Also score the samples that were kept on the test images, by an extractor of their own: once, at the end."""
 
@@ -289,10 +289,10 @@ def _paced(field: Field, entries: Sequence[Entry], rows: Rows) -> Iterator[str]:
     known = [e.title for e in entries if any("paced" in r for r in rows[e.title])]
     if known:
         yield (
-            f"{field.course.title}: runs without images/s ({'; '.join(known)}) were played on a slower processor than "
-            "the others, without a clock: each reached a mark when it had seen as many images as that opponent's "
-            "quickest run by the clock at any rate had by then (R3GAN, where it had none, as many as its rates fall "
-            "over)."
+            f"{field.course.title}: runs without images/s ({'; '.join(known)}) were played without a clock, on "
+            "a slower processor or in one thread beside another: each reached a mark when it had seen as many images as "
+            "that opponent's quickest run by the clock at any rate had by then (R3GAN, where it had none, as many as its "
+            "rates fall over)."
         )
 
 
