@@ -47,6 +47,16 @@ def by_look(items: int = ITEMS, cold: int = 10) -> Interactions:
 # ---- reading -------------------------------------------------------------------------------------------
 
 
+def test_items_without_an_image_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
+    table = tmp_path / "taken.csv"
+    table.write_text("user,item,time\nann,a,1\nbob,gone,2\nann,gone,3\ncid,b,4\n")
+    found = read(table, ["a.png", "b.png"], skip_unknown=True)
+    assert found.users == ("ann", "cid"), "bob took nothing else"
+    assert (found.user.tolist(), found.item.tolist(), found.time.tolist()) == ([0, 1], [0, 1], [1, 4])
+    with pytest.raises(UserError, match="there is an image of none of its items"):
+        read(table, ["c.png"], skip_unknown=True)
+
+
 def test_a_table_is_read_whatever_its_columns_are_called(tmp_path: Path) -> None:
     table = tmp_path / "bought.csv"
     table.write_text("Timestamp,customer,image\n3,ann,tops/a.png\n1,bob,b\n2.5,ann,b.png\n")

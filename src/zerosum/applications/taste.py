@@ -41,10 +41,11 @@ class Interactions:
         return Interactions(self.user[index], self.item[index], self.time[index], self.users, self.items)
 
 
-def read(table: Path, items: Sequence[str]) -> Interactions:
+def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Interactions:
     """Interactions from a CSV with the columns user, item and time; items are named as their images are.
 
-    UserError for lines that do not fit, naming the first.
+    `skip_unknown` leaves out lines of items that there is no image of. UserError for lines that do not fit, naming the
+    first.
     """
     try:
         with open(table, encoding="utf-8-sig", newline="") as file:
@@ -64,14 +65,15 @@ def read(table: Path, items: Sequence[str]) -> Interactions:
     for line, row in enumerate(rows, 2):
         if None in row or any(not (row[str(name)] or "").strip() for name in found.values()):
             raise UserError(f"--interactions {table}, line {line}: does not have a user, an item and a time")
-    users = sorted({row[str(found["user"])] for row in rows})
-    of_user = {name: i for i, name in enumerate(users)}
-    user, item, time = [], [], []
+    user, item, time = list[str](), list[int](), list[float]()
     for line, row in enumerate(rows, 2):
         name = row[str(found["item"])].strip().replace("\\", "/")
         if name not in number:
+            if skip_unknown:
+                continue
             raise UserError(
-                f"--interactions {table}, line {line}: there is no image {name!r}; take its lines out, or add it"
+                f"--interactions {table}, line {line}: there is no image {name!r}; add it, or leave out such lines "
+                "with --skip-unknown"
             )
         try:
             time.append(float(row[str(found["time"])]))
@@ -82,9 +84,14 @@ def read(table: Path, items: Sequence[str]) -> Interactions:
                 f"--interactions {table}, line {line}: time {row[str(found['time'])]!r} is no number; give seconds, "
                 "days, or a count that rises"
             )
-        user.append(of_user[row[str(found["user"])]])
+        user.append(row[str(found["user"])])
         item.append(number[name])
-    return Interactions(np.array(user), np.array(item), np.array(time), tuple(users), tuple(items))
+    if not user:
+        raise UserError(
+            f"--interactions {table}: of none of its items there is an image; items are named as images are"
+        )
+    users, numbers = np.unique(user, return_inverse=True)
+    return Interactions(numbers, np.array(item), np.array(time), tuple(users.tolist()), tuple(items))
 
 
 def _numbers(items: Sequence[str]) -> Mapping[str, int]:

@@ -290,9 +290,9 @@ def _paced(field: Field, entries: Sequence[Entry], rows: Rows) -> Iterator[str]:
     if known:
         yield (
             f"{field.course.title}: runs without images/s ({'; '.join(known)}) were played without a clock, on "
-            "a slower processor or in one thread beside another: each reached a mark when it had seen as many images as "
-            "that opponent's quickest run by the clock at any rate had by then (R3GAN, where it had none, as many as its "
-            "rates fall over)."
+            "a slower processor or in one thread beside another: each reached a mark when it had seen as many images "
+            "as that opponent's quickest run by the clock at any rate had by then (R3GAN, where it had none, as many "
+            "as its rates fall over)."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -30,6 +31,8 @@ class Recommend(Command):
     data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     interactions: Path
     """A CSV with the columns user, item (an image's name) and time (a number)."""
+    skip_unknown: bool = False
+    """Leave out lines of items that there is no image of."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the taste goes; tastes/DATA, with a number behind it from the second on, if not given."""
     triplets: int = 1_000_000
@@ -54,10 +57,13 @@ class Recommend(Command):
         out = fresh_folder(self.out, Path("tastes") / Path(data.source).stem, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
+        found = found.in_eight_bits()
         if not found.spec.is_image:
             raise UserError(f"{data.source}: has points, not images")
         names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
-        split = taste.split(taste.read(self.interactions, names))
+        taken = taste.read(self.interactions, names, self.skip_unknown)
+        print(f"{len(taken):,} lines of {len(taken.users):,} users and {len(names):,} items", file=sys.stderr)
+        split = taste.split(taken)
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
         with progress_bar("features") as tick:
             seen = RandomConvolutions(found.spec)(found.values, tick).numpy()
@@ -77,6 +83,9 @@ class Recommend(Command):
             cold = taste.ranking(scores, split.test, known, split.cold)
             print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
             rows[name] = {"warm": _known(asdict(warm)), "cold": _known(asdict(cold))}
+        for what, new in (("taken before", False), ("new", True)):
+            if not (split.cold[split.test.item] == new).any():
+                print(f"nan: of what users took last, nothing was {what}", file=sys.stderr)
         kept.save(dvbpr, split.train.users, out)
         atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
         print(out)
