@@ -88,7 +88,7 @@ def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Inter
         item.append(number[name])
     if not user:
         raise UserError(
-            f"--interactions {table}: of none of its items there is an image; items are named as images are"
+            f"--interactions {table}: there is an image of none of its items; name them as the images are named"
         )
     users, numbers = np.unique(user, return_inverse=True)
     return Interactions(numbers, np.array(item), np.array(time), tuple(users.tolist()), tuple(items))
