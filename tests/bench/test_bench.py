@@ -740,7 +740,7 @@ def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(written["tables"]) == 10
     by_title = {table["title"]: table["arms"] for table in written["tables"]}
     few = by_title["100 faces: validation photos"]
-    assert set(few) == {"default", "default, not augmented", "textbook DCGAN", "real photos"}
+    assert set(few) == {"default", "default, not augmented", "progressive, whole", "textbook DCGAN", "real photos"}
     planted = by_title["300 faces, longer: validation photos: planted copies"]
     p = {name: arm["runs"][0]["copies_p"] for name, arm in planted.items()}
     assert p["none planted"] > 1e-3
