@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,33 @@ def test_equal_and_nearly_equal_images_belong_together() -> None:
     assert len(set(found.tolist())) == 4
     patients = groups_of(ArrayDataset(images), np.array(["a", "b", "c", "c", "d", "e"]))
     assert patients[2] == patients[0], "by way of what equals it"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda x: x[..., ::-1], lambda x: x * 1.1 + 8, lambda x: x * 0.7, lambda x: (x * 0.8)[..., ::-1]],
+)
+def test_an_altered_image_belongs_to_what_it_was(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    random = np.random.default_rng(3)
+    images = np.repeat(np.repeat(random.integers(0, 200, (8, 1, 9, 9)), 4, 2), 4, 3).astype(np.uint8)
+    images[5] = change(images[2].astype(float)).round()
+    found = groups_of(ArrayDataset(images))
+    assert found[5] == found[2]
+    assert len(set(found.tolist())) == 7
+
+
+def test_no_draw_takes_what_an_altered_test_image_was(tmp_path: Path) -> None:
+    sides = {"train": bars(30), "test": bars(10, seed=1)}
+    sides["test"].images[4] = sides["train"].images[6][..., ::-1]  # class 0
+
+    def opened_side(data: Data) -> ArrayDataset:
+        side = sides["test" if data.split == "test" else "train"]
+        return ArrayDataset(side.images, side.labels, ("a", "b"))
+
+    _, parts = opened(Data(source="mnist"), Options(labelled=10, draws=40), opened_side)
+    drawn = {int(i) for part in parts for i in part.train}
+    assert 6 not in drawn
+    assert len(drawn) == 29
 
 
 def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30

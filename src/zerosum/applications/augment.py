@@ -107,7 +107,7 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
         labels = np.concatenate([train.labels, test.labels])
         whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
         if options.groups is None:
-            groups = np.concatenate([splitting.groups_of(train), len(train) + np.arange(len(test))])
+            groups = splitting.groups_of(whole)
         else:  # of the test images, too: nobody of them may be trained on
             first = splitting.file_names(data, train)
             last = splitting.file_names(replace(data, split="test"), test)

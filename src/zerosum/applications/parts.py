@@ -42,8 +42,9 @@ class Part:
 def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray:
     """Numbers int64 (n,), the same for images that belong together: of one patient, or of one picture.
 
-    `named`: a group of each image, such as its patient. Images count as one picture if they are equal or nearly so
-    (`data.duplicates`). What belongs to something that belongs to a third belongs to that, too.
+    `named`: a group of each image, such as its patient. Images count as one picture if they are equal or nearly so,
+    also when one was made brighter or darker, or mirrored (`data.duplicates`). What belongs to something that belongs
+    to a third belongs to that, too.
     """
     n = len(data)
     parent = np.arange(n)
@@ -57,7 +58,7 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
     def join(a: int, b: int) -> None:
         parent[max(root(a), root(b))] = min(root(a), root(b))
 
-    for a, b in alike(data.values):
+    for a, b in alike(data.values, altered=True):
         join(a, b)
     if named is not None:
         first: dict[object, int] = {}
@@ -66,12 +67,16 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
     return np.array([root(i) for i in range(n)])
 
 
-def alike(images: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, each later one with an earlier one."""
+def alike(images: np.ndarray, altered: bool = False) -> list[tuple[int, int]]:
+    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, each later one with an earlier one.
+
+    `altered`: also those that are when they are as bright as each other and turned the same way.
+    """
     pictures = [from_pixels(image) for image in images]
     equal = duplicates.exact([duplicates.digest(picture) for picture in pictures])
-    near = duplicates.near(np.stack([duplicates.thumbnail(picture) for picture in pictures]))
-    return sorted({*((group[0], other) for group in equal for other in group[1:]), *map(tuple, near.tolist())})
+    thumbnails = np.stack([duplicates.thumbnail(picture) for picture in pictures])
+    near = [duplicates.near(thumbnails), *([duplicates.near(duplicates.evened(thumbnails))] if altered else [])]
+    return sorted({*((a, b) for a, *others in equal for b in others), *map(tuple, np.concatenate(near).tolist())})
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str | None = None) -> list[Part]:

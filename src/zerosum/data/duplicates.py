@@ -24,6 +24,7 @@ BANDS = 5  # of which these bits can touch at most 3
 MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
 ALIKE = 0.05  # root mean square difference of the thumbnails, as a share of their contrast
 NOISE = 1.0  # grey levels: a difference below this is none, however low the contrast
+EVEN, FLAT = 50, 8  # grey levels: the contrast that thumbnails are evened to; less than this is left less
 REACH = 64  # neighbours in a bucket that are compared: a bound on the time where thousands share a hash
 
 
@@ -80,6 +81,21 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
             earlier[pairs[:, 1]] = pairs[:, 0]
     later = np.flatnonzero(earlier >= 0)
     return np.stack([earlier[later], later], axis=1)
+
+
+def evened(thumbnails: np.ndarray) -> np.ndarray:
+    """Thumbnails (n, 8, 9, 3) uint8 of one mean and contrast, the brighter half on the left.
+
+    `near` takes an image made brighter or darker, or mirrored, for the image that it was made of among these. So may
+    shapes be that are their own mirror image (three pairs of 5,000 handwritten digits).
+    """
+    values = thumbnails.astype(np.float32)
+    apart = values - values.mean((1, 2, 3), keepdims=True)
+    even = 128 + EVEN * apart / np.maximum(apart.std((1, 2, 3), keepdims=True), FLAT)
+    found = even.round().clip(0, 255).astype(np.uint8)
+    right = (apart * np.linspace(-1, 1, CELLS[1])[:, None]).sum((1, 2, 3)) > 0
+    found[right] = found[right][:, :, ::-1]
+    return found
 
 
 def difference_hash(thumbnails: np.ndarray) -> np.ndarray:
