@@ -64,7 +64,9 @@ class Augment(Command):
         from zerosum.applications import augment
         from zerosum.applications.study import Plan
         from zerosum.data.store import ArrayDataset
+        from zerosum.engine import choose_device
 
+        choose_device(self.device)  # a study asks for it late
         data = self.data.plain()
         out = self.out or Path("studies") / Path(data.source).stem
         options = augment.Options(

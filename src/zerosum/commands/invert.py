@@ -84,7 +84,8 @@ class Invert(Command):
             raise UserError("PHOTO is missing: name the image files to find the latents of")
         for photo in self.photos:
             if not photo.is_file():
-                raise UserError(f"{photo}: there is no such image file")
+                what = "is a folder; name image files in it" if photo.is_dir() else "there is no such image file"
+                raise UserError(f"{photo}: {what}")
         if self.film is not None:
             check_film(self.film)
             if len(self.photos) < 2:

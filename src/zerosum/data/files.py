@@ -86,7 +86,8 @@ def refuse_empty(listing: Listing, source: str) -> None:
     """UserError if there is no image."""
     if not listing.items:
         why = f"; {len(listing.refused):,} are refused: {': '.join(listing.refused[0])}" if listing.refused else ""
-        raise UserError(f"{source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){_hint(listing)}{why}")
+        hint = _hint(listing) or "; give a folder or zip that holds some"
+        raise UserError(f"{source}: no images found ({', '.join(sorted(picture.SUFFIXES))}){hint}{why}")
 
 
 def _hint(listing: Listing) -> str:

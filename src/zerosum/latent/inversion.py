@@ -63,7 +63,8 @@ def invert(
     for name, count in (("restarts", restarts), ("steps", steps)):
         if count < 1:
             raise UserError(f"--{name} {count}: must be 1 or more")
-    drawn = max(drawn, restarts)
+    if restarts > drawn:
+        raise UserError(f"--restarts {restarts}: {drawn:,} latents are drawn, and no more can be followed")
     starts = _nearest(generator, x, latent, label, restarts, drawn, seed)
     found = []
     for i in range(len(x)):
