@@ -8,7 +8,6 @@ folder of runs, so that they can be scored on the test images once (`--final`), 
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import time
@@ -23,10 +22,12 @@ import torch
 
 from zerosum import atomic, pictures
 from zerosum.bench import protocol
+from zerosum.bench import speedrun_page as page
 from zerosum.bench.arms import R3GAN_A_MINUTE, RATES, Arm, bracketed, default, opponents
 from zerosum.bench.field import Course, Field, everything, made
 from zerosum.bench.protocol import Bench, Result
-from zerosum.bench.report import Column, Report, Table, Target
+from zerosum.bench.report import Report, Table, Target
+from zerosum.bench.speedrun_page import Rows
 from zerosum.data.augment import POLICIES
 from zerosum.errors import UserError
 
@@ -38,8 +39,6 @@ COURSES: dict[Name, Course] = {
     "long": Course("long", "Fashion-MNIST, half an hour", "fashion-mnist", (1.0, 5.0, 10.0, 20.0, 30.0), (0,)),
 }
 SEEDS: tuple[int, ...] = ()  # each course has its own
-ACCURACY = 0.93
-THIRD = 1 / 3
 FAR = 2.0  # times the best opponent's distance: beyond, an opponent runs on the first seed alone
 CLOSE = 1.1  # times the distance at its best rate: rates that are no further on the first seed run on all
 SHOWN, COLUMNS = 100, 10
@@ -64,8 +63,6 @@ class Options(protocol.Options):
 
 
 OPTIONS = Options
-
-Rows = dict[str, list[Result]]
 
 
 @dataclass(frozen=True)
@@ -128,16 +125,16 @@ def measure(bench: Bench) -> Report:
         floor = bench.arm(f"{_file(field.course.data)}controls", 0, _controls(field), field.controls)
         rows, entries = _rows(bench, field, best)
         real = {"real images": [{f"{key}_{m:g}": floor[key] for key in REAL for m in field.marks}]}
-        tables.append(Table(f"{field.course.title}: validation images", _columns(field), {**rows, **real}))
+        tables.append(Table(f"{field.course.title}: validation images", page.columns(field), {**rows, **real}))
         about += _paced(field, entries, rows)
-        targets += _targets(field, rows, floor)
+        targets += page.targets(field, rows, floor)
         known += [k for k in field.known if k not in known]
         drawn = _pictures(bench, field, entries, rows, floor["frechet"])
         shown += [(f"{bench.name}/{p.name}", words) for p, words in drawn]
         if options.final:
             found = {e.title: [_final(field, e, seed) for seed in e.seeds] for e in entries if e.chosen}
-            tables.append(Table(f"{field.course.title}: test images, once", _final_columns(field), found))
-            targets += _final_targets(field, found, rows)
+            tables.append(Table(f"{field.course.title}: test images, once", page.final_columns(field), found))
+            targets += page.final_targets(field, found, rows)
     return Report(
         title="Speedrun: how good in a few minutes of two cores", about=tuple(about), data=tuple(known),
         tables=tuple(tables), targets=tuple(targets), pictures=tuple(shown), arithmetic="bf16 where a trial chose it",
@@ -322,121 +319,14 @@ def _final(field: Field, entry: Entry, seed: int) -> Result:
     return bench.arm(f"{field.name}-{entry.file}-final", seed, {**entry.arm.protocol, **field.protocol}, work)
 
 
-# --- the page --------------------------------------------------------------------------------------------------------
-
-
-def _columns(field: Field) -> tuple[Column, ...]:
-    last = field.marks[-1]
-    return (
-        *(Column(f"frechet_{m:g}", f"Frechet distance at {m:g} min", ".2f") for m in field.marks),
-        Column(f"recall_{last:g}", f"recall at {last:g} min", ".3f"),
-        Column(f"precision_{last:g}", f"precision at {last:g} min", ".3f"),
-        Column("told_apart", "fresh judges right", ".1%"),
-        Column("images_per_second", "images/s", ",.0f"),
-    )
-
-
-def _final_columns(field: Field) -> tuple[Column, ...]:
-    first, last = field.marks[0], field.marks[-1]
-    marks = dict.fromkeys((first, last))
-    return (
-        *(Column(f"frechet_{m:g}", f"Frechet distance at {m:g} min", ".2f") for m in marks),
-        *(Column(f"imagenet_{m:g}", f"in EfficientNet-Lite0's features at {m:g} min", ".2f") for m in marks),
-        Column(f"recall_{last:g}", f"recall at {last:g} min", ".3f"),
-        Column(f"told_apart_{last:g}", "fresh judges right", ".1%"),
-    )
-
-
-def _mean(results: Sequence[Result], key: str) -> float:
-    return float(np.mean([r[key] for r in results]))
-
-
-def _rivals(rows: Rows) -> list[str]:
-    return [title for title in rows if not title.startswith("default")]
-
-
-def _targets(field: Field, rows: Rows, floor: Result) -> Iterator[Target]:
-    right = floor["accuracy"]
-    if field.name == "fashion-mnist":
-        yield Target("the judge's accuracy on test images", f"at least {ACCURACY:.0%}", f"{right:.1%}",
-                     right >= ACCURACY)  # fmt: skip
-    yield from _against(field, rows, rows, "frechet", "validation images")
-
-
-def _final_targets(field: Field, rows: Rows, validated: Rows) -> Iterator[Target]:
-    yield from _against(field, rows, validated, "frechet", "test images")
-    yield from _against(field, rows, validated, "imagenet", "test images, EfficientNet-Lite0")
-
-
-def _against(field: Field, rows: Rows, validated: Rows, key: str, where: str) -> Iterator[Target]:
-    """Our worst seed against the best opponent's mean; its best seed where outside the spread is asked for.
-
-    Which of ours is held against them was settled on the validation images (`validated`).
-    """
-    if not _rivals(rows) or "default" not in rows:
-        return
-    first, last = (f"{key}_{m:g}" for m in (field.marks[0], field.marks[-1]))
-    rival = min(_rivals(rows), key=lambda arm: _mean(rows[arm], last))
-    mine_all = (arm for arm in rows if arm.startswith("default"))
-    ours = min(mine_all, key=lambda arm: _mean(validated[arm], f"frechet_{field.marks[-1]:g}"))
-    mine = partial(_worst, rows[ours])
-    what = f"{field.course.title}, {where}: {ours}"
-    if field.name != "fashion-mnist":
-        bound = min(r[last] for r in rows[rival])
-        yield Target(f"{what} against {rival} (its best seed)", f"below {bound:.2f}", f"{mine(last):.2f} (worst seed)",
-                     mine(last) < bound)  # fmt: skip
-        return
-    at = _mean(rows[rival], last)
-    minutes = tuple(f"{m:g}" for m in (field.marks[0], field.marks[-1]))
-    yield Target(f"{what} at {minutes[0]} min against {rival} at {minutes[1]}", f"at most {at:.2f}",
-                 f"{mine(first):.2f} (worst seed)", mine(first) <= at)  # fmt: skip
-    yield Target(f"{what} at {minutes[1]} min against {rival}", f"at most a third: {at * THIRD:.2f}",
-                 f"{mine(last):.2f} (worst seed)", mine(last) <= at * THIRD)  # fmt: skip
-    recall = f"recall_{field.marks[-1]:g}"
-    if key == "frechet":
-        wanted, found = _mean(rows[rival], recall), min(r[recall] for r in rows[ours])
-        yield Target(f"{what}: recall", f"at least {wanted:.3f}", f"{found:.3f} (worst seed)", found >= wanted)
-
-
-def _worst(results: Sequence[Result], key: str) -> float:
-    return max(r[key] for r in results)
-
-
 def _pictures(
     bench: Bench, field: Field, entries: Sequence[Entry], rows: Rows, floor: float
 ) -> Iterator[tuple[Path, str]]:
     """The curves, and samples of the first seed at the last mark."""
     curves = bench.folder / f"{field.name}-curves.png"
-    atomic.write_file(curves, _curves(field, rows, floor))
+    atomic.write_file(curves, page.curves(field, rows, floor))
     yield curves, f"{field.course.title}: Frechet distance over time; lines are means, marks are runs"
     if field.course.data == "fashion-mnist":
         for e in entries:
             sheet = bench.folder / f"{_stem(field, e, e.seeds[0])}.png"
             yield sheet, f"{field.course.title}, {e.title}: {field.marks[-1]:g} min"
-
-
-def _curves(field: Field, rows: Rows, floor: float) -> bytes:
-    import matplotlib  # slow to import
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 4.2), dpi=110)
-    for title, results in rows.items():
-        heights = [[r[f"frechet_{m:g}"] for m in field.marks] for r in results]
-        (line,) = axes.plot(
-            field.marks, np.mean(heights, 0), label=title, linewidth=2.5 if title.startswith("default") else 1.2
-        )
-        for height in heights:
-            axes.plot(field.marks, height, "o", color=line.get_color(), markersize=3)
-    axes.axhline(floor, color="black", linewidth=1, linestyle="--", label="real images")
-    axes.set(xscale="log", yscale="log", xlabel="minutes", ylabel="Frechet distance")
-    axes.set_xticks(field.marks, [f"{m:g}" for m in field.marks])
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.02, 0.5))
-    figure.tight_layout()
-    held = io.BytesIO()
-    figure.savefig(held, format="png", metadata={"Software": "zerosum"})
-    pyplot.close(figure)
-    return held.getvalue()
