@@ -17,6 +17,7 @@ from zerosum import data as data_sets
 from zerosum import distributed, recipes, runlog, sample, session
 from zerosum import run as runs
 from zerosum.data.sides import Sides
+from zerosum.data.source import as_seen
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.split import held_out_part, train_part
 from zerosum.engine import choose_device
@@ -395,8 +396,9 @@ def evaluate(
         real = sources.reals(replace(own, root=root or own.root), open_images, handed_over)
     else:  # other images than it was trained on: all of them to compare with, its own to look for copies in
         like = replace(data, size=own.size, longest=own.longest, channels=own.channels, fit=own.fit, held_out=0)
-        if len(fakes.shape) == 3:
-            like = replace(like, size=fakes.shape[1:], channels=fakes.shape[0])  # type: ignore[arg-type]
+        spec = sample.spec_of(sample.read_recipe(Path(what))["data"])
+        if spec.is_image and handed_over is None:
+            like = as_seen(like, spec)
         originals = None if own.source == FROM_PYTHON else sources.reals(own, open_images)
         real = sources.reals(like, open_images, handed_over, originals)
     return measure(real, fakes, settings, kept, told)

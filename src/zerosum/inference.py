@@ -15,15 +15,20 @@ from zerosum.errors import UserError
 Precision = Literal["auto", "fp32", "bf16"]
 
 
+def refuse_narrow(precision: str, spec: Spec) -> None:
+    """UserError for images of more bits than the precision carries."""
+    if precision == "bf16" and spec.wide:
+        raise UserError("--precision bf16: carries 8 bits, and these images have more; leave it out")
+
+
 def resolve(precision: Precision, spec: Spec) -> Literal["fp32", "bf16"]:
     """auto is bf16 for images where the processor multiplies it itself: to the eye the same picture, in half the time.
 
     Points stay in fp32: what bf16 rounds away of a coordinate is no longer small beside a mode's width.
     """
     if precision == "auto":
-        return "bf16" if spec.is_image and not spec.depth.wide and has_fast_bf16() else "fp32"
-    if precision == "bf16" and spec.depth.wide:
-        raise UserError("--precision bf16: carries 8 bits, and these images have more; leave it out")
+        return "bf16" if spec.is_image and not spec.wide and has_fast_bf16() else "fp32"
+    refuse_narrow(precision, spec)
     return precision
 
 

@@ -260,7 +260,9 @@ class Model:
         progress: Callable[[int], None] | None = None,
     ) -> Samples:
         images = self._made(z, label, self.spec.depth, progress)
+        depth = {"depth": dataclasses.asdict(self.spec.depth)} if self.spec.wide else {}
         protocol = {
+            **depth,
             "images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", "precision": self.precision, **extra,
         }  # fmt: skip
         return Samples(images, None if label is None else label.numpy(), protocol, columns, self.spec.depth)

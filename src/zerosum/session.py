@@ -21,7 +21,7 @@ import psutil
 import torch
 from PIL import Image
 
-from zerosum import atomic, checkpoint, distributed, pictures, sample, snapshot
+from zerosum import atomic, checkpoint, distributed, inference, pictures, sample, snapshot
 from zerosum import run as runs
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
@@ -129,6 +129,7 @@ def _play(
         view = SilentView()
     try:
         runs.check(run)
+        inference.refuse_narrow(run.precision, dataset.spec)
         # What the machine decides is settled here, written to recipe.json, and used again on resume.
         held_out = held_out_count(len(dataset), run.data)
         run = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from zerosum import cli, inference, sample
 from zerosum import data as sources
+from zerosum.applications import parts
 from zerosum.data import deep
 from zerosum.data.depth import Depth
 from zerosum.data.loader import Loader
+from zerosum.data.source import as_seen
 from zerosum.data.spec import Data, Spec
 from zerosum.data.split import Part
 from zerosum.errors import UserError
+from zerosum.latent import tools
 from zerosum.sample import read_recipe
 
 
@@ -53,6 +57,7 @@ def test_a_pack_keeps_the_depth_and_not_the_range(tmp_path: Path) -> None:
         assert np.array_equal(found.stored(np.arange(6))[0], values)
         assert found.gather(np.arange(6))[0].max() == 255
         assert found.spec.depth == Depth("int16", -1_000, high)
+    assert len(list((tmp_path / "cache").rglob("*.u8"))) == 1, "one pack for all ranges"
     assert (
         len({sources.open(Data(**{**vars(data), "value_range": (-1_000.0, h)})).fingerprint for h in (1e3, 3e3)}) == 2
     )
@@ -71,7 +76,7 @@ def test_images_of_another_type_are_named_and_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("train", "PLANES", "--bits", "own"), "images of 2 channels; a GAN of noise makes those of 1, 3 or 4"),
+        (("train", "PLANES", "--bits", "own"), "images of 2 channels; convert them to 1, 3 or 4"),
         (("train", "X", "--bits", "own", "--channels", 3), "images of uint16 keep the channels that they have (1)"),
         (("train", "X", "--value-range", 0, 9), "--value-range 0 9: is for images that keep more than 8 bits"),
         (("train", "digits", "--bits", "own"), "is for folders and zips of images, which digits is not"),
@@ -113,6 +118,51 @@ def test_samples_are_written_as_deep_as_the_data(tmp_path: Path) -> None:
     assert len(list(out.glob("*.png"))) == 2
     with pytest.raises(UserError, match="--precision bf16: carries 8 bits"):
         inference.resolve("bf16", model.spec)
+    words = ("train", tmp_path / "x", "--bits", "own", "--images", 8, "--precision", "bf16", "--out", tmp_path / "no")
+    assert cli.main([str(word) for word in words]) == 2
+
+
+def test_images_given_to_a_deep_run_are_read_in_its_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = images(tmp_path / "x", "int16", n=120, suffix=".tif")
+    run = tmp_path / "run"
+    words = ("train", tmp_path / "x", "--bits", "own", "--value-range", -1_000, 3_000, "--images", 8, "--batch-size", 4)
+    assert cli.main([str(word) for word in (*words, "--threads", 1, "--out", run)]) == 0
+    model = sample.load(run)
+    photos = tools.photos(model, [tmp_path / "x" / "3.tif"])
+    assert np.array_equal(photos, model.spec.depth.eight_bits(values[3:4]))
+    data = as_seen(Data(source=str(tmp_path / "x")), model.spec)
+    assert (data.bits, data.value_range, data.size) == ("own", (-1_000, 3_000), (16, 16))
+    assert as_seen(Data(source="digits"), model.spec).bits == "8"
+    out = tmp_path / "out"
+    assert cli.main(["sample", str(run), "-n", "4", "--out", str(out)]) == 0
+    assert b"generated" in (out / "000000.tif").read_bytes()
+    assert json.loads((out / "samples.json").read_text())["depth"] == {"stored": "int16", "low": -1000, "high": 3000}
+    written = deep.read((out / "000001.tif").read_bytes(), "000001.tif").values
+    assert np.array_equal(written, model.sample(4).images[1])
+    capsys.readouterr()
+    words = ("evaluate", run, "--against", tmp_path / "x", "--features", "pixels", "--split", "all")
+    assert cli.main([str(word) for word in words]) == 0, "as the run's own data are read"
+
+
+def test_names_of_files_are_those_of_every_depth(tmp_path: Path) -> None:
+    images(tmp_path / "x", "int16", suffix=".npy")
+    data = Data(source=str(tmp_path / "x"), bits="own", value_range=(-1_000.0, 3_000.0), cache=str(tmp_path / "cache"))
+    found = sources.open(data)
+    assert parts.file_names(data, found) == [f"{number}.npy" for number in range(6)]
+
+
+def test_a_deep_set_without_its_depth_is_refused() -> None:
+    class Shallow:
+        spec, class_names, fingerprint = Spec((1, 2, 2), 0, Depth("uint16", 0, 9)), (), "x"
+
+        def __len__(self) -> int:
+            return 2
+
+        def gather(self, index: np.ndarray) -> tuple[np.ndarray, None]:
+            return np.zeros((len(index), 1, 2, 2), np.uint8), None
+
+    with pytest.raises(UserError, match="no method `stored`"):
+        Loader(Shallow(), seed=0, latent=2)
 
 
 def test_eight_bits_are_left_as_they_are() -> None:

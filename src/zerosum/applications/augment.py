@@ -78,10 +78,11 @@ def study(
     say(f"{_expected(made, options.minutes)} in all, or less if some of it is done; it can be stopped and goes on")
     found = made.run(say)
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
-    judged = verdict(found, plan, made.doubt, short)
+    doubt = made.doubt
+    judged = verdict(found, plan, doubt, short)
     say("the synthetic set")
     folder = synthetic_set(made, gan, out, judged.sentence)
-    report = study_report.write(made, rows(found, plan, made.doubt), judged, options, whole, data.source, out)
+    report = study_report.write(made, rows(found, plan, doubt), judged, options, whole, data.source, out)
     return Found(judged, report, folder)
 
 

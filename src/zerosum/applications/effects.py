@@ -54,17 +54,17 @@ def of_test_images(terms: np.ndarray, labels: np.ndarray, groups: np.ndarray) ->
     """How a sum over test images varies with which images they are, of so many of each class.
 
     `terms` (n,): what each image adds, means over the draws and classifiers that were all tested on it. `groups` (n,):
-    images of one, such as a patient's, vary together. With a class of one image it cannot be told: infinite.
+    images of one, such as a patient's, vary together. With a class of one group it cannot be told: infinite.
     Added to the variance over draws it is that of draws and images drawn independently, a little too large by what is
     in both (Owen 2007, "The pigeonhole bootstrap", sec. 3).
     """
     residual = np.empty(len(terms))
     for kind in np.unique(labels):
         of = labels == kind
-        n = int(of.sum())
-        if n < 2:
+        g = len(np.unique(groups[of]))
+        if g < 2:
             return Variance(math.inf, 1)
-        residual[of] = (terms[of] - terms[of].mean()) * math.sqrt(n / (n - 1))
+        residual[of] = (terms[of] - terms[of].mean()) * math.sqrt(g / (g - 1))
     _, place = np.unique(groups, return_inverse=True)
     sums = np.bincount(place, residual)
     return Variance(float(np.square(sums).sum()), max(len(sums) - len(np.unique(labels)), 1))

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from zerosum import randomness
-from zerosum.data import duplicates, sets
+from zerosum.data import duplicates, plates, sets
 from zerosum.data.files import label
 from zerosum.data.picture import from_pixels
 from zerosum.data.source import find, image_listing
@@ -47,6 +47,8 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
     to a third belongs to that, too.
     """
     n = len(data)
+    if named is not None and len(named) != n:
+        raise ValueError(f"{len(named)} groups for {n} images")
     parent = np.arange(n)
 
     def root(i: int) -> int:
@@ -75,7 +77,7 @@ def alike(images: np.ndarray, altered: bool = False) -> list[tuple[int, int]]:
     pictures = [from_pixels(image) for image in images]
     equal = duplicates.exact([duplicates.digest(picture) for picture in pictures])
     thumbnails = np.stack([duplicates.thumbnail(picture) for picture in pictures])
-    near = [duplicates.near(thumbnails), *([duplicates.near(duplicates.evened(thumbnails))] if altered else [])]
+    near = [duplicates.near(thumbnails), *([duplicates.altered(thumbnails)] if altered else [])]
     return sorted({*((a, b) for a, *others in equal for b in others), *map(tuple, np.concatenate(near).tolist())})
 
 
@@ -111,6 +113,12 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
     `test`: numbers of the images to test on, the same in all draws. Of a group of images one is drawn at most, and none
     that has another image in `test`.
     """
+    for kind in np.unique(labels[test]):
+        if len(np.unique(groups[test][labels[test] == kind])) < 2:
+            raise UserError(
+                f"--labelled {count}: the test images of class number {kind} all belong together, so nothing can be "
+                "told by them; give others, too"
+            )
     taken = set(groups[test].tolist())
     free = np.array([i for i in range(len(labels)) if groups[i] not in taken], dtype=np.int64)
     _, single = np.unique(groups[free], return_index=True)  # what can be drawn: one of each group
@@ -215,7 +223,7 @@ def file_names(data: Data, dataset: ArrayDataset) -> list[str] | None:
     """The files that the images of a folder or zip were read from, in their order; None of other sources."""
     if data.source in sets.named():
         return None
-    listing = image_listing(find(data.source))
+    listing = image_listing(find(data.source), plates.suffixes(data.bits))
     if listing is None:
         return None
     skipped = {name for name, _ in dataset.skipped}

@@ -250,8 +250,8 @@ class _Kept:
         return Scores(**{key: value for key, value in self.found[f"{arm}/{seed}"].items() if key != SECONDS})
 
     def seconds(self, arm: str, seed: int) -> float:
-        """What its training took; nan if that was not kept."""
-        return self.found[f"{arm}/{seed}"].get(SECONDS, math.nan)
+        """What its training took."""
+        return self.found[f"{arm}/{seed}"][SECONDS]
 
     def probabilities(self, arm: str, seed: int) -> np.ndarray:
         path = self._array(arm, seed)

@@ -134,8 +134,9 @@ class _Stage:
                 shutil.rmtree(folder, ignore_errors=True)  # a study goes on where it was
             made = Study(self.whole, self.names, self.parts(labels), plan, source, folder)
             scores = made.run(self.bench.say)
-            said = verdict(scores, plan, made.doubt)
-            base = next(row for row in rows(scores, plan, made.doubt) if row.arm == "classical augmentation")
+            doubt = made.doubt
+            said = verdict(scores, plan, doubt)
+            base = next(row for row in rows(scores, plan, doubt) if row.arm == "classical augmentation")
             gates = [made.gate_of(part) for part in made.parts]
             return {
                 "before": base.means[PRIMARY][0], "gain": said.gain.difference, "low": said.gain.low,

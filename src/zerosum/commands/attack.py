@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -79,6 +79,7 @@ class Attack(Command):
         """The network, its classes, and images with labels that it has not seen."""
         from zerosum import api, randomness
         from zerosum.applications import trained
+        from zerosum.data.source import as_seen
         from zerosum.metrics.cache import Cache
         from zerosum.metrics.features.classifier import SIDE, classifier, not_trained_on
         from zerosum.view import progress_bar
@@ -98,8 +99,7 @@ class Attack(Command):
             network, names = model.network, model.class_names
             if not model.spec.is_image:
                 raise UserError(f"{self.run_folder}: is of points, and images are attacked")
-            channels, height, width = model.spec.shape
-            found = api.open_images(replace(data, size=(height, width), channels=channels))  # type: ignore[arg-type]
+            found = api.open_images(as_seen(data, model.spec))
             if found.class_names != names:
                 raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
             index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.number]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -41,18 +41,18 @@ class Classify(Command):
             raise UserError(f"--out {self.out}: is a folder; give a file that ends in .csv")
         from zerosum import api, atomic
         from zerosum.applications import parts, trained
+        from zerosum.data.source import as_seen
         from zerosum.data.store import ArrayDataset
         from zerosum.metrics.intervals import binomial
 
         model = trained.load(self.path, self.checkpoint)
         if not model.spec.is_image:
             raise UserError(f"{self.path}: is of points, and images are classified")
-        channels, height, width = model.spec.shape
-        data = replace(self.data.plain(), size=(height, width), channels=channels)  # type: ignore[arg-type]
+        data = as_seen(self.data.plain(), model.spec)
         found = api.open_images(data)
         if not isinstance(found, ArrayDataset) or found.spec.shape != model.spec.shape:
             raise UserError(f"{data.source}: images of {model.spec.shape} are wanted, not {found.spec.shape}")
-        p = model.probabilities(found.values)
+        p = model.probabilities(found.in_eight_bits().values)
         names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
         table = io.StringIO()
         lines = csv.writer(table, lineterminator="\n")

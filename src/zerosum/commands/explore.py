@@ -148,15 +148,14 @@ class Explore(Command):
 
     def _by_class(self, model: Model) -> list[Direction]:
         from zerosum import api
+        from zerosum.data.source import as_seen
         from zerosum.data.spec import Data
         from zerosum.latent import tools
         from zerosum.metrics.cache import open_cache
         from zerosum.metrics.features.classifier import classifier, unfit
         from zerosum.view import progress_bar
 
-        channels, height, width = model.spec.shape
-        wanted = Data(source=str(self.by), size=(height, width), channels=channels)  # type: ignore[arg-type]
-        data = api.open_images(wanted)
+        data = api.open_images(as_seen(Data(source=str(self.by)), model.spec))
         if (reason := unfit(data)) is not None:
             raise UserError(f"--by {self.by}: {reason}; give images in a folder a class")
         with progress_bar("learning the classes") as tick:
@@ -181,20 +180,17 @@ class Explore(Command):
         data = train_part(api.open_images(model.run.data), model.run.data)
         choice = choose(data, open_cache(), self.features)
         z, label = self._latents(model, self.number)
+        images = model.values(z, label)
+        if self.film is not None:
+            if len(z) < 2:
+                raise UserError(f"--film {self.film}: goes from latent to latent; give --latents two or more")
+            images = np.concatenate([images, model.values(*tools.way(z, label, FILM_STEPS))])
         print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
-
-        def beside(z: Tensor, label: Tensor | None) -> np.ndarray:
-            """Samples and what is nearest to them, (n, 1 + count, C, H, W)."""
-            images = model.values(z, label)
-            index, _ = tools.neighbours(images, data, choice.extractor, self.count)
-            near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
-            return np.concatenate([images[:, None], near], 1)
-
-        rows = beside(z, label)
-        return (rows.reshape(-1, *rows.shape[2:]), 1 + self.count), lambda: (
-            beside(*tools.way(z, label, FILM_STEPS)),
-            1 + self.count,
-        )
+        index, _ = tools.neighbours(images, data, choice.extractor, self.count)
+        near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
+        every = np.concatenate([images[:, None], near], 1)
+        rows = every[: len(z)]
+        return (rows.reshape(-1, *rows.shape[2:]), 1 + self.count), lambda: (every[len(z) :], 1 + self.count)
 
     def _mix(self, model: Model) -> Looked:
         """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
@@ -208,6 +204,8 @@ class Explore(Command):
             raise UserError("mix: takes two latents or more")
         rows = min(self.number, len(z) - 1)
         shapes, styles = z[:rows], z[rows:]
+        if self.film is not None and len(styles) < 2:
+            raise UserError(f"--film {self.film}: goes from style to style; give --latents more, or a smaller -n")
         kinds = (None, None) if label is None else (label[:rows], label[rows:])
         made = tools.mixed(model, shapes, styles, kinds)
         of_rows, of_columns = (tools.image_of(model, *part) for part in zip((shapes, styles), kinds, strict=True))

@@ -107,7 +107,7 @@ class Sample(Command):
         if self.film is not None and self.film.suffix.lower() not in FILMS:
             raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
         if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
-            raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for one PNG per image")
+            raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for a file per image")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
 
@@ -199,7 +199,7 @@ class Sample(Command):
         }
 
     def _text(self, samples: Samples) -> dict[str, str]:
-        """What every PNG says of itself: that it is generated, by what, from which seed."""
+        """What every file says of itself: that it is generated, by what, from which seed."""
         return {
             name: str(value) for name, value in self._record(samples).items() if value is not None and name != "count"
         }

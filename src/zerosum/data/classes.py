@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zerosum import randomness
-from zerosum.data.spec import Dataset
+from zerosum.data.spec import Dataset, as_stored
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
@@ -14,7 +14,7 @@ def labels_of(data: Dataset) -> np.ndarray | None:
     """All labels int64 (n,), None where there are none; without reading images where that can be."""
     if isinstance(data, ArrayDataset):
         return data.labels
-    parts = [data.gather(piece)[1] for piece in np.array_split(np.arange(len(data)), max(len(data) // 1024, 1))]
+    parts = [as_stored(data, piece)[1] for piece in np.array_split(np.arange(len(data)), max(len(data) // 1024, 1))]
     known = [part for part in parts if part is not None]
     return np.concatenate(known) if len(known) == len(parts) else None
 

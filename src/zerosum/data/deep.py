@@ -165,8 +165,8 @@ def check(path: Path, stored: str, channels: int, longest: int) -> str:
 def write(values: np.ndarray, path: Path, text: dict[str, str] | None = None) -> None:
     """Write values (C, H, W) of uint8, uint16, int16 or float32 as they are, in the format of the suffix.
 
-    Whole or not at all. `text` goes into the chunks of a PNG; other formats have no common place for it. UserError as
-    of `check`, or if the disk refuses.
+    Whole or not at all. `text` goes into the chunks of a PNG and the description of a TIFF; the others have no place
+    for it. UserError as of `check`, or if the disk refuses.
     """
     stored, channels = values.dtype.name, len(values)
     if values.ndim != 3 or 0 in values.shape or stored not in get_args(Stored):
@@ -182,7 +182,7 @@ def _encoded(values: np.ndarray, format: str, text: dict[str, str]) -> bytes:
     if format == "PNG":
         return png.encode(values, text)
     if format == "TIFF":
-        return tiff.encode(values)
+        return tiff.encode(values, text)
     if format == "DICOM":
         return dicom.encode(values)
     file = io.BytesIO()

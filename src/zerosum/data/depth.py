@@ -11,6 +11,7 @@ import numpy as np
 from zerosum.errors import UserError
 
 Stored = Literal["uint8", "uint16", "int16", "float32"]
+BLOCK = 1 << 20  # values that are brought to 8 bits in one go
 WHOLE_RANGE = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}  # of the others there is none that means anything
 
 
@@ -43,8 +44,11 @@ class Depth:
         """Stored values as uint8, to look at and to measure: `low` becomes 0, `high` 255."""
         if self == EIGHT_BITS:
             return values
-        shares = (values.astype(np.float64) - self.low) / (self.high - self.low)
-        return (shares * 255).round().clip(0, 255).astype(np.uint8)
+        found = np.empty(values.shape, np.uint8)
+        for start in range(0, len(values), step := max(BLOCK // max(values[:1].size, 1), 1)):
+            some = values[start : start + step].astype(np.float64)
+            found[start : start + step] = ((some - self.low) * (255 / (self.high - self.low))).round().clip(0, 255)
+        return found
 
     @property
     def wide(self) -> bool:

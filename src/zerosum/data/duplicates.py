@@ -24,7 +24,8 @@ BANDS = 5  # of which these bits can touch at most 3
 MARGIN = 4  # grey levels by which a cell must be darker: without it the noise of JPEG decides on plain ground
 ALIKE = 0.05  # root mean square difference of the thumbnails, as a share of their contrast
 NOISE = 1.0  # grey levels: a difference below this is none, however low the contrast
-EVEN, FLAT = 50, 8  # grey levels: the contrast that thumbnails are evened to; less than this is left less
+CONTRAST = 50  # grey levels that thumbnails are brought to
+PLAIN = 8  # grey levels of contrast: below, a thumbnail shows nothing to know it by
 REACH = 64  # neighbours in a bucket that are compared: a bound on the time where thousands share a hash
 
 
@@ -54,6 +55,8 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
 
     Each image is named at most once as the later of a pair, so that p counts the images that could go.
     """
+    if not len(thumbnails):
+        return np.empty((0, 2), np.int64)
     hashes = difference_hash(thumbnails)
     alike = _Alike(thumbnails)
     earlier = np.full(len(hashes), -1, dtype=np.int64)
@@ -83,19 +86,20 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
     return np.stack([earlier[later], later], axis=1)
 
 
-def evened(thumbnails: np.ndarray) -> np.ndarray:
-    """Thumbnails (n, 8, 9, 3) uint8 of one mean and contrast, the brighter half on the left.
+def altered(thumbnails: np.ndarray) -> np.ndarray:
+    """Pairs as of `near`, of images one of which was made brighter or darker, or mirrored; none of nearly plain ones.
 
-    `near` takes an image made brighter or darker, or mirrored, for the image that it was made of among these. So may
-    shapes be that are their own mirror image (three pairs of 5,000 handwritten digits).
+    All are brought to one mean and contrast, the brighter half on the left. So shapes are alike, too, that are their
+    own mirror image (three pairs of 5,000 handwritten digits).
     """
     values = thumbnails.astype(np.float32)
     apart = values - values.mean((1, 2, 3), keepdims=True)
-    even = 128 + EVEN * apart / np.maximum(apart.std((1, 2, 3), keepdims=True), FLAT)
-    found = even.round().clip(0, 255).astype(np.uint8)
-    right = (apart * np.linspace(-1, 1, CELLS[1])[:, None]).sum((1, 2, 3)) > 0
-    found[right] = found[right][:, :, ::-1]
-    return found
+    spread = apart.std((1, 2, 3), keepdims=True)
+    shown = np.flatnonzero(spread >= PLAIN)
+    even = (128 + CONTRAST * apart[shown] / spread[shown]).round().clip(0, 255).astype(np.uint8)
+    right = (apart[shown] * np.linspace(-1, 1, CELLS[1])[:, None]).sum((1, 2, 3)) > 0
+    even[right] = even[right][:, :, ::-1]
+    return shown[near(even)]
 
 
 def difference_hash(thumbnails: np.ndarray) -> np.ndarray:

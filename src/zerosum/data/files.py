@@ -249,7 +249,9 @@ def _form(
     depth_of(dtype, data.value_range)  # before the time that reading takes
     channels = channels_of(uses, dtype, data.channels)
     if channels not in picture.MODES:
-        raise UserError(f"{data.source}: images of {channels} channels; a GAN of noise makes those of 1, 3 or 4")
+        raise UserError(
+            f"{data.source}: images of {channels} channels; convert them to 1, 3 or 4, which can be looked at"
+        )
     return (channels, *size), dtype, notes
 
 

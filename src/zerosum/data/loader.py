@@ -11,7 +11,7 @@ from torch import Tensor
 from zerosum import randomness
 from zerosum.data.classes import Even, drawn_labels, labels_of
 from zerosum.data.depth import EIGHT_BITS, Depth
-from zerosum.data.spec import Dataset, as_stored
+from zerosum.data.spec import Dataset, Stored, as_stored
 from zerosum.errors import UserError
 
 LABELLED = "labelled"  # what a purpose ends in that asks for images whose labels are known
@@ -97,6 +97,8 @@ class Loader:
         if (labelled is not None or even) and labels is None:
             option = "--labelled" if labelled is not None else "--class-balance even"
             raise UserError(f"{option}: these data have no labels; sort them into a folder a class, or drop it")
+        if dataset.spec.depth.wide and not isinstance(dataset, Stored):
+            raise UserError("data: its spec has more than 8 bits, and it has no method `stored` to give them; add one")
         self.known = None if labelled is None or labels is None else drawn_labels(labels, labelled, seed)
         self._even = Even(labels) if even and labels is not None else None
 
@@ -126,7 +128,7 @@ class Loader:
         if self._kept is not None and self._kept[0] == (purpose, first, count):
             labels = self._kept[1]
         else:
-            _, labels = self.dataset.gather(self._index(purpose, first, count))
+            _, labels = as_stored(self.dataset, self._index(purpose, first, count))
         return None if labels is None else torch.from_numpy(labels).to(self.device)
 
     def latent(self, purpose: str, first: int, count: int) -> Tensor:

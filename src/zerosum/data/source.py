@@ -9,12 +9,12 @@ from pathlib import Path
 from zerosum.data import array_files, files, idx, listing, plates, sets
 from zerosum.data.pack import Progress
 from zerosum.data.picture import SUFFIXES
-from zerosum.data.spec import Data
+from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
-DEPTH = ("value_range", "bits")
-TWO_SIDED = ("target", "pairing", "made", "direction", "jitter", *DEPTH)  # fields of `Data` that one side may lack
+ONLY_TWO_SIDED = ("target", "pairing", "made", "direction", "jitter")  # fields of `Data`
+TWO_SIDED = (*ONLY_TWO_SIDED, "value_range", "bits")  # what one side of two is read without
 
 
 def open_source(data: Data, progress: Progress | None = None) -> ArrayDataset:
@@ -84,6 +84,15 @@ def validate(data: Data) -> None:
         raise UserError(f"--memory-megabytes {data.memory_megabytes}: give 0 or more")
 
 
+def as_seen(data: Data, spec: Spec) -> Data:
+    """`data` read as networks of `spec` see images: its size and channels and, of more than 8 bits, its range."""
+    channels, height, width = spec.shape
+    data = replace(data, size=(height, width), channels=channels)  # type: ignore[arg-type]
+    if spec.depth.wide and data.source not in sets.named() and image_listing(find(data.source)) is not None:
+        return replace(data, bits="own", value_range=(spec.depth.low, spec.depth.high))
+    return data
+
+
 def one_sided(data: Data, name: str) -> Data:
     """How to read the source `name` by itself: `data` without what only translation reads."""
     return replace(data, source=name, **{field: getattr(Data, field) for field in TWO_SIDED}, fit="crop")
@@ -93,7 +102,7 @@ def refuse_two_sided(data: Data) -> None:
     """UserError for what only translation reads."""
     if data.fit == "bucket":
         raise UserError("--fit bucket: is for translation alone; give crop, pad or stretch")
-    for field in set(TWO_SIDED) - set(DEPTH):
+    for field in ONLY_TWO_SIDED:
         if (value := getattr(data, field)) != getattr(Data, field):
             given = " ".join(map(str, value)) if isinstance(value, tuple) else value
             raise UserError(f"--{field.replace('_', '-')} {given}: is for translation alone; leave it out")

@@ -33,6 +33,11 @@ class Spec:
         return ((height, width), *self.more_sizes)
 
     @property
+    def wide(self) -> bool:
+        """Whether a side has more than 8 bits, which bf16 does not carry."""
+        return self.depth.wide or (self.target is not None and self.target.depth.wide)
+
+    @property
     def is_image(self) -> bool:
         return len(self.shape) == 3
 
@@ -103,7 +108,7 @@ class Dataset(Protocol):
 
     `gather` takes indices (n,) int64 and returns values and labels: uint8 (n, C, H, W) for images, float32 (n, d)
     for points; labels int64 (n,), or None where the set has none. A set that is stored in more than 8 bits gives those
-    by a method `stored` of the same kind (`as_stored`), and says so in its `spec`.
+    by a method `stored` of the same kind (`Stored`), and says so in its `spec`.
     """
 
     @property
@@ -116,6 +121,13 @@ class Dataset(Protocol):
     def gather(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
 
 
+@runtime_checkable
+class Stored(Dataset, Protocol):
+    """A `Dataset` that may have more than 8 bits: `stored` is `gather` in the depth of its `spec`."""
+
+    def stored(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]: ...
+
+
 def as_stored(dataset: Dataset, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Values and labels as training takes them: where the set has more than 8 bits, in the depth of its `spec`."""
-    return getattr(dataset, "stored", dataset.gather)(index)
+    return dataset.stored(index) if isinstance(dataset, Stored) else dataset.gather(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
 import zlib
@@ -127,10 +128,10 @@ def _unpacked(data: bytes, most: int) -> int:
     return held
 
 
-def encode(values: np.ndarray) -> bytes:
+def encode(values: np.ndarray, text: dict[str, str] | None = None) -> bytes:
     """A TIFF of values (C, H, W) of any depth, deflated: C of 1 to 4 as grey and RGB with or without alpha.
 
-    Other channels, and signed ones, follow each other as planes without a meaning.
+    Other channels, and signed ones, follow each other as planes without a meaning. `text` is its description, as JSON.
     """
     import tifffile
 
@@ -146,6 +147,7 @@ def encode(values: np.ndarray) -> bytes:
             extrasamples=("unassalpha",) if coloured and channels in (2, 4) else None,
             compression="zlib",
             metadata=None,
+            description=json.dumps(text) if text else None,
             software="zerosum",
         )
     return file.getvalue()

@@ -64,7 +64,7 @@ def invert(
         if count < 1:
             raise UserError(f"--{name} {count}: must be 1 or more")
     if restarts > drawn:
-        raise UserError(f"--restarts {restarts}: {drawn:,} latents are drawn, and no more can be followed")
+        raise UserError(f"--restarts {restarts}: {drawn:,} latents are drawn, and no more can be followed; give fewer")
     starts = _nearest(generator, x, latent, label, restarts, drawn, seed)
     found = []
     for i in range(len(x)):

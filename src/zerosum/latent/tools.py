@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosum.data import picture
+from zerosum.data import plates
+from zerosum.data.depth import depth_of
 from zerosum.data.loader import scale
 from zerosum.data.picture import Broken
 from zerosum.data.spec import Dataset
@@ -45,15 +46,18 @@ def photos(model: Model, paths: Sequence[Path]) -> np.ndarray:
     """Image files as the model's data are: uint8 (n, C, H, W), cropped to its shape. UserError names a broken one."""
     if not model.spec.is_image:
         raise UserError("this run makes points, not images: there is no photo to find the latent of")
+    channels, height, width = model.spec.shape
     found = []
     for path in paths:
         try:
-            image = picture.read(path.read_bytes()).image
+            plate = plates.read(path.read_bytes(), path.name, "own" if model.spec.depth.wide else "8")
+            values = plate.render((channels, height, width), plate.dtype, "crop")
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
         except Broken as broken:
             raise UserError(f"{path}: cannot be used: {broken}; give another image, or save it anew") from broken
-        found.append(picture.render(image, (model.spec.shape[0], *model.spec.shape[1:]), "crop"))  # type: ignore[arg-type]
+        depth = model.spec.depth
+        found.append(depth_of(plate.dtype, (depth.low, depth.high)).eight_bits(values))
     return np.stack(found)
 
 

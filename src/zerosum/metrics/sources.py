@@ -12,7 +12,6 @@ import torch
 from zerosum import randomness, sample
 from zerosum import run as runs
 from zerosum.data import source as data_source
-from zerosum.data.depth import WHOLE_RANGE
 from zerosum.data.sets import named
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.split import held_out_part, train_part
@@ -108,10 +107,7 @@ def of_data(data: Data, open_data: Open, like: Dataset) -> Fakes:
     """A folder, zip or array file as a source, brought to the size and channels of the real images."""
     shape = like.spec.shape
     if like.spec.is_image:
-        data = replace(data, size=(shape[1], shape[2]), channels=shape[0])  # type: ignore[arg-type]
-        depth = like.spec.depth
-        if WHOLE_RANGE.get(depth.stored) != (depth.low, depth.high):  # in 8 bits it is the whole of another range
-            data = replace(data, bits="own", value_range=(depth.low, depth.high))
+        data = data_source.as_seen(data, like.spec)
     found = open_data(data)
     if found.spec.shape != shape:
         raise UserError(f"{data.source}: values of shape {found.spec.shape}, and the real ones have {shape}")

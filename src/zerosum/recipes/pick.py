@@ -290,7 +290,7 @@ def quickest(
             (precision, memory_format if run.memory_format == "auto" else run.memory_format)
             for precision, memory_format in rivals(choose_device(device), networks)
             if run.precision in ("auto", precision)
-            and not (precision == "bf16" and run.precision == "auto" and _is_deep(dataset.spec))
+            and not (precision == "bf16" and run.precision == "auto" and dataset.spec.wide)
         )
     ] or [(settled_precision(run.precision), settled_format(run.memory_format))]
     found = [tried(*pair, 1) for pair in pairs]
@@ -299,11 +299,6 @@ def quickest(
     if most > 1:
         best = max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
     return _compiled(*best, dataset, device, seconds) if run.compile == "auto" else best
-
-
-def _is_deep(spec: Spec) -> bool:
-    """Whether a side has more than 8 bits, which bf16 does not carry."""
-    return any(side.depth.wide for side in (spec, spec.target) if side is not None)
 
 
 def _compiled(rate: float, run: Run, dataset: Dataset | Sides, device: str, seconds: float) -> tuple[float, Run]:
