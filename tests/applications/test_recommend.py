@@ -52,6 +52,7 @@ def test_items_without_an_image_are_left_out_where_that_is_asked_for(tmp_path: P
     table.write_text("user,item,time\nann,a,1\nbob,gone,2\nann,gone,3\ncid,b,4\n")
     found = read(table, ["a.png", "b.png"], skip_unknown=True)
     assert found.users == ("ann", "cid"), "bob took nothing else"
+    assert found.unknown == {"gone": 2}
     assert (found.user.tolist(), found.item.tolist(), found.time.tolist()) == ([0, 1], [0, 1], [1, 4])
     with pytest.raises(UserError, match="there is an image of none of its items"):
         read(table, ["c.png"], skip_unknown=True)

@@ -450,11 +450,31 @@ def test_draws_that_share_a_test_set_doubt_it(tmp_path: Path) -> None:
     assert gain is not None
     wanted = effect([0.0] * 3, *made.doubt.of("balanced_accuracy", "synthetic, 1 to 1", REAL))
     assert gain.high - gain.difference >= wanted.high, "no narrower than the test images alone make it"
-    lost = tmp_path / "draw-2" / "probabilities"
-    next(iter(lost.iterdir())).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"cannot be read .*remove it and repeat the command"):
-        _ = made.doubt
+    lost = next(iter((tmp_path / "draw-2" / "probabilities").iterdir()))
+    for damage in (lambda: lost.write_bytes(b"x"), lambda: np.save(lost, np.zeros((3, 2), np.float32))):
+        damage()
+        with pytest.raises(UserError, match=r"cannot be read .*remove it and repeat the command"):
+            _ = made.doubt
     assert study(tmp_path / "folds", Counting()).doubt.shared is None, "each fold has its own test images"
+
+
+@pytest.mark.parametrize(
+    "damage", ["null", "[]", "x", '{"real images alone/0": 3}', '{"real images alone/0": {"auc": 1}}']
+)
+def test_damaged_scores_are_measured_again(tmp_path: Path, damage: str) -> None:
+    source = Counting()
+    first = study(tmp_path, source).run()
+    scores_file = tmp_path / "fold-2" / "scores.json"
+    whole = set(json.loads(scores_file.read_text()))
+    scores_file.write_text(damage)
+    made = study(tmp_path, source)
+    assert made.left(0.0, 1.0) == 8, "all of a fold: four arms, two classifiers, no gate"
+    assert made.run() == first
+    assert set(json.loads(scores_file.read_text())) == whole
+    assert made.left(0.0, 1.0) == 0
+    (tmp_path / "plan.json").write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        study(tmp_path, source).run()
 
 
 def test_another_plan_is_refused(tmp_path: Path) -> None:

@@ -64,13 +64,21 @@ def test_a_pack_keeps_the_depth_and_not_the_range(tmp_path: Path) -> None:
 
 
 def test_images_of_another_type_are_named_and_left_out(tmp_path: Path) -> None:
-    images(tmp_path / "x", n=5)
+    images(tmp_path / "x", n=15)
     deep.write(np.zeros((1, 16, 16), np.uint8), tmp_path / "x" / "shallow.png")
     found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
-    assert len(found) == 5
+    assert len(found) == 15
     assert found.skipped == (
         ("shallow.png", "it holds uint8 values, the others uint16; convert it, or leave --bits own out"),
     )
+
+
+def test_a_folder_of_two_types_is_refused(tmp_path: Path) -> None:
+    images(tmp_path / "x", n=5)
+    for number in range(4):
+        deep.write(np.zeros((1, 16, 16), np.uint8), tmp_path / "x" / f"shallow{number}.png")
+    with pytest.raises(UserError, match=r"images of several types \(5 uint16, 4 uint8\); convert them"):
+        sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ def study(
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
     gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     made = Study(images, whole.class_names, parts, plan, gan, out)
-    say(f"{_expected(made, options.minutes)} in all, or less if some of it is done; it can be stopped and goes on")
+    say(f"about {clock(_expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
     found = made.run(say)
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
     doubt = made.doubt
@@ -157,8 +157,8 @@ def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:
     return class_names.index(name)
 
 
-def _expected(made: Study, minutes: float) -> str:
-    """How long it takes: the GANs by the clock, the classifiers by a trial of one."""
+def _expected(made: Study, minutes: float) -> float:
+    """How many seconds it takes: the GANs by the clock, the classifiers by a trial of one."""
     plan, part = made.plan, made.parts[0]
     train = made.data.of(part.train)
     classes = len(made.class_names)
@@ -166,8 +166,7 @@ def _expected(made: Study, minutes: float) -> str:
     began = time.perf_counter()
     fit(train.images, train.labels, classes, seed=0, classical=True, steps=TRIAL_STEPS)
     step = (time.perf_counter() - began) / TRIAL_STEPS
-    classifiers = len(made.parts) * (len(plan.arms) * plan.seeds + 1) * plan.steps * step
-    return f"about {clock(60 * minutes * len(made.parts) + classifiers)}"
+    return made.left(minutes, plan.steps * step)
 
 
 def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path:

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,6 +32,7 @@ KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
 GATE, SCORES, PROBABILITIES = "gate.json", "scores.json", "probabilities"
 SECONDS = "seconds"  # in the file of scores, beside them
+ROW = {*(f.name for f in fields(Scores)), SECONDS}
 NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
 
@@ -104,6 +105,8 @@ class Study:
             known = None
         except ValueError as error:
             raise UserError(f"{path}: is damaged ({error}); give another --out") from error
+        if not isinstance(known, dict | None):
+            raise UserError(f"{path}: is damaged (it holds no settings); give another --out")
         if known is not None and known != wanted:
             other = ", ".join(sorted(k for k in wanted if known.get(k) != wanted[k]))
             raise UserError(f"--out {self.out}: holds a study with other settings ({other}); give another folder")
@@ -177,8 +180,9 @@ class Study:
         labels = self.data.labels[test]
         found = {}
         for arm in self.plan.arms:
+            shape = len(labels), len(self.class_names)
             each = [
-                terms(_Kept(self._folder(part)).probabilities(arm, seed), labels, self.plan.positive)
+                terms(_Kept(self._folder(part)).probabilities(arm, seed, shape), labels, self.plan.positive)
                 for part in self.parts
                 for seed in range(self.plan.seeds)
             ]
@@ -192,6 +196,17 @@ class Study:
         ]
         gans = [minutes_of(self.gan_of(part)) for part in self.parts] if self.plan.arms[arm][1] else [0.0]
         return fmean(spent) + fmean(gans)
+
+    def left(self, minutes: float, seconds: float) -> float:
+        """Seconds that what is not measured yet will take: GANs of so many minutes, classifiers of so many seconds."""
+        total = 0.0
+        for part in self.parts:
+            kept = _Kept(self._folder(part))
+            missing = sum(not kept.has(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds))
+            if missing:  # then the gate's classifier is trained, too
+                gan = max(minutes - minutes_of(self.gan_of(part)), 0.0)
+                total += 60 * gan + seconds * (missing + self.plan.gate)
+        return total
 
     @property
     def all_minutes(self) -> float:
@@ -239,9 +254,13 @@ class _Kept:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / SCORES
         try:
-            self.found: dict[str, dict[str, float]] = json.loads(self.path.read_text(encoding="utf-8"))
+            written = json.loads(self.path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
-            self.found = {}
+            written = None
+        entries = written.items() if isinstance(written, dict) else ()
+        self.found: dict[str, dict[str, float]] = {  # what is damaged is measured again
+            name: row for name, row in entries if isinstance(row, dict) and set(row) == ROW
+        }
 
     def has(self, arm: str, seed: int) -> bool:
         return f"{arm}/{seed}" in self.found and self._array(arm, seed).is_file()
@@ -253,10 +272,13 @@ class _Kept:
         """What its training took."""
         return self.found[f"{arm}/{seed}"][SECONDS]
 
-    def probabilities(self, arm: str, seed: int) -> np.ndarray:
+    def probabilities(self, arm: str, seed: int, shape: tuple[int, int]) -> np.ndarray:
         path = self._array(arm, seed)
         try:
-            return np.load(path, allow_pickle=False)
+            found = np.load(path, allow_pickle=False)
+            if found.shape != shape:
+                raise ValueError(f"{found.shape} in place of {shape}")
+            return found
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"{path}: cannot be read ({error}); remove it and repeat the command") from error
 

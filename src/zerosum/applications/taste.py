@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ class Interactions:
     time: np.ndarray
     users: tuple[str, ...]
     items: tuple[str, ...]
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    """Lines that were left out, by their item."""
 
     def __len__(self) -> int:
         return len(self.user)
@@ -65,11 +68,12 @@ def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Inter
     for line, row in enumerate(rows, 2):
         if None in row or any(not (row[str(name)] or "").strip() for name in found.values()):
             raise UserError(f"--interactions {table}, line {line}: does not have a user, an item and a time")
-    user, item, time = list[str](), list[int](), list[float]()
+    user, item, time, unknown = list[str](), list[int](), list[float](), Counter[str]()
     for line, row in enumerate(rows, 2):
         name = row[str(found["item"])].strip().replace("\\", "/")
         if name not in number:
             if skip_unknown:
+                unknown[name] += 1
                 continue
             raise UserError(
                 f"--interactions {table}, line {line}: there is no image {name!r}; add it, or leave out such lines "
@@ -91,7 +95,7 @@ def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Inter
             f"--interactions {table}: there is an image of none of its items; name them as the images are named"
         )
     users, numbers = np.unique(user, return_inverse=True)
-    return Interactions(numbers, np.array(item), np.array(time), tuple(users.tolist()), tuple(items))
+    return Interactions(numbers, np.array(item), np.array(time), tuple(users.tolist()), tuple(items), unknown)
 
 
 def _numbers(items: Sequence[str]) -> Mapping[str, int]:

@@ -80,10 +80,14 @@ class Augment(Command):
             assert isinstance(found, ArrayDataset)
             return found
 
-        found = augment.study(
-            data, options, plan, out, open_data=opened, device=self.device,
-            say=lambda text: print(text, file=sys.stderr, flush=True),
-        )  # fmt: skip
+        try:
+            found = augment.study(
+                data, options, plan, out, open_data=opened, device=self.device,
+                say=lambda text: print(text, file=sys.stderr, flush=True),
+            )  # fmt: skip
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"stopped; the same command goes on with what is in {out}")
+            raise
         print(found.verdict.sentence)
         print(found.report)
         print(found.synthetic)

@@ -63,6 +63,11 @@ class Recommend(Command):
         names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
         taken = taste.read(self.interactions, names, self.skip_unknown)
         print(f"{len(taken):,} lines of {len(taken.users):,} users and {len(names):,} items", file=sys.stderr)
+        if taken.unknown:
+            lines, some = sum(taken.unknown.values()), ", ".join(list(taken.unknown)[:3])
+            print(
+                f"{lines:,} lines of {len(taken.unknown):,} items without an image left out ({some})", file=sys.stderr
+            )
         split = taste.split(taken)
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
         with progress_bar("features") as tick:

@@ -246,6 +246,11 @@ def _form(
         sizes[(64, 64)], uses[3], types[pack.BYTES.name] = 1, 1, 1
     size, notes = (data.size, ()) if data.size is not None else choose_size(sizes, data.longest)
     dtype = np.dtype(commonest(types))
+    if types[dtype.name] < AGREE * sum(types.values()):
+        counts = ", ".join(f"{n:,} {name}" for name, n in types.most_common())
+        raise UserError(
+            f"{data.source}: images of several types ({counts}); convert them to one, or leave --bits own out"
+        )
     depth_of(dtype, data.value_range)  # before the time that reading takes
     channels = channels_of(uses, dtype, data.channels)
     if channels not in picture.MODES:
