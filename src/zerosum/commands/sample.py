@@ -100,6 +100,8 @@ class Sample(Command):
                     raise UserError(f"{name} {value}: only goes with --interpolate")
             if out.suffix.lower() in FILMS:
                 raise UserError(f"--out {out}: films are made of walks; add --interpolate")
+        elif self.number != Sample.number:
+            raise UserError(f"-n {self.number}: a walk has --steps images between two of --stops; leave it out")
         elif self.truncation is not None:
             raise UserError(f"--truncation {self.truncation}: does not go with --interpolate; leave it out")
         elif out.suffix.lower() not in (".png", ".npz", *FILMS):

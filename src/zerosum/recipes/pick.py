@@ -99,7 +99,11 @@ def pick(
         by_clock = run.images is None
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
-    read = [*dataset.notes, *_skipped(dataset.skipped)] if isinstance(dataset, ArrayDataset | Sides) else []
+    read = (
+        [*dataset.notes, *_skipped(dataset.skipped, checked=not dataset.spec.wide)]
+        if isinstance(dataset, ArrayDataset | Sides)
+        else []
+    )
     reasons = [*read, *why]
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
     run = adjust(run)
@@ -245,11 +249,15 @@ def _with_length(
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
-def _skipped(files: tuple[tuple[str, str], ...]) -> list[str]:
-    """The first few of the files that were left out, by name and reason, and how many there are."""
+def _skipped(files: tuple[tuple[str, str], ...], *, checked: bool) -> list[str]:
+    """The first few of the files that were left out, by name and reason, and how many there are.
+
+    `checked`: `zerosum data check` would leave them out, too.
+    """
     named = [f"skipped {name}: {reason}" for name, reason in files[:NAMED]]
     rest = len(files) - len(named)
-    return [*named, f"skipped {rest:,} more; zerosum data check names them all"] if rest else named
+    where = "; zerosum data check names them all" if checked else ""
+    return [*named, f"skipped {rest:,} more{where}"] if rest else named
 
 
 def probe_interval(run: Run, dataset: Dataset | Sides, images_per_second: float, device: str = "auto") -> int:
