@@ -262,6 +262,7 @@ def test_completion_falls_back_to_files(zerosum: Callable[..., Result]) -> None:
         ("sample RUN --steps 9", "--interpolate"),
         ("sample RUN --interpolate --steps 1", "--steps 1"),
         ("sample RUN --interpolate --truncation 1", "--truncation"),
+        ("sample RUN --interpolate -n 3", "-n 3: a walk has --steps"),
         ("sample RUN --interpolate --film walk.avi", "walk.avi"),
         ("sample RUN --out .", "holds other files"),
         ("sample RUN --out FILE/grid.png", "FILE/grid.png"),
