@@ -30,7 +30,7 @@ class Kept:
             self.place.parent.mkdir(parents=True, exist_ok=True)
             self.place.touch()
 
-    worth = 0.0
+    doubt = None
 
     def gate_of(self, part: Any) -> dict[str, int]:
         return {"passed": 1, "drawn": 1}

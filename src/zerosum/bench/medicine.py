@@ -125,7 +125,7 @@ class _Stage:
             "minutes": self.minutes,
             "draws": self.draws,
             "aside": ASIDE,
-            "least": "one test image",
+            "doubt": "draws and test images; one test image at least",
         }
         folder = self.bench.runs / self.bench.name / f"{name.replace(' ', '-')}-{labels}-seed{self.seed}"
 
