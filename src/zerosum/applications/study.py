@@ -8,12 +8,11 @@ nor the GAN has seen. What is compared with what, and by which number, is fixed 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -24,15 +23,14 @@ from zerosum import atomic
 from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores, terms
 from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
+from zerosum.applications.study_kept import SCORES, Kept, written
 from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, minutes_of
 from zerosum.errors import UserError
 
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
-GATE, SCORES, PROBABILITIES = "gate.json", "scores.json", "probabilities"
-SECONDS = "seconds"  # in the file of scores, beside them
-ROW = {*(f.name for f in fields(Scores)), SECONDS}
+GATE = "gate.json"
 NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
 
@@ -131,7 +129,7 @@ class Study:
     def _part(self, part: Part, say: Told) -> tuple[str, dict[str, list[Scores]]]:
         train, test = self.data.of(part.train), self.data.of(part.test)
         folder = self._folder(part)
-        kept = _Kept(folder)
+        kept = Kept(folder)
         missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
         made: Passed | None = None
         if missing:
@@ -182,7 +180,7 @@ class Study:
         for arm in self.plan.arms:
             shape = len(labels), len(self.class_names)
             each = [
-                terms(_Kept(self._folder(part)).probabilities(arm, seed, shape), labels, self.plan.positive)
+                terms(Kept(self._folder(part)).probabilities(arm, seed, shape), labels, self.plan.positive)
                 for part in self.parts
                 for seed in range(self.plan.seeds)
             ]
@@ -192,7 +190,7 @@ class Study:
     def minutes(self, arm: str) -> float:
         """What one classifier of an arm took, with the GAN that it needs: a mean over parts and seeds."""
         spent = [
-            _Kept(self._folder(part)).seconds(arm, seed) / 60 for part in self.parts for seed in range(self.plan.seeds)
+            Kept(self._folder(part)).seconds(arm, seed) / 60 for part in self.parts for seed in range(self.plan.seeds)
         ]
         gans = [minutes_of(self.gan_of(part)) for part in self.parts] if self.plan.arms[arm][1] else [0.0]
         return fmean(spent) + fmean(gans)
@@ -201,7 +199,7 @@ class Study:
         """Seconds that what is not measured yet will take: GANs of so many minutes, classifiers of so many seconds."""
         total = 0.0
         for part in self.parts:
-            kept = _Kept(self._folder(part))
+            kept = Kept(self._folder(part))
             missing = sum(not kept.has(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds))
             if missing:  # then the gate's classifier is trained, too
                 gan = max(minutes - minutes_of(self.gan_of(part)), 0.0)
@@ -212,7 +210,7 @@ class Study:
     def all_minutes(self) -> float:
         """What all classifiers and GANs took, over all sessions."""
         classifiers = sum(
-            _Kept(self._folder(part)).seconds(arm, seed)
+            Kept(self._folder(part)).seconds(arm, seed)
             for part in self.parts
             for arm in self.plan.arms
             for seed in range(self.plan.seeds)
@@ -229,11 +227,11 @@ class Study:
 
     def gate_of(self, part: Part) -> dict[str, Any]:
         """What the gate let through of a part that was measured: counts by what they are of."""
-        return _written(self._folder(part) / GATE)
+        return written(self._folder(part) / GATE)
 
     def scores_of(self, part: Part) -> dict[str, dict[str, float]]:
         """What every classifier of a part that was measured scored, by arm and seed."""
-        return _written(self._folder(part) / SCORES)
+        return written(self._folder(part) / SCORES)
 
     def _folder(self, part: Part) -> Path:
         return self.out / part.name.replace(" ", "-")
@@ -243,54 +241,6 @@ class Study:
             on.images, on.labels, len(self.class_names), seed=seed, classical=classical, flip=self.plan.flip,
             steps=self.plan.steps,
         )  # fmt: skip
-
-
-class _Kept:
-    """Scores by arm and seed, in a file that is written anew with each: what was measured is not measured again.
-
-    Beside it what each classifier says of each test image, probabilities (n, K).
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / SCORES
-        try:
-            written = json.loads(self.path.read_text(encoding="utf-8"))
-        except (FileNotFoundError, ValueError):
-            written = None
-        entries = written.items() if isinstance(written, dict) else ()
-        self.found: dict[str, dict[str, float]] = {  # what is damaged is measured again
-            name: row for name, row in entries if isinstance(row, dict) and set(row) == ROW
-        }
-
-    def has(self, arm: str, seed: int) -> bool:
-        return f"{arm}/{seed}" in self.found and self._array(arm, seed).is_file()
-
-    def of(self, arm: str, seed: int) -> Scores:
-        return Scores(**{key: value for key, value in self.found[f"{arm}/{seed}"].items() if key != SECONDS})
-
-    def seconds(self, arm: str, seed: int) -> float:
-        """What its training took."""
-        return self.found[f"{arm}/{seed}"][SECONDS]
-
-    def probabilities(self, arm: str, seed: int, shape: tuple[int, int]) -> np.ndarray:
-        path = self._array(arm, seed)
-        try:
-            found = np.load(path, allow_pickle=False)
-            if found.shape != shape:
-                raise ValueError(f"{found.shape} in place of {shape}")
-            return found
-        except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); remove it and repeat the command") from error
-
-    def _array(self, arm: str, seed: int) -> Path:
-        return self.folder / PROBABILITIES / f"{atomic.safe_name(arm)}-{seed}.npy"
-
-    def add(self, arm: str, seed: int, found: Scores, p: np.ndarray, seconds: float) -> None:
-        held = io.BytesIO()
-        np.save(held, p)
-        atomic.write_file(self._array(arm, seed), held.getvalue())
-        self.found[f"{arm}/{seed}"] = {**asdict(found), SECONDS: round(seconds, 3)}
-        atomic.write_file(self.path, (json.dumps(self.found, indent=1) + "\n").encode())
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
@@ -418,14 +368,6 @@ def _gate(made: Passed, class_names: tuple[str, ...]) -> dict[str, Any]:
         "taken for another class": made.other_class,
         "copies of training images": made.copies,
     }  # fmt: skip
-
-
-def _written(path: Path) -> dict[str, Any]:
-    """What an earlier session wrote. UserError if it is not there or damaged."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove {path.parent} and repeat the command") from error
 
 
 def _hash(image: np.ndarray) -> str:
