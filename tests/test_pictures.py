@@ -130,6 +130,29 @@ def test_caption_adds_a_bar_and_leaves_the_picture() -> None:
     assert (np.asarray(narrow)[10:, -3:] == 255).all()
 
 
+def test_names_stand_beside_a_grid_that_stays_as_it_is() -> None:
+    for channels in (1, 3, 4):
+        images = noise(6, channels, 20, 30)
+        plain = pictures.grid(images, columns=3, scale=4)
+        out = pictures.named(plain, ["first", "second"], ["a", "b", "a name much too long for its column"])
+        left, top = out.width - plain.width, out.height - plain.height
+        assert min(left, top) > 10
+        assert np.array_equal(np.asarray(out)[top:, left:], np.asarray(plain))
+        shade = np.asarray(out.convert("L"))
+        assert (shade[: top + 2, :left] == 255).all()  # nothing in the corner
+        for row in range(2):  # a name in the middle of each row
+            y = top + 2 + row * 82
+            assert shade[y + 30 : y + 52, :left].min() < 128
+            assert (shade[y : y + 25, :left] == 255).all()
+        for column in range(3):  # and above each column, no wider than it
+            x = left + 2 + column * 122
+            assert shade[:top, x : x + 120].min() < 128
+            assert (shade[:top, x - 2 : x] == 255).all()
+    assert pictures.named(plain) is plain
+    few = pictures.fewer(out, 31, 20)  # a terminal draws the images, not the names
+    assert np.array_equal(np.asarray(few), images[0].transpose(1, 2, 0))
+
+
 def test_png_carries_text(tmp_path: Path) -> None:
     path = tmp_path / "new" / "x.png"
     pictures.save_png(pictures.grid(noise(2, 4, 5, 5)), path, {"zerosum": "generated", "run": "日本"})

@@ -29,3 +29,10 @@ def test_the_rate_is_that_of_the_last_row_of_the_log() -> None:
 
 def test_a_run_by_the_clock_knows_what_is_left() -> None:
     assert Progress(None, 2.0, 0, 0.0).status(0, 0.0, 0).seconds_left == 120
+
+
+def test_of_a_game_that_grows_yet_only_the_clock_knows_what_is_left() -> None:
+    for minutes, left in ((None, None), (2.0, 110.0)):
+        progress = Progress(1_000, minutes, 0, 0.0)
+        assert progress.status(100, 10.0, 0, slowing=True).seconds_left == left
+        assert progress.status(100, 10.0, 0).seconds_left == min(90.0, left or 90.0)

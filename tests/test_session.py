@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -63,6 +64,13 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "write_report", lambda out: out / "report.html")
     monkeypatch.setattr(little_runs.probe, "SAMPLES", 16)
     monkeypatch.setattr(little_runs.pictures, "GRID_WIDTH", (1, 1))
+
+
+def test_a_recipe_counts_the_files_left_out_and_names_the_first() -> None:
+    broken = tuple((f"{i}.png", "no picture") for i in range(30))
+    known = session.data_record(DATA.spec, dataclasses.replace(DATA, skipped=broken))["left_out"]
+    assert known == {"count": 30, "files": [list(file) for file in broken[:20]]}
+    assert session.data_record(DATA.spec, DATA)["left_out"] == {"count": 0, "files": []}
 
 
 # ---- the folder ---------------------------------------------------------------------------------------------------

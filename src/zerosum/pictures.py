@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +36,14 @@ class Cells:
     scale: int
     padding: int
     size: tuple[int, int]  # of the whole picture: a resized or cropped copy no longer fits this geometry
+    left: int = 0
+    top: int = 0
 
     def box(self, i: int) -> tuple[int, int, int, int]:
         row, column = divmod(i, self.columns)
         w, h = self.width * self.scale, self.height * self.scale
-        x, y = self.padding + column * (w + self.padding), self.padding + row * (h + self.padding)
+        x = self.left + self.padding + column * (w + self.padding)
+        y = self.top + self.padding + row * (h + self.padding)
         return x, y, x + w, y + h
 
 
@@ -169,13 +173,45 @@ def _dots(points: np.ndarray, lim: float, size: int, radius: float) -> np.ndarra
     return cover.reshape(size, fine, size, fine).mean((1, 3))
 
 
+def named(picture: Image.Image, rows: Sequence[str] = (), columns: Sequence[str] = ()) -> Image.Image:
+    """A grid of this module with a name at the left of each row and above each column, on white, cut to fit."""
+    cells = picture.info[CELLS]
+    assert isinstance(cells, Cells)
+    if not rows and not columns:
+        return picture
+    height = max(11, min(18, picture.width // 30))
+    font = ImageFont.load_default(height)
+    rows = [_cut(name, font, picture.width // 2) for name in rows]
+    columns = [_cut(name, font, cells.width * cells.scale) for name in columns]
+    left = math.ceil(max(map(font.getlength, rows))) + height if rows else 0
+    top = round(height * 1.7) if columns else 0
+    out = Image.new(picture.mode, (picture.width + left, picture.height + top), "white")
+    out.paste(picture, (left, top))
+    moved = replace(cells, left=cells.left + left, top=cells.top + top, size=out.size)
+    out.info[CELLS] = moved
+    draw = ImageDraw.Draw(out)
+    for i, name in enumerate(rows):
+        _, y0, _, y1 = moved.box(i * cells.columns)
+        draw.text((left - height // 2, (y0 + y1) // 2), name, "black", font, anchor="rm")
+    for i, name in enumerate(columns):
+        x0, _, x1, _ = moved.box(i)
+        draw.text(((x0 + x1) // 2, round(height * 0.85)), name, "black", font, anchor="mm")
+    return out
+
+
+def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """As much of the text as goes into so many pixels, three letters at least."""
+    words = text
+    while len(words) > 3 and font.getlength(words) > width:
+        words = words.removesuffix("...")[:-1] + "..."
+    return words
+
+
 def caption(image: Image.Image, text: str) -> Image.Image:
     """The image over a white bar with one line of text, cut to fit; width and mode stay as they are."""
     height = max(11, min(18, image.width // 30))
     font = ImageFont.load_default(height)
-    words = text
-    while len(words) > 3 and font.getlength(words) > image.width - height:
-        words = words.removesuffix("...")[:-1] + "..."
+    words = _cut(text, font, image.width - height)
     out = Image.new(image.mode, (image.width, image.height + round(height * 1.7)), "white")
     out.paste(image, (0, 0))
     middle = image.height + round(height * 0.85)

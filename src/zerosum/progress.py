@@ -25,14 +25,15 @@ class Progress:
         """Take in what the probe found."""
         self._extra = {"diversity": diversity}
 
-    def status(self, images_seen: int, seconds: float, skipped: int) -> Status:
+    def status(self, images_seen: int, seconds: float, skipped: int, *, slowing: bool = False) -> Status:
         """What to show now; the rest of the run at the present rate, or until the minutes are over.
 
-        Before the first step of a session, new or resumed, nothing is known of its rate.
+        Before the first step of a session, new or resumed, nothing is known of its rate; and while it is `slowing`,
+        for its networks grow yet, nothing of the rate to come.
         """
         rate = self._rate or (_rate(self._first, images_seen, seconds) if images_seen > self._first[0] else None)
         left = [60 * self.minutes - seconds] if self.minutes is not None else []
-        if self.images is not None and rate:
+        if self.images is not None and rate and not slowing:
             left.append((self.images - images_seen) / rate)
         losses = {k.removeprefix("loss/"): v for k, v in self._row.items() if k.startswith("loss/")}
         return Status(

@@ -26,11 +26,13 @@ from zerosum import run as runs
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Dataset, Spec
 from zerosum.data.split import held_out_count
+from zerosum.data.store import ArrayDataset
 from zerosum.engine import choose_device, kept_memory, processor, settled_format, settled_precision
 from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
 from zerosum.metrics.report import write_report
+from zerosum.networks.growing import unborn
 from zerosum.run import Run
 from zerosum.runlog import (
     ENVIRONMENT,
@@ -54,6 +56,7 @@ FORMAT = 1
 FILM_SECONDS = 8
 CONVERGED = "converged"  # the status text of a run that ended by itself before its length
 SAME_SECONDS = 0.5
+LEFT_OUT = 20  # files left out that recipe.json names
 
 
 def start(
@@ -203,11 +206,13 @@ def _take(out: Path, fresh: bool) -> Lock:
 
 
 def data_record(spec: Spec, dataset: Dataset | Sides) -> dict[str, Any]:
+    left_out = dataset.skipped if isinstance(dataset, ArrayDataset | Sides) else ()
     return {
         **sample.record_of(spec),
         "class_names": [] if isinstance(dataset, Sides) else list(dataset.class_names),
         "count": len(dataset),
         "fingerprint": dataset.fingerprint,
+        "left_out": {"count": len(left_out), "files": [list(file) for file in left_out[:LEFT_OUT]]},
     }
 
 
@@ -342,6 +347,11 @@ def _finish(training: Training, outcome: str) -> list[str]:
     except OSError as error:
         raise atomic.explain(error, out) from error
     lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
+    if outcome == "finished" and (young := unborn(training.players.networks.values())):
+        lines.append(
+            f"grown      {young.size:.2f} of {young.stages} doublings: the last size is not whole; give it longer, "
+            "or fewer images to each size (--algorithm.size-images)"
+        )
     if outcome == "stopped":
         lines.append(f"go on      zerosum train --resume {out}")
     if advice := advisor.sentence(read_events(out), checkpoint.numbers(out), training.seconds):

@@ -24,6 +24,7 @@ from zerosum.errors import UserError
 from zerosum.feeds import loader_of, probe_of
 from zerosum.game import Batch, Turns
 from zerosum.metrics.probe import Reading
+from zerosum.networks.growing import unborn
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -89,7 +90,8 @@ class Training:
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
-                self.view.update(self.progress.status(self.seen, self.seconds, self.turns.skipped))
+                slowing = unborn(self.players.networks.values()) is not None
+                self.view.update(self.progress.status(self.seen, self.seconds, self.turns.skipped, slowing=slowing))
                 last_view = now
             if done or stop:
                 self.finished = done

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import tiny
-from zerosum import checkpoint
+from zerosum import checkpoint, session
 from zerosum.algorithms.progressive import SETTINGS, ProgressiveGAN
 from zerosum.errors import UserError
 from zerosum.game import LATE, Adam
@@ -17,6 +17,7 @@ from zerosum.networks import Growing, Progressive
 from zerosum.recipes import growing
 from zerosum.schedule import Constant, Cosine, Linear
 from zerosum.trainer import Training
+from zerosum.view import SilentView
 
 NET = Progressive(latent=6, width=4, widest=8)
 DATA = tiny.images((1, 16, 24))
@@ -123,6 +124,21 @@ def test_going_on_in_the_middle_of_a_fade_is_exact(tmp_path: Path) -> None:
         other.step()
     for name in ("G", "D"):
         assert tiny.equal(tiny.weights(t.players.networks[name]), tiny.weights(other.players.networks[name]))
+
+
+class Ear(SilentView):
+    """Keeps what is said at the end."""
+
+    def finish(self, lines: list[str]) -> None:
+        self.lines = lines
+
+
+@pytest.mark.parametrize(("images", "said"), [(64, ["grown      1.50 of 2 doublings"]), (88, [])])
+def test_a_run_that_ends_before_it_is_whole_says_so(tmp_path: Path, images: int, said: list[str]) -> None:
+    algorithm = ProgressiveGAN(networks=NET, growth=(16, 48), parts=2)
+    ear = Ear()
+    session.start(tiny.run("progressive", algorithm=algorithm, images=images), DATA, tmp_path / "a", view=ear)
+    assert [line.partition(":")[0] for line in ear.lines if line.startswith("grown")] == said
 
 
 def test_large_images_build_and_step() -> None:

@@ -314,14 +314,16 @@ def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ("train", tmp_path / "photos", "--size", 32, 32, "--algorithm", "fastgan", "--images", 4, "--batch-size", 2)
     assert run_cli(*words, "--algorithm.networks.width", 4, "--out", run, "--threads", 1) == 0
-    for what, more, wide, high in (
-        ("mix", ("-n", 3, "--count", 2), 3, 2), ("neighbours", ("-n", 2, "--count", 4, "--features", "pixels"), 5, 1),
-    ):  # fmt: skip
+    for what, more, wide, high, captioned in (
+        ("mix", ("-n", 3, "--count", 2), 3, 2, False),
+        ("neighbours", ("-n", 2, "--count", 4, "--features", "pixels"), 5, 1, True),
+    ):
         film = tmp_path / f"{what}.gif"
         assert run_cli("explore", run, what, *more, "--film", film) == 0
         with Image.open(film) as opened:
             assert opened.n_frames > 10, "frames alike are one"
-            assert opened.width / opened.height == pytest.approx(wide / high, rel=0.05)
+            bar = round(1.7 * max(11, min(18, opened.width // 30))) if captioned else 0
+            assert opened.width / (opened.height - bar) == pytest.approx(wide / high, rel=0.05)
 
 
 @pytest.mark.parametrize(

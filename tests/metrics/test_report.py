@@ -57,6 +57,22 @@ def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None
     assert "About this page" not in page.text  # nothing was missing
 
 
+def test_files_that_were_left_out_are_named(made: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made, tmp_path / "digits-3"))
+    recipe = json.loads((run / "recipe.json").read_text())
+    assert "files left out" not in Page(write_report(run).read_text("utf-8")).text
+    for files, said in (
+        (
+            [["a.png", "no picture"], ["b.png", "empty"]],
+            "3 (a.png: no picture; b.png: empty; and 1 more)",
+        ),
+        ("damaged", "3 (and 3 more)"),
+    ):
+        recipe["data"]["left_out"] = {"count": 3, "files": files}
+        (run / "recipe.json").write_text(json.dumps(recipe))
+        assert f"files left out {said}" in Page(write_report(run).read_text("utf-8")).text
+
+
 def test_what_was_not_measured_comes_with_the_command_that_would(whole: tuple[Path, str, Page]) -> None:
     run, _, page = whole
     assert f"How good the images are has not been measured. To find out: zerosum evaluate {run}" in page.text

@@ -14,20 +14,37 @@ from zerosum.commands.invert import FILM_STEPS, check_film, save
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy as np
+    from PIL import Image
     from torch import Tensor
 
     from zerosum.latent.directions import Direction
     from zerosum.sample import Model
 
-    Sheet = tuple[np.ndarray, int]
-    """Images (n, C, H, W) and how many of them in a row; of a film (frames, n, C, H, W)."""
-    Looked = tuple[Sheet, Callable[[], Sheet]]
+    Film = tuple[np.ndarray, int, Sequence[str]]
+    """Images (frames, n, C, H, W), how many of them in a row, and a caption for each frame or none."""
+    Looked = tuple["Sheet", Callable[[], Film]]
     """A sheet, and what makes the film."""
 
 DRAWN = 2_000  # samples whose classes are told, at least
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Images (rows, columns, C, H, W), and what stands beside the rows and above the columns."""
+
+    images: np.ndarray
+    rows: Sequence[str] = ()
+    heads: Sequence[str] = ()
+
+    def picture(self) -> Image.Image:
+        from zerosum import pictures
+
+        images = self.images
+        sheet = pictures.grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
+        return pictures.named(sheet, self.rows, self.heads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +101,10 @@ class Explore(Command):
         if not model.spec.is_image:
             raise UserError(f"{self.path}: makes points, not images; zerosum sample draws them")
         looked = {"directions": self._directions, "neighbours": self._neighbours, "mix": self._mix}[self.what]
-        (images, columns), film = looked(model)
+        sheet, film = looked(model)
         out = self.out or self.path / f"{self.what}.png"
         text = {"zerosum": "generated", "run": self.path.resolve().name, "what": self.what, "seed": str(self.seed)}
-        pictures.save_png(pictures.grid(images, columns=columns), out, text)
+        pictures.save_png(sheet.picture(), out, text)
         print(out)
         if self.film is not None:
             save(self.film, *film())
@@ -140,11 +157,13 @@ class Explore(Command):
             print(f"{direction.name}: {direction.strength:.0%} {kind}", file=sys.stderr)
         found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
 
-        def film() -> Sheet:
+        def film() -> Film:
             smooth = tools.walks(model, z[0], label, along, steps=FILM_STEPS, reach=self.reach).images
-            return np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])[:, None], 1
+            frames = np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])[:, None]
+            return frames, 1, [d.name for d in along for _ in range(2 * FILM_STEPS)]
 
-        return (found.images.reshape(-1, *found.images.shape[2:]), self.steps), film
+        places = [f"{place:+.1f}" for place in np.linspace(-self.reach, self.reach, self.steps)]
+        return Sheet(found.images, [d.name for d in along], places), film
 
     def _by_class(self, model: Model) -> list[Direction]:
         from zerosum import api
@@ -189,8 +208,10 @@ class Explore(Command):
         index, _ = tools.neighbours(images, data, choice.extractor, self.count)
         near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
         every = np.concatenate([images[:, None], near], 1)
-        rows = every[: len(z)]
-        return (rows.reshape(-1, *rows.shape[2:]), 1 + self.count), lambda: (every[len(z) :], 1 + self.count)
+        walk = every[len(z) :]
+        caption = "a sample, and what is nearest in the data"
+        heads = ["sample", "nearest", *(f"no. {i}" for i in range(2, 1 + self.count))]
+        return Sheet(every[: len(z)], heads=heads), lambda: (walk, 1 + self.count, [caption] * len(walk))
 
     def _mix(self, model: Model) -> Looked:
         """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
@@ -212,12 +233,13 @@ class Explore(Command):
         top = np.concatenate([np.full_like(of_columns[:1], 255), of_columns])
         below = np.concatenate([of_rows[:, None], made], 1)
 
-        def film() -> Sheet:
+        def film() -> Film:
             """The shapes above, below them in a style that goes from each to the next, and back to the first."""
             classes = None if kinds[1] is None else torch.cat([kinds[1], kinds[1][:1]])
             going, kind = tools.way(torch.cat([styles, styles[:1]]), classes, FILM_STEPS)
             turned = tools.mixed(model, shapes, going, (kinds[0], kind)).swapaxes(0, 1)
             still = np.broadcast_to(of_rows, turned.shape)
-            return np.concatenate([still, turned], 1), rows
+            return np.concatenate([still, turned], 1), rows, ()
 
-        return (np.concatenate([top[None], below]).reshape(-1, *top.shape[1:]), 1 + len(styles)), film
+        heads = ["", *(f"style {i}" for i in range(1, 1 + len(styles)))]
+        return Sheet(np.concatenate([top[None], below]), ["", *(f"shape {i}" for i in range(1, 1 + rows))], heads), film

@@ -13,7 +13,10 @@ from zerosum.commands.base import Command, refuse_file
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy as np
+    from PIL import Image
 
 FILM_STEPS, FILM_RATE = 48, 24  # frames from one photo to the next; a second
 
@@ -68,7 +71,9 @@ class Invert(Command):
         labels = model.labels(len(images), self.classes) if model.spec.classes else None
         out = self.out or self.path / "inverted"
         text = {"zerosum": "generated", "run": self.path.resolve().name, "what": "photo, inversion, difference"}
-        pictures.save_png(pictures.grid(tools.sheet(images, found), columns=3), out / "inverted.png", text)
+        sheet = pictures.grid(tools.sheet(images, found), columns=3)
+        heads = ("photo", "inverted", "difference")
+        pictures.save_png(pictures.named(sheet, columns=heads), out / "inverted.png", text)
         atomic.write_file(out / "latents.npz", tools.keep(found, [path.name for path in self.photos], model, labels))
         for path, error in zip(self.photos, found.errors.tolist(), strict=True):
             print(f"{path.name}  {error * 127.5:.1f} of 256 grey levels off", file=sys.stderr)
@@ -101,12 +106,17 @@ def check_film(path: Path) -> None:
         raise UserError(f"--film {path}: give a name that ends in .mp4 or .gif")
 
 
-def save(path: Path, frames: np.ndarray, columns: int) -> None:
-    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns."""
+def save(path: Path, frames: np.ndarray, columns: int, captions: Sequence[str] = ()) -> None:
+    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns, and a caption if there are some."""
     from zerosum import pictures
     from zerosum.film import save_film
 
     mp4, gif = (path, None) if path.suffix.lower() == ".mp4" else (None, path)
     padding = 0 if frames.shape[1] == 1 else 2
-    sheets = (pictures.grid(images, columns=columns, padding=padding) for images in frames)
-    save_film(sheets, mp4, gif, frames_per_second=FILM_RATE)
+
+    def sheets() -> Iterator[Image.Image]:
+        for i, images in enumerate(frames):
+            sheet = pictures.grid(images, columns=columns, padding=padding)
+            yield pictures.caption(sheet, captions[i]) if captions else sheet
+
+    save_film(sheets(), mp4, gif, frames_per_second=FILM_RATE)

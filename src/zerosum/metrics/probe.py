@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zerosum import sample
+from zerosum import pictures, sample
 from zerosum.data.loader import Loader
 from zerosum.data.spec import Spec
 from zerosum.metrics import features
@@ -173,7 +173,10 @@ class Probe:
         """The fixed latents through G in eval mode, as one picture."""
         z, label, columns = self.fixed
         x = sample.generate(generators["G"], z, label)
-        return sample.picture(x, self.spec, real=None if self.spec.is_image else self.real_values, columns=columns)
+        if not self.spec.is_image:
+            return sample.picture(x, self.spec, real=self.real_values)
+        names = self.loader.dataset.class_names[:columns] if label is not None else ()
+        return pictures.named(sample.picture(x, self.spec, columns=columns), columns=names)
 
     def _grid_labels(self, n: int) -> Tensor | None:
         if not self.spec.classes:

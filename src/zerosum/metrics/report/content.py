@@ -53,6 +53,9 @@ class Facts:
     seconds: float | None
     real_images: int | None
     held_out: int | None
+    left_out: int | None
+    left_out_files: tuple[tuple[str, str], ...] = ()
+    """The first of the files that were left out, each with the reason."""
     updates_skipped: int | None
     warnings: int
     probe_every: int = 0
@@ -208,11 +211,14 @@ def _facts(
                         ("seconds", "skipped"))  # fmt: skip
     finished = any(e.get("event") == "finished" for e in events)
     data, run = _object(recipe, "data"), _object(recipe, "run")
+    left_out = _object(data, "left_out")
     return Facts(
         state="finished" if finished else folder.state() or "not finished",
         images_seen=max((int(v) for e in events if (v := finite(e.get("images_seen"))) is not None), default=None),
         seconds=seconds, real_images=_whole(data.get("count")),
-        held_out=_whole(_object(run, "data").get("held_out")), updates_skipped=_whole(skipped),
+        held_out=_whole(_object(run, "data").get("held_out")), left_out=_whole(left_out.get("count")),
+        left_out_files=_pairs(left_out.get("files")),
+        updates_skipped=_whole(skipped),
         warnings=sum(m.kind in ("warning", "error") for m in messages),
         probe_every=_whole(run.get("probe_every")) or 0,
     )  # fmt: skip
@@ -221,6 +227,11 @@ def _facts(
 def _object(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = values.get(name)
     return value if isinstance(value, dict) else {}
+
+
+def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    found = value if isinstance(value, list) else []
+    return tuple((str(pair[0]), str(pair[1])) for pair in found if isinstance(pair, list) and len(pair) == 2)
 
 
 def _whole(value: Any) -> int | None:

@@ -193,6 +193,11 @@ def _facts(facts: Facts) -> Iterator[tuple[str, str]]:
     if facts.real_images is not None:
         held_out = f" ({facts.held_out:,} held out)" if facts.held_out else ""
         yield "real images", f"{facts.real_images:,}{held_out}"
+    if facts.left_out:
+        named = [f"{name}: {reason}" for name, reason in facts.left_out_files]
+        if (more := facts.left_out - len(named)) > 0:
+            named.append(f"and {more:,} more")
+        yield "files left out", f"{facts.left_out:,} ({'; '.join(named)})"
 
 
 def _protocol(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
