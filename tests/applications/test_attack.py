@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from zerosum import cli
 from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
 from zerosum.errors import UserError
@@ -123,3 +127,12 @@ def test_what_fools_the_model_is_kept_though_a_later_step_costs_it_more() -> Non
     assert int(net(found).argmax(1)) == 1
     losses = nn.functional.cross_entropy(net(torch.full((2, 1, 1, 1), 0.4)), torch.zeros(2, dtype=torch.int64))
     assert float(losses) > float(nn.functional.cross_entropy(net(found), label)), "the later one cost it more"
+
+
+def test_images_without_labels_are_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        Image.fromarray(np.full((9, 12), 60 * number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
+    assert cli.main(["attack", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "the data have no labels of two or more classes; to attack a classifier of your own, give --run" in said
+    assert "--features" not in said

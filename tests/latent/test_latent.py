@@ -331,6 +331,7 @@ def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
     [
         (("explore", "RUN", "mix", "--count", 1, "--film", "mix.gif"), "goes from style to style"),
         (("explore", "RUN", "neighbours", "-n", 1, "--film", "near.gif"), "goes from sample to sample"),
+        (("explore", "RUN", "directions", "--by", "nowhere"), "--by nowhere: there is no such file or folder"),
         (("invert", "RUN", "RUN"), "is a folder; name image files in it"),
         (("invert", "RUN", "PHOTO", "--restarts", 3_000), "2,000 latents are drawn, and no more can be followed"),
         (("invert", "RUN", "missing.png"), "missing.png: there is no such image file"),

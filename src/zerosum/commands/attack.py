@@ -81,13 +81,15 @@ class Attack(Command):
         from zerosum.applications import trained
         from zerosum.data.source import as_seen
         from zerosum.metrics.cache import Cache
-        from zerosum.metrics.features.classifier import SIDE, classifier, not_trained_on
+        from zerosum.metrics.features.classifier import SIDE, classifier, not_trained_on, unfit
         from zerosum.view import progress_bar
 
         if self.run_folder is None:
             found = api.open_images(data)
             if max(found.spec.shape[1:], default=0) > SIDE:
                 raise UserError(f"--size: classifiers of up to {SIDE} pixels are attacked; give --size {SIDE} {SIDE}")
+            if (reason := unfit(found)) is not None:
+                raise UserError(f"{data.source}: {reason}; to attack a classifier of your own, give --run")
             with progress_bar("training a classifier") as tick:
                 made = classifier(found, Cache(None), told=tick)
             network: nn.Module = made.network

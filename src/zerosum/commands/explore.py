@@ -174,7 +174,10 @@ class Explore(Command):
         from zerosum.metrics.features.classifier import classifier, unfit
         from zerosum.view import progress_bar
 
-        data = api.open_images(as_seen(Data(source=str(self.by)), model.spec))
+        try:
+            data = api.open_images(as_seen(Data(source=str(self.by)), model.spec))
+        except UserError as error:
+            raise UserError(f"--by {error}") from error
         if (reason := unfit(data)) is not None:
             raise UserError(f"--by {self.by}: {reason}; give images in a folder a class")
         with progress_bar("learning the classes") as tick:
