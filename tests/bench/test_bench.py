@@ -557,14 +557,14 @@ def test_an_opponents_best_rate_has_a_worse_one_on_either_side(
 
 
 def test_the_rate_is_searched_on_every_course_and_a_far_opponent_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The near one is best at 4 times on the first course and at 1 on the second; the far one is not searched again."""
+    """Where an opponent is best differs from course to course; a far one is searched again only where it is near."""
     ran: list[tuple[str, str, int]] = []
-    best_at = {"first": 4.0, "second": 1.0}
+    best_at = {"first": 4.0, "second": 1.0, "third": 8.0}
 
     def run(field: SimpleNamespace, entry: speedrun.Entry, seed: int) -> dict[str, float]:
         ran.append((field.name, entry.title, seed))
         times = float(entry.file.rpartition("lr")[2])
-        far = 10.0 if entry.title.startswith("far") else 1.0
+        far = 10.0 if entry.title.startswith("far") and field.name != "third" else 1.0
         return {"frechet_5": far * (1 + abs(math.log2(times / best_at[field.name])))}
 
     monkeypatch.setattr(speedrun, "_run", run)
@@ -579,6 +579,8 @@ def test_the_rate_is_searched_on_every_course_and_a_far_opponent_runs_once(monke
     assert chosen["second"] == {"near, published rate": (0, 1), "far, 4 times the rate": (0,)}
     assert [e.title for e in rows["second"] if e.title.startswith("far")] == ["far, 4 times the rate"]
     assert ("second", "near, 0.5 times the rate", 0) in ran
+    assert chosen["third"] == {"near, 8 times the rate": (0, 1), "far, 8 times the rate": (0, 1)}
+    assert ("third", "far, 16 times the rate", 0) in ran
 
 
 def test_the_textbook_sees_every_image_once_a_pass_and_draws_the_same_again() -> None:
