@@ -217,3 +217,11 @@ def test_a_step_without_critic_turns_would_never_end() -> None:
 )
 def test_possible_values(changes: dict[str, Any]) -> None:
     check(replace(tiny.run("gan"), **changes))
+
+
+def test_the_generator_of_a_semi_supervised_game_knows_no_classes() -> None:
+    data = tiny.images()
+    assert tiny.run("ssgan").made(data.spec).classes == 0
+    assert tiny.run("acgan").made(data.spec) == data.spec
+    named, plain = (tiny.training(tiny.run(name), data).probe for name in ("acgan", "ssgan"))
+    assert (named.fixed[1] is None, plain.fixed[1] is None) == (False, True)  # type: ignore[union-attr]

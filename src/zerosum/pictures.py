@@ -200,11 +200,14 @@ def named(picture: Image.Image, rows: Sequence[str] = (), columns: Sequence[str]
 
 
 def _cut(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """As much of the text as goes into so many pixels, three letters at least."""
-    words = text
-    while len(words) > 3 and font.getlength(words) > width:
-        words = words.removesuffix("...")[:-1] + "..."
-    return words
+    """As much of the text as goes into so many pixels, dots for the rest where there is room for them."""
+    text = " ".join(text.split())
+    ends = [len(text), *range(len(text) - 1, 3, -1)]
+    for end in ends:
+        words = text[:end] + "..." * (end < len(text))
+        if font.getlength(words) <= width:
+            return words
+    return next((text[:end] for end in range(4, 0, -1) if font.getlength(text[:end]) <= width), "")
 
 
 def caption(image: Image.Image, text: str) -> Image.Image:

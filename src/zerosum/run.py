@@ -80,6 +80,10 @@ class Run:
     threads: int | None = None
     """Processor threads; all cores if not given."""
 
+    def made(self, spec: Spec) -> Spec:
+        """What its generator makes, of what its networks see: of a semi-supervised game, images of no known class."""
+        return replace(spec, classes=0) if self.algorithm.labels == "critic" else spec
+
     def sees(self, spec: Spec) -> Spec:
         """What its networks see of these data. UserError if it asks for what they do not have."""
         if self.conditional and not spec.classes:

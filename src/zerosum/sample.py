@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -278,9 +278,8 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
         raise UserError(f"{path}: translates images; give it some with zerosum translate {path} INPUT OUTPUT")
     spec = spec_of(recipe["data"])
     generator, names = averaged(run.algorithm.players(spec)["G"], saved, "G"), recipe["data"]["class_names"]
-    if run.algorithm.labels == "critic":  # G knows of no classes
-        spec, names = replace(spec, classes=0), []
-    return Model(generator, run, spec, names, saved.images_seen, precision)
+    made = run.made(spec)
+    return Model(generator, run, made, names if made.classes else [], saved.images_seen, precision)
 
 
 def averaged(generator: nn.Module, saved: checkpoint.Checkpoint, name: str) -> nn.Module:

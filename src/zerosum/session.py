@@ -349,8 +349,8 @@ def _finish(training: Training, outcome: str) -> list[str]:
     lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
     if outcome == "finished" and (young := unborn(training.players.networks.values())):
         lines.append(
-            f"grown      {young.size:.2f} of {young.stages} doublings: the last size is not whole; give it longer, "
-            "or fewer images to each size (--algorithm.size-images)"
+            f"grown      {young.size:.2f} of {young.stages} doublings: its images are coarser than they could be; give "
+            "it longer, or let it grow sooner (--algorithm.growth or --algorithm.size-images)"
         )
     if outcome == "stopped":
         lines.append(f"go on      zerosum train --resume {out}")

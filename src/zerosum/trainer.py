@@ -62,7 +62,7 @@ class Training:
         self.images_per_step = run.batch_size * run.algorithm.rounds
         held = None if held_out is None else loader_of(run, held_out, engine, held_out=True)
         self.generators = [name for name in self.ema if name.startswith("G")]
-        self.probe = probe_of(self.loader, held, self.spec, self.generators)
+        self.probe = probe_of(self.loader, held, run.made(self.spec), self.generators)
         self.watch = Watch()
         self.advisor = Advisor(run.images)
         self.progress = Progress(run.images, run.minutes, 0, 0.0)
@@ -90,8 +90,8 @@ class Training:
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
-                slowing = unborn(self.players.networks.values()) is not None
-                self.view.update(self.progress.status(self.seen, self.seconds, self.turns.skipped, slowing=slowing))
+                status = self.progress.status(self.seen, self.seconds, self.turns.skipped, slowing=self._growing)
+                self.view.update(status)
                 last_view = now
             if done or stop:
                 self.finished = done
@@ -125,6 +125,10 @@ class Training:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
         seen = self.seen if seen is None else seen
         return seen == 0 or seen // every > (seen - self.images_per_step) // every
+
+    @property
+    def _growing(self) -> bool:
+        return unborn(self.players.networks.values()) is not None
 
     def done(self) -> bool:
         enough = self.run.images is not None and self.seen >= self.run.images
@@ -172,7 +176,10 @@ class Training:
     def _probe(self, final: bool) -> None:
         self.reading = reading = self.probe(self.averaged, self.players.networks)
         self.progress.probe(reading.diversity)
-        more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
+        if final:
+            more = {"final": True}
+        else:
+            more = self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every), self._growing)
         if self.log:
             self.log.write("probe", self.seen, **reading.row(), features=self.probe.reference.name, **more)
         for warning in [] if final else self.watch.probe(reading.diversity):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from zerosum import cli
 from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
 from zerosum.errors import UserError
+
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Linear(nn.Module):
@@ -136,3 +140,44 @@ def test_images_without_labels_are_one_error(tmp_path: Path, capsys: pytest.Capt
     said = capsys.readouterr().err
     assert "the data have no labels of two or more classes; to attack a classifier of your own, give --run" in said
     assert "--features" not in said
+
+
+def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    for number in range(24):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    for held, attacked in ((6, 6), (0, None)):
+        run, out = tmp_path / f"run{held}", tmp_path / f"out{held}"
+        words = f"--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out {held} --probe-every 0"
+        assert cli.main(["train", str(tmp_path / "photos"), *words.split(), "--out", str(run)]) == 0
+        status = cli.main(["attack", str(tmp_path / "photos"), "--run", str(run), "--steps", "1", "--out", str(out)])
+        if attacked is None:
+            assert status == 2
+            assert "was trained on these images; give others" in capsys.readouterr().err
+        else:
+            assert status == 0
+            record = json.loads((out / "attack.json").read_text())
+            assert record["images"] == attacked
+            assert record["classifier"].endswith("images that it held out of training")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda found, labels: (found.astype(np.float32) / 255, labels),
+            r"images: float32 \(60, 1, 4, 4\); give uint8",
+        ),
+        (lambda found, labels: (found[:0], labels[:0]), r"images: uint8 \(0, 1, 4, 4\)"),
+        (lambda found, labels: (found, labels[:, None]), r"labels: int64 \(60, 1\); give int64 \(60,\)"),
+        (lambda found, labels: (found, labels.astype(np.int32)), "labels: int32"),
+        (lambda found, labels: (found[:30], labels), r"labels: int64 \(60,\); give int64 \(30,\)"),
+    ],
+)
+def test_other_arrays_are_refused(model: Linear, change: Change, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        robust_accuracy(model, *change(images()[0], np.zeros(60, dtype=np.int64)), (0.1,))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +14,14 @@ from torch import Tensor
 import tiny
 from zerosum import sample
 from zerosum.applications import kept
-from zerosum.applications.design import Studio, _distinct
+from zerosum.applications import studio as studio_of
+from zerosum.applications.design import Scorer, Studio, _distinct
 from zerosum.applications.recommend import DVBPR, Settings
 from zerosum.errors import UserError
 from zerosum.metrics.features.weak import RandomConvolutions
+from zerosum.networks import Progressive
+from zerosum.networks.blocks import decoupled
+from zerosum.sample import CHUNK
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +93,56 @@ def test_those_that_are_real_come_first_and_none_is_there_twice() -> None:
     chosen, _, apart = _distinct(worth, fits, features, 5)
     assert chosen.tolist() == [2, 3, 4, 0, 1]
     assert apart == 4, "1 makes up the number"
+
+
+def test_where_all_are_the_same_there_are_fewer_and_they_are_not_called_unreal() -> None:
+    chosen, real, apart = _distinct(torch.ones(4), torch.ones(4, dtype=torch.bool), torch.zeros(4, 2), 3)
+    assert (chosen.tolist(), real, apart) == ([0], True, 1)
+
+
+@pytest.mark.parametrize(
+    ("score", "why"),
+    [
+        (lambda images: -images.mean(), r"gave \(\) for 64 images; return \(64,\)"),
+        (lambda images: images.mean((2, 3)).repeat(1, 3), r"gave \(64, 3\) for 64 images"),
+        (lambda images: bright(images) * torch.nan, "no finite number"),
+    ],
+)
+def test_a_scorer_has_to_give_a_number_for_each_image(studio: Studio, score: Scorer, why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        studio.design(score, 2, drawn=64)
+
+
+def test_more_candidates_than_go_at_once_are_followed_each_for_itself(studio: Studio) -> None:
+    z = studio.model.latents(CHUNK + 6, 2)
+    label = torch.zeros(len(z), dtype=torch.int64)
+    go = partial(studio._followed, bright, logit=-5.0, near=None, reach=0.5, steps=4, spread=0.1, seed=0, told=None)
+    whole = go(z=z, label=label)
+    torch.testing.assert_close(whole[CHUNK:], go(z=z[CHUNK:], label=label[CHUNK:]), rtol=1e-3, atol=1e-3)
+    assert float((whole - z).norm(dim=1).min()) > 0
+
+
+def test_a_critic_that_looks_at_batches_judges_each_image_for_itself() -> None:
+    torch.manual_seed(0)
+    critic = Progressive(latent=6, width=4, widest=8).critic(tiny.images((1, 16, 16), classes=0).spec).eval()
+    x = torch.randn(24, 1, 16, 16)
+    settled = decoupled(critic, x[:8], None)
+    torch.testing.assert_close(settled(x[:8]), critic(x[:8]))
+    torch.testing.assert_close(settled(x)[20:], settled(x[20:]))
+    assert not torch.allclose(critic(x)[20:], critic(x[20:]))
+    plain = tiny.training(tiny.run("r1gan"), tiny.images()).players.networks["D"]
+    assert decoupled(plain, torch.randn(4, 1, 8, 8), None) is plain
+
+
+def test_the_catalogue_is_drawn_from_all_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = tiny.images(count=120)
+    training = tiny.training(tiny.run("r1gan", conditional=True), items)
+    training.step()
+    monkeypatch.setattr(studio_of, "MOST", 30)
+    ordered = replace(items, labels=np.repeat(np.arange(3), 40))
+    found = studio_of.of_run(tiny.keep(training, tmp_path), items=ordered)
+    assert found.labels is not None
+    assert set(found.labels.tolist()) == {0, 1, 2}
 
 
 def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:

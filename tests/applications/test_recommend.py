@@ -49,7 +49,7 @@ def by_look(items: int = ITEMS, cold: int = 10) -> Interactions:
 
 def test_items_without_an_image_are_left_out_where_that_is_asked_for(tmp_path: Path) -> None:
     table = tmp_path / "taken.csv"
-    table.write_text("user,item,time\nann,a,1\nbob,gone,2\nann,gone,3\ncid,b,4\n")
+    table.write_text("user,item,time\nann,a,1\nbob,gone,2\nann ,gone,3\n cid,b,4\n")
     found = read(table, ["a.png", "b.png"], skip_unknown=True)
     assert found.users == ("ann", "cid"), "bob took nothing else"
     assert found.unknown == {"gone": 2}
@@ -73,6 +73,7 @@ def test_a_table_is_read_whatever_its_columns_are_called(tmp_path: Path) -> None
     [
         ("", "is empty"),
         ("user,item\na,b\n", "has no column time"),
+        ("user,item\na,b,3\n", "has no column time; it has user, item; call"),
         ("user,item,time\na,c.png,1\n", "line 2: there is no image 'c.png'"),
         ("user,item,time\na,a.png,soon\n", "line 2: time 'soon' is no number"),
         ("user,item,time\na,a.png\n", "line 2: does not have a user, an item and a time"),
@@ -150,10 +151,31 @@ def test_triplets_are_of_what_was_taken_and_what_was_not() -> None:
     taken = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
     u, i, j = Triplets(known, 0).draw(5_000)
     assert all(pair in taken for pair in zip(u.tolist(), i.tolist(), strict=True))
-    wrong = sum(pair in taken for pair in zip(u.tolist(), j.tolist(), strict=True))
-    assert wrong < 20
+    assert not any(pair in taken for pair in zip(u.tolist(), j.tolist(), strict=True))
     again = Triplets(known, 0).draw(5_000)
     assert torch.equal(again[2], j)
+
+
+def test_users_who_took_nearly_everything_are_learned_from_and_those_who_took_all_are_not() -> None:
+    pairs = [(0, i) for i in range(10)] + [(1, i) for i in range(9)]
+    user, item = (np.array(side) for side in zip(*pairs, strict=True))
+    names = tuple(f"{i}.png" for i in range(10))
+    u, _, j = Triplets(Interactions(user, item, np.arange(19.0), ("all", "nearly"), names), 0).draw(500)
+    assert (set(u.tolist()), set(j.tolist())) == ({1}, {9})
+    with pytest.raises(UserError, match="every user took every item"):
+        Triplets(Interactions(user[:10], item[:10], np.arange(10.0), ("all",), names), 0)
+
+
+def test_an_item_that_nobody_took_yet_has_no_factors_of_its_own() -> None:
+    known = split(by_look()).train
+    model, triplets = BPR(USERS, ITEMS, Settings(factors=8)), Triplets(known, 0)
+    for _ in range(5):
+        model.step(*triplets.draw(200))
+    found = model.scores(np.arange(USERS))
+    met = np.isin(np.arange(ITEMS), known.item)
+    assert not met.all()
+    assert (found[:, ~met] == 0).all()
+    assert (found[:, met] != 0).any(0).all()
 
 
 # ---- learning ------------------------------------------------------------------------------------------

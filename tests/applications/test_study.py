@@ -17,7 +17,7 @@ from zerosum.applications.augment import Options, opened
 from zerosum.applications.classify import Scores, fit, moved, scores, terms
 from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
-from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
+from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, in_shares, rows, shortage, verdict
 from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
@@ -131,6 +131,12 @@ def test_groups_come_from_a_table(tmp_path: Path) -> None:
     assert named_groups(table, ["a.png", "b.png"], 2).tolist() == ["1", "2"]
     with pytest.raises(UserError, match=r"has no line for c.png \(1 such files\)"):
         named_groups(table, ["a.png", "c.png"], 2)
+    table.write_text("file,group\nb.png,2\na.png,1\nb.png,3\n")
+    with pytest.raises(UserError, match=r"b.png is of group 2 and of 3; give it one"):
+        named_groups(table, ["a.png", "b.png"], 2)
+    table.write_text("group,file\n2,b.png\n1\n")
+    with pytest.raises(UserError, match="has a line without a file"):
+        named_groups(table, ["a.png", "b.png"], 2)
     table.write_text("view,Group,file\nfront,2,b.png\nside,1,a.png\n")
     assert named_groups(table, ["a.png", "b.png"], 2).tolist() == ["1", "2"], "columns go by their names"
     for wrong in ("a.png,1\nb.png,2\n", "file,patient\na.png,1\nb.png,2\n"):
@@ -328,6 +334,24 @@ def test_the_gate_refuses_copies_and_other_classes() -> None:
     assert copies.copies > 50
     shuffled = gated(Mislabelled(fresh)(train, ("0", "1"), 0, Path()), train.labels, train, judge)
     assert shuffled.other_class > 0.3 * shuffled.drawn
+
+
+def test_pictures_that_are_there_twice_do_not_let_copies_pass() -> None:
+    train = bars(60)
+    twice = Labelled(np.concatenate([train.images, train.images]), np.concatenate([train.labels, train.labels]))
+    judge = fit(train.images, train.labels, 2, seed=0, steps=150)
+    near = train.images.astype(int)
+    near[:, :, 0, 0] = 255 - near[:, :, 0, 0]  # one pixel apart
+    passed = gated(lambda labels, _: near[: len(labels)].astype(np.uint8), train.labels, twice, judge)
+    assert passed.copies > 50
+
+
+@pytest.mark.parametrize("count", [1, 7, 30, 60, 90, 150])
+def test_any_number_of_synthetic_images_has_each_class_in_its_share(count: int) -> None:
+    labels = np.repeat([0, 1, 2], [30, 20, 10])  # as a folder a class is read
+    found = in_shares(labels, 150)[:count]
+    assert len(found) == count
+    assert np.abs(np.bincount(found, minlength=3) - count * np.array([3, 2, 1]) / 6).max() <= 1
 
 
 def test_what_passes_stands_in_the_order_that_was_asked_for() -> None:

@@ -57,6 +57,30 @@ def test_a_run_that_improves_goes_on() -> None:
     assert min(stops(falling)) == 10**9
 
 
+def test_a_game_that_grows_is_not_ended_by_what_a_small_size_has_come_to() -> None:
+    """Settled at a small size; then whole, and settled anew."""
+    random = np.random.default_rng(0)
+    advisor = Advisor()
+    for i in range(1, 161):
+        seen, growing = i * STEP, i <= 100
+        value = settling(seen) if growing else settling(seen - 100 * STEP) / 3
+        advisor.take(
+            Point(seen, value * math.exp(NOISE * random.standard_normal()), value * NOISE, True, None, growing)
+        )
+        if growing:
+            assert not advisor.ends("converged")
+            assert advisor.advice is None or advisor.advice.reason == module.GROWING
+    assert not Advisor(None, advisor.state()[:100]).ends("converged")
+    events = [
+        {"event": "probe", "images_seen": p[0], "distance": p[1], "distance_error": p[2], "growing": p[5]}
+        for p in advisor.state()
+    ]
+    said = sentence(events[:100], set(), 60.0)
+    assert said is not None
+    assert said.startswith("go on: its networks have not all their doublings yet; best so far is --checkpoint ")
+    assert "doublings" not in str(sentence(events, set(), 60.0))
+
+
 def test_a_run_that_has_settled_ends() -> None:
     found = stops(settling)
     assert min(found) > 20 * STEP

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum import randomness
+from zerosum.data.store import check_images
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
 from zerosum.metrics.intervals import Interval, binomial
@@ -99,16 +100,22 @@ class Attacked:
     """What the model takes the changed ones for."""
 
 
+def check_epsilons(epsilons: Sequence[float]) -> None:
+    """UserError unless there are some, each above 0 and up to 1."""
+    if not epsilons or not all(0 < e <= 1 for e in epsilons):
+        raise UserError(f"--epsilons {' '.join(map(str, epsilons))}: give numbers above 0, up to 1")
+
+
 def robust_accuracy(
     model: nn.Module, images: np.ndarray, labels: np.ndarray, epsilons: Sequence[float], *, steps: int = STEPS,
     seed: int = 0, shown: int = 12, told: Told | None = None,
 ) -> Attacked:  # fmt: skip
     """Accuracy of `model` on images uint8 (n, C, H, W) with labels int64 (n,), against each epsilon.
 
-    UserError for epsilons outside 0 .. 1.
+    UserError for epsilons outside 0 .. 1, and for other images or labels.
     """
-    if not epsilons or not all(0 < e <= 1 for e in epsilons):
-        raise UserError(f"--epsilons {' '.join(map(str, epsilons))}: give numbers above 0, up to 1")
+    check_images(images, labels)
+    check_epsilons(epsilons)
     if steps < 1:
         raise UserError(f"--steps {steps}: must be 1 or more")
     with _evaluating(model):

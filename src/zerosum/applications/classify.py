@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from zerosum.data.store import check_images
 from zerosum.metrics.features.base import CHUNK, Told, unit
 from zerosum.metrics.features.classifier import network, train
 
@@ -40,6 +41,7 @@ def fit(
 
     `classical`: each image of each batch is turned, moved and scaled a little anew; `flip`: half are mirrored, too.
     """
+    check_images(images, labels)
     shape = images.shape[1:]
     halvings = max(0, (min(shape[1:]) // LEAST).bit_length() - 1)
     net = train(

@@ -115,11 +115,10 @@ class Studio:
         for name, count in (("n", n), ("steps", steps)):
             if count < 1:
                 raise UserError(f"{'-' if name == 'n' else '--'}{name} {count}: must be 1 or more")
+        score = _checked(score)
         logit, distance = self.bounds()
         z, label = self._drawn(max(drawn, FOLLOWED * n), near, reach, classes, seed)
-        values = torch.cat([
-            score(self._made(z[i : i + CHUNK], label, i)).detach().flatten() for i in range(0, len(z), CHUNK)
-        ])  # fmt: skip
+        values = torch.cat([score(self._made(z[i : i + CHUNK], label, i)).detach() for i in range(0, len(z), CHUNK)])
         best = values.topk(min(FOLLOWED * n, len(values))).indices
         kind = None if label is None else label[best]
         z = self._followed(score, z[best], kind, logit, near, reach, steps, float(values.std()), seed, told)
@@ -128,7 +127,8 @@ class Studio:
         found = self.extractor(made)
         far = nearest_few(found, self.extractor(self.items[self._halves()[1]]), NEIGHBOURS)[0][:, -1]
         x = scale(made, torch.float32, CPU)
-        worth, logits = score(x).detach().flatten(), self._logits(x, kind)
+        worth = torch.cat([score(x[i : i + CHUNK]).detach() for i in range(0, len(x), CHUNK)])
+        logits = self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
         chosen, real, apart = _distinct(worth, fits, found, n)
         return Designs(
@@ -160,15 +160,19 @@ class Studio:
         """Each latent towards higher scores while D's logit is no lower than the bound, the best of each on the way."""
         spread = max(spread, 1e-6)
 
+        def part(at: Tensor, first: int) -> Tensor:
+            kind = None if label is None else label[first : first + len(at)]
+            images = self.model.generator(at, kind).clamp(-1, 1)
+            short = torch.relu(logit - self.critic(images, kind).float().flatten())
+            return score(images) / spread - PULL * short
+
         def worth(at: Tensor) -> Tensor:
-            images = self.model.generator(at, label).clamp(-1, 1)
-            short = torch.relu(logit - self.critic(images, label).float().flatten())
-            return score(images).flatten().float() / spread - PULL * short
+            return torch.cat([part(at[i : i + CHUNK], i) for i in range(0, len(at), CHUNK)])
 
         with torch.no_grad():
             best, kept = worth(z), z.clone()
             images = self.model.generator(z[:1], None if label is None else label[:1]).clamp(-1, 1)
-        move = _Uphill(worth, z, steps) if _can_be_followed(score, images) else _Blind(seed)
+        move = _Uphill(part, z, steps) if _can_be_followed(score, images) else _Blind(seed)
         for step in range(steps):
             trial = self._within(move(kept), near, reach)
             move.take(trial)
@@ -190,6 +194,20 @@ class Studio:
         return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
 
 
+def _checked(score: Scorer) -> Scorer:
+    """The scorer, whose answers are a number for each image. UserError for another answer."""
+
+    def checked(images: Tensor) -> Tensor:
+        found = score(images)
+        if tuple(found.shape) not in ((len(images),), (len(images), 1)):
+            raise UserError(f"the scorer gave {tuple(found.shape)} for {len(images)} images; return ({len(images)},)")
+        if not bool(found.isfinite().all()):
+            raise UserError("the scorer gave a score that is no finite number; return finite numbers")
+        return found.flatten().float()
+
+    return checked
+
+
 def _can_be_followed(score: Scorer, images: Tensor) -> bool:
     """Whether the scorer has a gradient by its images."""
     try:
@@ -202,7 +220,7 @@ def _can_be_followed(score: Scorer, images: Tensor) -> bool:
 class _Uphill:
     """Adam on latents, from where they were left."""
 
-    def __init__(self, worth: Callable[[Tensor], Tensor], z: Tensor, steps: int) -> None:
+    def __init__(self, worth: Callable[[Tensor, int], Tensor], z: Tensor, steps: int) -> None:
         self.worth, self.z, self.steps, self.done = worth, z.clone().requires_grad_(), steps, 0
         self.adam = torch.optim.Adam([self.z], RATE)
 
@@ -210,10 +228,10 @@ class _Uphill:
         for group in self.adam.param_groups:
             group["lr"] = RATE * (1 + math.cos(math.pi * self.done / self.steps)) / 2
         self.done += 1
+        self.adam.zero_grad()
         with torch.enable_grad():
-            loss = -self.worth(self.z).sum()
-            self.adam.zero_grad()
-            loss.backward()
+            for i in range(0, len(self.z), CHUNK):
+                (-self.worth(self.z[i : i + CHUNK], i).sum()).backward()
         self.adam.step()
         return self.z.detach().clone()
 
@@ -239,7 +257,8 @@ class _Blind:
 def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool, int]:
     """n numbers from the best on, none near another of them; those that fit first. Whether all of them fit.
 
-    Where too few are distinct, their like come after them: the third is how many are distinct.
+    Where too few are distinct, their like come after them: the third is how many are distinct. None is there twice, so
+    that there may be fewer than n.
     """
     apart = torch.cdist(features.double(), features.double())
     least = APART * float(apart[apart > 0].median()) if bool((apart > 0).any()) else 0.0
@@ -252,4 +271,4 @@ def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Te
                 chosen.append(i)
         distinct.append(len(chosen))
     index = torch.tensor(chosen[:n])
-    return index, len(chosen) >= n and bool(fits[index].all()), distinct[0]
+    return index, bool(fits[index].all()), distinct[0]

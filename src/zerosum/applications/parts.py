@@ -212,7 +212,13 @@ def named_groups(table: Path, files: Sequence[str] | None, count: int) -> np.nda
     if "file" not in columns:
         raise UserError(f"--groups {table}: has no column file; its first line must be file,group")
     place = columns["file"]
-    known = {row[place].strip().replace("\\", "/"): row[group].strip() for row in rows if len(row) > place}
+    known: dict[str, str] = {}
+    for row in rows:
+        if len(row) <= place:
+            raise UserError(f"--groups {table}: has a line without a file; name each line's image")
+        name, of = row[place].strip().replace("\\", "/"), row[group].strip()
+        if known.setdefault(name, of) != of:
+            raise UserError(f"--groups {table}: {name} is of group {known[name]} and of {of}; give it one")
     missing = [name for name in files if name not in known]
     if missing:
         raise UserError(f"--groups {table}: has no line for {missing[0]} ({len(missing)} such files)")

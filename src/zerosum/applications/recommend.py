@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from zerosum import randomness
 from zerosum.applications.taste import Interactions, Ranking, Scores, Split, ranking
+from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
 
 TINY = 1e-8
@@ -45,16 +46,21 @@ class Triplets:
         self.random = np.random.Generator(np.random.Philox(key=randomness.key(seed, "triplets")))
         self._taken = np.unique(known.user * self.items + known.item)
         self._others = np.unique(known.item)
+        room = np.bincount(self._taken // self.items, minlength=len(known.users)) < len(self._others)
+        self._rows = np.flatnonzero(room[known.user])  # of users who left something
+        if not len(self._rows):
+            raise UserError("--interactions: every user took every item that anyone took; there is no taste to learn")
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """(u, i, j), each int64 (count,). j is any item that others took and u did not."""
-        chosen = self.random.integers(0, len(self.known), count)
+        chosen = self._rows[self.random.integers(0, len(self._rows), count)]
         user, item = self.known.user[chosen], self.known.item[chosen]
         other = self._others[self.random.integers(0, len(self._others), count)]
-        for _ in range(3):  # what is still taken after that is so rare that it teaches nothing wrong
-            key = user * self.items + other
+        wrong = np.arange(count)
+        while True:
+            key = user[wrong] * self.items + other[wrong]
             at = np.searchsorted(self._taken, key).clip(max=len(self._taken) - 1)
-            wrong = np.flatnonzero(self._taken[at] == key)
+            wrong = wrong[self._taken[at] == key]
             if not len(wrong):
                 break
             other[wrong] = self._others[self.random.integers(0, len(self._others), len(wrong))]
@@ -134,7 +140,9 @@ class BPR:
         self.user.value, self.item.value, self.bias.value = state
 
     def scores(self, users: np.ndarray) -> np.ndarray:
-        return (self.user.value[torch.from_numpy(users)] @ self.item.value.T + self.bias.value[:, 0]).numpy()
+        met = self.item.sum > 0  # of an item that is in no triplet nothing is known: its factors are what they began as
+        item = self.item.value * met[:, None]
+        return (self.user.value[torch.from_numpy(users)] @ item.T + self.bias.value[:, 0]).numpy()
 
 
 class VBPR:

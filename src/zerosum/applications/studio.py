@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from zerosum import data as sources
-from zerosum import sample, snapshot
-from zerosum.applications.design import Studio
+from zerosum import randomness, sample, snapshot
+from zerosum.applications.design import CPU, Studio
+from zerosum.data.loader import scale
 from zerosum.data.split import train_part
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 from zerosum.metrics.features.weak import RandomConvolutions
+from zerosum.networks.blocks import decoupled
 
 MOST = 20_000  # items of the catalogue that designs are held against
 
@@ -33,5 +36,11 @@ def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = N
     whole = items or sources.read(run.data)
     assert isinstance(whole, ArrayDataset)  # of noise: `sample.load` refuses two sides
     part = whole if items else train_part(whole, run.data)
-    values, labels = part.gather(np.arange(min(len(part), MOST)))
-    return Studio(model, critic, RandomConvolutions(model.spec), values, labels if model.spec.classes else None)
+    some = np.sort(randomness.permutation(0, "design/catalogue", 0, len(part))[:MOST])
+    values, kinds = part.gather(some)
+    labels = kinds if model.spec.classes else None
+    # A critic that looks at a whole batch would find that designs for one taste are too much alike.
+    usual = slice(0, run.batch_size)
+    label = None if labels is None else torch.from_numpy(labels[usual])
+    critic = decoupled(critic, scale(values[usual], torch.float32, CPU), label)
+    return Studio(model, critic, RandomConvolutions(model.spec), values, labels)

@@ -149,14 +149,12 @@ class Study:
         return part.name, {arm: [kept.of(arm, s) for s in range(self.plan.seeds)] for arm in self.plan.arms}
 
     def _synthetic(self, part: Part, train: Labelled, folder: Path, say: Told) -> Passed:
-        """As many as the largest ratio asks for, each class in its share, in an order in which any part of it is so."""
+        """As many as the largest ratio asks for; of any number from the first on, each class has its share."""
         say(f"{part.name}: {self.source.name}")
         number = self.parts.index(part)
         draw = self.source(train, self.class_names, number, self.gan_of(part))
         count = max(round(max(self.plan.ratios) * len(train)), 1)
-        wanted = train.labels[np.arange(count) % len(train)]
-        order = np.random.default_rng(number).permutation(count)
-        return gated(draw, wanted[order], train, self.judge(train))
+        return gated(draw, in_shares(train.labels, count), train, self.judge(train))
 
     @property
     def worth(self) -> float:
@@ -244,6 +242,16 @@ class Study:
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
+
+
+def in_shares(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the labels int64 (n,), again from the start where there are fewer; of any number of them from the
+    first on, each class has its share, but for one."""
+    place = np.empty(len(labels))
+    for kind in np.unique(labels):
+        at = np.flatnonzero(labels == kind)
+        place[at] = (np.arange(len(at)) + 0.5) / len(at)
+    return labels[np.argsort(place, kind="stable")][np.arange(count) % len(labels)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,6 +19,7 @@ import numpy as np
 from zerosum import randomness, sample, session
 from zerosum import run as runs
 from zerosum.applications.classify import Probabilities
+from zerosum.applications.parts import groups_of
 from zerosum.checkpoint import numbers
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
@@ -233,12 +234,16 @@ def by_class(passed: Passed, class_names: tuple[str, ...]) -> dict[str, dict[str
 
 
 def _apart(train: Labelled, pixels: Pixels) -> float:
-    """How near real images are to each other at the nearest, but for a share AS_NEAR: a part at a time to the rest."""
-    if len(train) < 2:
+    """How near real images are to each other at the nearest, but for a share AS_NEAR: a part at a time to the rest.
+
+    Of one picture that is there several times, once: else nothing but an exact copy would be a copy.
+    """
+    images = train.images[np.unique(groups_of(ArrayDataset(train.images)), return_index=True)[1]]
+    if len(images) < 2:
         return -math.inf
-    order = randomness.permutation(0, "augment/parts", 0, len(train))
+    order = randomness.permutation(0, "augment/parts", 0, len(images))
     found = []
     for part in np.array_split(order, min(PARTS, len(order))):
         rest = np.setdiff1d(order, part)
-        found.append(nearest_registered(train.images[part], train.images[rest], pixels)[0].numpy())
+        found.append(nearest_registered(images[part], images[rest], pixels)[0].numpy())
     return float(np.quantile(np.concatenate(found), AS_NEAR))

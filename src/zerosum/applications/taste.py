@@ -60,9 +60,9 @@ def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Inter
     names = {name.strip().lower(): name for name in rows[0] if name}
     found = {key: next((names[n] for n in known if n in names), None) for key, known in COLUMNS.items()}
     if missing := [key for key, name in found.items() if name is None]:
+        there = ", ".join(filter(None, rows[0]))
         raise UserError(
-            f"--interactions {table}: has no column {missing[0]}; its columns are {', '.join(rows[0])}; call them "
-            "user, item and time"
+            f"--interactions {table}: has no column {missing[0]}; it has {there}; call its columns user, item and time"
         )
     number = _numbers(items)
     for line, row in enumerate(rows, 2):
@@ -88,7 +88,7 @@ def read(table: Path, items: Sequence[str], skip_unknown: bool = False) -> Inter
                 f"--interactions {table}, line {line}: time {row[str(found['time'])]!r} is no number; give seconds, "
                 "days, or a count that rises"
             )
-        user.append(row[str(found["user"])])
+        user.append(row[str(found["user"])].strip())
         item.append(number[name])
     if not user:
         raise UserError(

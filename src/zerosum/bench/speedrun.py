@@ -200,16 +200,18 @@ def _searched(field: Field, arms: Mapping[str, Callable[[float], Arm]], best: di
             first[name] = searched(name, (known.times / 2, known.times))
         else:
             first[name] = {known.times: distance(name, known.times, seeds[0])}
-    nearest = min((d for found in first.values() for d in found.values()), default=0.0)
+
+    def near(name: str) -> bool:
+        nearest = min(d for found in first.values() for d in found.values())
+        return min(first[name].values()) <= FAR * nearest < math.inf
+
+    for name in [name for name, known in best.items() if name in first and not known.near and near(name)]:
+        first[name] |= searched(name, (best[name].times / 2, best[name].times))  # far elsewhere: now it is made up for
     for name, found in first.items():
-        near = min(found.values()) <= FAR * nearest
-        known = best.get(name)
-        if near and known is not None and not known.near:  # far elsewhere: the search is made up for
-            found |= searched(name, (known.times / 2, known.times))
-        close = [t for t in found if near and found[t] <= CLOSE * min(found.values())]
+        close = [t for t in found if near(name) and found[t] <= CLOSE * min(found.values())]
         mean = {t: float(np.mean([distance(name, t, seed) for seed in seeds])) for t in close} or found
         chosen = min(mean, key=lambda t: mean[t])
-        best.setdefault(name, Best(chosen, near))
+        best.setdefault(name, Best(chosen, near(name)))
         for t in sorted(found):
             yield entry(name, t, seeds if t in close else seeds[:1], chosen=t == chosen)
 

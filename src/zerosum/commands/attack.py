@@ -54,10 +54,11 @@ class Attack(Command):
                 raise UserError(f"{option} {value}: must be {least} or more")
         refuse_file(self.out)
         from zerosum import atomic, pictures
-        from zerosum.applications.attack import robust_accuracy
+        from zerosum.applications.attack import check_epsilons, robust_accuracy
         from zerosum.applications.pictures import attack_sheet
         from zerosum.view import progress_bar
 
+        check_epsilons(self.epsilons)
         network, names, images, labels, about = self._classifier(self.data.plain())
         with progress_bar("attacking") as tick:
             found = robust_accuracy(network, images, labels, self.epsilons, steps=self.steps, seed=self.seed, told=tick)
@@ -77,9 +78,11 @@ class Attack(Command):
 
     def _classifier(self, data: Data) -> tuple[nn.Module, tuple[str, ...], np.ndarray, np.ndarray, str]:
         """The network, its classes, and images with labels that it has not seen."""
-        from zerosum import api, randomness
+        from zerosum import api, randomness, sample
+        from zerosum import run as runs
         from zerosum.applications import trained
         from zerosum.data.source import as_seen
+        from zerosum.data.split import held_out_part
         from zerosum.metrics.cache import Cache
         from zerosum.metrics.features.classifier import SIDE, classifier, not_trained_on, unfit
         from zerosum.view import progress_bar
@@ -104,8 +107,14 @@ class Attack(Command):
             found = api.open_images(as_seen(data, model.spec))
             if found.class_names != names:
                 raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
-            index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.number]
             about = f"{self.run_folder.name} at {model.images_seen:,} images"
+            recipe = sample.read_recipe(self.run_folder)
+            if found.fingerprint == recipe["data"]["fingerprint"]:
+                unseen = held_out_part(found, runs.from_json(recipe["run"]).data)
+                if unseen is None:
+                    raise UserError(f"{data.source}: {self.run_folder} was trained on these images; give others")
+                found, about = unseen, f"{about}, images that it held out of training"
+            index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.number]
         images, labels = found.gather(index)
         if labels is None:
             raise UserError(f"{data.source}: has no labels; sort the images into a folder a class")

@@ -56,7 +56,8 @@ class Design(Command):
                 raise UserError(f"{option} {value}: must be {least} or more")
         if not 0 < self.reach <= 2:
             raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
-        from zerosum import atomic, pictures
+        from zerosum import api, atomic, pictures, sample
+        from zerosum import run as runs
         from zerosum.applications import kept
         from zerosum.applications.studio import of_run
         from zerosum.data.picture import from_pixels
@@ -66,6 +67,10 @@ class Design(Command):
         out = fresh_folder(self.out, self.path / "designs" / atomic.safe_name(self.user), "designs.json")
         taste = kept.load(self.taste)
         scorer = taste.of(self.user)
+        if runs.from_json(sample.read_recipe(self.path)["run"]).data.source == api.FROM_PYTHON:
+            raise UserError(
+                f"{self.path}: its data were handed over in Python; from Python, give studio.of_run its items"
+            )
         studio = of_run(self.path, self.checkpoint)
         if studio.model.spec.shape != taste.shape:
             raise UserError(
@@ -106,6 +111,8 @@ class Design(Command):
         atomic.write_file(out / "designs.json", (json.dumps(record, indent=1) + "\n").encode())
         if not found.real:
             print("too few designs are as real as the catalogue; the most liked of the others make up the number")
+        if len(found.images) < self.number:
+            print(f"only {len(found.images)} designs: all others that were found are the same as one of them")
         if found.apart < len(found.images):
             print(
                 f"only {found.apart} of {len(found.images)} designs are unlike each other; the rest make up the number"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     Looked = tuple["Sheet", Callable[[], Film]]
     """A sheet, and what makes the film."""
 
+MANY = 6  # of what --count counts
 DRAWN = 2_000  # samples whose classes are told, at least
 
 
@@ -71,8 +73,8 @@ class Explore(Command):
     """What to look at."""
     number: Annotated[int, tyro.conf.arg(name="n", aliases=["-n"], metavar="INT")] = 8
     """Samples: rows of neighbours, or shapes to mix; with --by, samples to learn from, 2,000 at least."""
-    count: int = 6
-    """Directions, neighbours of each sample, or styles to mix with."""
+    count: int | None = None
+    """Directions, neighbours of each sample, or styles to mix with: 6 if not given; with --by, every class."""
     seed: int = 0
     """Samples are drawn from it."""
     latents: Path | None = None
@@ -121,18 +123,26 @@ class Explore(Command):
             if value != default and what != self.what:
                 raise UserError(f"{option} {value}: is of {what}; leave it out")
         for option, count in (("-n", self.number), ("--count", self.count)):
-            if count < 1:
+            if count is not None and count < 1:
                 raise UserError(f"{option} {count}: must be 1 or more")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
+        if self.steps < 2:
+            raise UserError(f"--steps {self.steps}: must be 2 or more")
+        if not 0 < self.reach < math.inf:
+            raise UserError(f"--reach {self.reach:g}: must be above 0")
         if self.film is not None:
             check_film(self.film)
             if self.what == "neighbours" and self.number < 2:
                 raise UserError(f"--film {self.film}: goes from sample to sample; give -n 2 or more")
-            if self.what == "mix" and self.count < 2:
+            if self.what == "mix" and self._many < 2:
                 raise UserError(f"--film {self.film}: goes from style to style; give --count 2 or more")
         if self.out is not None and self.out.suffix.lower() != ".png":
             raise UserError(f"--out {self.out}: a sheet is a .png")
+
+    @property
+    def _many(self) -> int:
+        return MANY if self.count is None else self.count
 
     def _latents(self, model: Model, n: int) -> tuple[Tensor, Tensor | None]:
         """Where to begin: latents (n, latent), fewer if fewer were given, and their labels."""
@@ -150,7 +160,7 @@ class Explore(Command):
 
         from zerosum.latent import tools
 
-        along = tools.factorised(model, self.count) if self.by is None else self._by_class(model)
+        along = tools.factorised(model, self._many) if self.by is None else self._by_class(model)
         z, label = self._latents(model, 1)
         for direction in along:
             kind = "of the strongest" if self.by is None else "of samples on its side"
@@ -186,6 +196,10 @@ class Explore(Command):
             found = tools.by_class(
                 model, judge, n=max(self.number, DRAWN), seed=self.seed, progress=lambda done: tick(done, None, "")
             )
+        named = {direction.name for direction in found}
+        for name in judge.class_names:
+            if name not in named:
+                print(f"{name}: left out, for too few samples are of it, or are not", file=sys.stderr)
         return found[: self.count]
 
     def _neighbours(self, model: Model) -> Looked:
@@ -208,13 +222,13 @@ class Explore(Command):
                 raise UserError(f"--film {self.film}: goes from latent to latent; give --latents two or more")
             images = np.concatenate([images, model.values(*tools.way(z, label, FILM_STEPS))])
         print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
-        index, _ = tools.neighbours(images, data, choice.extractor, self.count)
+        index, _ = tools.neighbours(images, data, choice.extractor, self._many)
         near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
         every = np.concatenate([images[:, None], near], 1)
         walk = every[len(z) :]
         caption = "a sample, and what is nearest in the data"
-        heads = ["sample", "nearest", *(f"no. {i}" for i in range(2, 1 + self.count))]
-        return Sheet(every[: len(z)], heads=heads), lambda: (walk, 1 + self.count, [caption] * len(walk))
+        heads = ["sample", "nearest", *(f"no. {i}" for i in range(2, 1 + self._many))]
+        return Sheet(every[: len(z)], heads=heads), lambda: (walk, 1 + self._many, [caption] * len(walk))
 
     def _mix(self, model: Model) -> Looked:
         """The styles above, the shapes at the left, their mixtures between; the corner is empty."""
@@ -223,7 +237,7 @@ class Explore(Command):
 
         from zerosum.latent import tools
 
-        z, label = self._latents(model, self.number + self.count)
+        z, label = self._latents(model, self.number + self._many)
         if len(z) < 2:
             raise UserError("mix: takes two latents or more")
         rows = min(self.number, len(z) - 1)

@@ -13,10 +13,21 @@ import numpy as np
 from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.mapped import Mapping, mapping_of
 from zerosum.data.spec import Spec
+from zerosum.errors import UserError
 
 WHOLE = 1 << 30  # bytes: larger sets are hashed by a sample of their rows
 SAMPLED_ROWS = 4096
 BLOCK = 1 << 24  # bytes of values that are looked at in one go
+
+
+def check_images(images: np.ndarray, labels: np.ndarray | None = None) -> None:
+    """UserError unless these are images uint8 (n, C, H, W), one or more, and the labels int64 (n,)."""
+    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+        raise UserError(
+            f"images: {images.dtype} {images.shape}; give uint8 (n, C, H, W), one or more, of 0 for black to 255"
+        )
+    if labels is not None and (labels.dtype != np.int64 or labels.shape != (len(images),)):
+        raise UserError(f"labels: {labels.dtype} {labels.shape}; give int64 ({len(images)},), a class for each image")
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,7 @@ TOGETHER = 0.9  # the largest correlation of neighbouring readings that is belie
 WIDE = 1.96  # standard errors to either side: 95 %
 TINY, LARGEST = 1e-12, 88.0  # of a distance, and of a logarithm: what is not finite counts as that
 NORMAL = NormalDist()
+GROWING = "its networks have not all their doublings yet"
 NEVER = "it has not learned yet: its best is hardly nearer than the untrained generator"
 
 
@@ -47,6 +48,8 @@ class Point:
     """Whether there is a checkpoint of that moment."""
     floor: float | None = None
     """The distance of real images in place of the samples, where it is known."""
+    growing: bool = False
+    """Whether the networks had doublings yet to come."""
 
     @property
     def log(self) -> float:
@@ -98,21 +101,22 @@ class Advisor:
         for point in state:
             self.take(Point(*point))
 
-    def state(self) -> list[tuple[int, float, float, bool, float | None]]:
+    def state(self) -> list[tuple[int, float, float, bool, float | None, bool]]:
         points = self.points if self.start is None else [self.start, *self.points]
-        return [(p.images_seen, p.distance, p.error, p.saved, p.floor) for p in points]
+        return [(p.images_seen, p.distance, p.error, p.saved, p.floor, p.growing) for p in points]
 
     def ends(self, until: Literal["length", "converged"]) -> bool:
         """Whether a run that goes on `until` then is over now."""
         return until == "converged" and self.advice is not None and self.advice.stop
 
-    def add(self, images_seen: int, reading: Reading, saved: bool) -> dict[str, Any]:
-        """Take in a reading; what is to be logged of the advice, if there is one yet."""
+    def add(self, images_seen: int, reading: Reading, saved: bool, growing: bool = False) -> dict[str, Any]:
+        """Take in a reading; what is to be logged of it and of the advice, if there is one yet."""
         distance, error = max(reading.distance, TINY), max(reading.distance_error, 0.0)
-        self.take(Point(images_seen, distance, error, saved, reading.floor))
+        self.take(Point(images_seen, distance, error, saved, reading.floor, growing))
+        young = {"growing": True} if growing else {}
         if self.advice is None:
-            return {}
-        return {"best": self.advice.best.images_seen, "chance_of_better": self.advice.chance}
+            return young
+        return {**young, "best": self.advice.best.images_seen, "chance_of_better": self.advice.chance}
 
     def score_at(self, images_seen: int) -> dict[str, float | None]:
         """For a checkpoint of this moment: its score, and the interval, by which the best one is chosen."""
@@ -135,9 +139,10 @@ class Advisor:
             self._best, self._best_is_saved = score, point.saved
         if len(self.points) >= LEAST:
             assert self._best is not None
-            self.advice = self._advice(point.images_seen, self._best)
+            self.advice = self._advice(point, self._best)
 
-    def _advice(self, images_seen: int, best: Score) -> Advice:
+    def _advice(self, point: Point, best: Score) -> Advice:
+        images_seen = point.images_seen
         left = images_seen if self.most is None else max(self.most - images_seen, 0)
         ahead = min(int(AHEAD * images_seen), left)
         level, slope, middle, spread = forecast(self.points, ahead)
@@ -145,7 +150,8 @@ class Advisor:
         if floor is not None:  # a line goes on for ever; a generator comes no nearer than real images are
             middle = max(middle, math.log(min(floor, best.value)))
         chance = NORMAL.cdf((math.log(best.value * (1 - MARGIN)) - middle) / spread)
-        self._small = [*self._small, images_seen] if chance < CHANCE else []
+        # What a game that grows has come to at a small size says nothing of the next one.
+        self._small = [*self._small, images_seen] if chance < CHANCE and not point.growing else []
         # A run that never learned has nothing to keep, and nothing to go by: it may begin at any time.
         learned = self.start is None or best.value < LEARNED * self.start.distance
         since = max(self._small[0], best.images_seen) if self._small else images_seen
@@ -154,6 +160,8 @@ class Advisor:
         reason = NEVER
         if learned:
             reason = _reason(level - math.log(best.value), slope, best.images_seen, lost=chance < CHANCE)
+        if point.growing:
+            reason = GROWING
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 
 
@@ -196,6 +204,7 @@ def replayed(events: list[dict[str, Any]], saved: Collection[int]) -> Advisor:
                     e["distance_error"],
                     e["images_seen"] in saved,
                     e.get("floor"),
+                    e.get("growing", False),
                 )
             )
     return advisor
@@ -220,6 +229,8 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     chance = SMALL if advice.chance < CHANCE else f"a {100 * min(advice.chance, 0.99):.0f} % chance"
     # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
     do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
+    if advice.reason == GROWING:
+        return f"go on: {GROWING}; best so far is --checkpoint {advice.best.images_seen}"
     return (
         f"{do}; use --checkpoint {advice.best.images_seen}; another {more} have {chance} of a score better by more "
         f"than {100 * MARGIN:.0f} %: {advice.reason}"

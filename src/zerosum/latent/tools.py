@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from zerosum.data.depth import depth_of
 from zerosum.data.loader import scale
 from zerosum.data.picture import Broken
 from zerosum.data.spec import Dataset
+from zerosum.data.store import check_images
 from zerosum.errors import UserError
 from zerosum.latent import directions, inversion
 from zerosum.latent.directions import Direction
@@ -27,9 +28,10 @@ from zerosum.metrics.features.base import Extractor, hash_of
 from zerosum.metrics.features.classifier import Classifier
 from zerosum.metrics.neighbours import nearest_few
 from zerosum.networks.fastgan import Generator as Mixing
-from zerosum.sample import Model, generate, slerp, to_uint8
+from zerosum.sample import CHUNK, Model, generate, slerp, to_uint8
 
 CPU = torch.device("cpu")
+AT_ONCE = 2_000  # images of a set
 REACH = 3.0  # standard deviations of a normal latent, to either side
 Progress = Callable[[int, int], None]
 
@@ -57,7 +59,13 @@ def photos(model: Model, paths: Sequence[Path]) -> np.ndarray:
         except Broken as broken:
             raise UserError(f"{path}: cannot be used: {broken}; give another image, or save it anew") from broken
         depth = model.spec.depth
-        found.append(depth_of(plate.dtype, (depth.low, depth.high)).eight_bits(values))
+        try:
+            found.append(depth_of(plate.dtype, (depth.low, depth.high)).eight_bits(values))
+        except UserError as error:
+            raise UserError(
+                f"{path}: holds {plate.dtype} values, and the run's images {depth.stored} ones from {depth.low:g} to "
+                f"{depth.high:g}; save it as such"
+            ) from error
     return np.stack(found)
 
 
@@ -75,6 +83,7 @@ def invert(
 
     `classes`: of a class-conditional model, one for each image, or one for all.
     """
+    check_images(images)
     if model.spec.shape != images.shape[1:]:
         raise UserError(f"images of {images.shape[1:]}: this model makes {model.spec.shape}")
     label = None
@@ -152,12 +161,16 @@ def mixed(
             "mix: this generator has no layers that take shape and style apart; one trained with --algorithm fastgan "
             "on images of 32 pixels or more has"
         )
-    out, (of_shapes, of_styles) = [], labels
+    of_shapes, of_styles = labels
+
+    def row(number: int) -> Iterator[np.ndarray]:
+        for style in torch.arange(len(styles)).split(CHUNK):
+            z = shapes[number].expand(len(style), -1)
+            kind = None if of_shapes is None else of_shapes[number].expand(len(style))
+            yield to_uint8(network.mixed(z, styles[style], kind, None if of_styles is None else of_styles[style]))
+
     with torch.no_grad():
-        for number, z in enumerate(shapes):
-            kind = None if of_shapes is None else of_shapes[number].expand(len(styles))
-            out.append(to_uint8(network.mixed(z.expand(len(styles), -1), styles, kind, of_styles)))
-    return np.stack(out)
+        return np.stack([np.concatenate(list(row(number))) for number in range(len(shapes))])
 
 
 def neighbours(images: np.ndarray, data: Dataset, extractor: Extractor, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -165,8 +178,9 @@ def neighbours(images: np.ndarray, data: Dataset, extractor: Extractor, count: i
     (n, count), nearest first."""
     if not 1 <= count <= len(data):
         raise UserError(f"--count {count}: from 1 to {len(data)}, the images there are")
-    values, _ = data.gather(np.arange(len(data)))
-    distance, index = nearest_few(extractor(images), extractor(values), count)
+    blocks = np.array_split(np.arange(len(data)), -(-len(data) // AT_ONCE))
+    among = torch.cat([extractor(data.gather(block)[0]) for block in blocks])  # all images at once may be too many
+    distance, index = nearest_few(extractor(images), among, count)
     return index.numpy(), distance.numpy()
 
 

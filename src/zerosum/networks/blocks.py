@@ -6,6 +6,7 @@ The two questions that the game asks: `coupled` (do the samples of a batch influ
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
@@ -249,12 +250,18 @@ class MinibatchStd(nn.Module):
     """One feature more: how much the samples of the batch differ, so that D sees collapse (Karras et al. 2017, sec. 3).
 
     The standard deviation over the batch of every feature of every pixel, averaged to one number, the same everywhere.
+    `settled`: that number whatever the batch is (`decoupled`).
     """
 
+    settled: Tensor | None = None
+
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        apart = x - x.mean(0)
-        spread = (apart.square().mean(0) + SPREAD_TINY).sqrt().mean()  # the root's slope is infinite at 0
+        spread = self.spread(x) if self.settled is None else self.settled
         return torch.cat([x, spread.expand(len(x), 1, *x.shape[2:])], 1)
+
+    def spread(self, x: Float[Tensor, "n c h w"]) -> Tensor:
+        apart = x - x.mean(0)
+        return (apart.square().mean(0) + SPREAD_TINY).sqrt().mean()  # the root's slope is infinite at 0
 
 
 # ---- what the game asks ----------------------------------------------------------------------------------
@@ -263,6 +270,25 @@ class MinibatchStd(nn.Module):
 def coupled(network: nn.Module) -> bool:
     """Whether, in training, the samples of a batch influence each other: with BatchNorm or minibatch std they do."""
     return any(isinstance(module, _BatchNorm | MinibatchStd) for module in network.modules())
+
+
+@torch.no_grad()
+def decoupled(critic: nn.Module, x: Tensor, label: Tensor | None) -> nn.Module:
+    """The critic, in eval mode, with its minibatch std as it is over the batch x, whatever it is given later: each
+    sample is then judged for itself. A copy where it has any, else itself."""
+    if not any(isinstance(module, MinibatchStd) for module in critic.modules()):
+        return critic
+    twin = copy.deepcopy(critic)
+
+    def settle(module: nn.Module, seen: tuple[Tensor, ...]) -> None:
+        assert isinstance(module, MinibatchStd)
+        module.settled = module.spread(seen[0])
+
+    hooks = [m.register_forward_pre_hook(settle) for m in twin.modules() if isinstance(m, MinibatchStd)]
+    twin(x, label)
+    for hook in hooks:
+        hook.remove()
+    return twin
 
 
 def stateful(network: nn.Module) -> list[nn.Module]:
