@@ -146,6 +146,17 @@ def test_ranking_by_hand() -> None:
     assert tied.auc == 0.5
 
 
+def test_the_interval_of_a_ranking_is_over_users() -> None:
+    random = np.random.default_rng(0)
+    user = np.repeat(np.arange(50), 2)
+    each = random.normal(size=50)[user]  # both of a user's alike: as if there were 50
+    within = taste._within(each, user)
+    alone = taste._within(each[::2], np.arange(50))
+    assert within == pytest.approx(alone, rel=1e-9)
+    assert alone == pytest.approx(2.0096 * each[::2].std(ddof=1) / np.sqrt(50), rel=1e-4)
+    assert np.isnan(taste._within(np.ones(2), np.zeros(2, dtype=int)))
+
+
 def test_triplets_are_of_what_was_taken_and_what_was_not() -> None:
     known = split(by_look()).train
     taken = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
@@ -267,5 +278,5 @@ def test_a_ranking_of_nothing_is_written_as_null() -> None:
     nothing = ranking(lambda users: np.zeros((1, 3)), known, known, np.zeros(3, dtype=bool))
     assert np.isnan(nothing.auc)
     written = json.loads(json.dumps(_known(asdict(nothing)), allow_nan=False))
-    assert written == {"auc": None, "ndcg": None, "count": 0}
+    assert written == {"auc": None, "ndcg": None, "count": 0, "auc_within": None, "ndcg_within": None}
     assert _known({"auc": 0.5}) == {"auc": 0.5}

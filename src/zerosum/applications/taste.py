@@ -156,6 +156,9 @@ class Ranking:
     ndcg: float
     """1 / log2(1 + rank) within the first TOP, else 0."""
     count: int
+    auc_within: float = math.nan
+    """Half of the 95 % interval, users drawn anew: what one user takes is no two observations. NaN of one user."""
+    ndcg_within: float = math.nan
 
 
 def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Ranking:
@@ -182,4 +185,18 @@ def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.n
             areas.append(1 - (above + equal / 2) / max(len(values), 1))
             rank = 1 + above + equal / 2
             gains.append(1 / np.log2(1 + rank) if rank <= TOP else 0.0)
-    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held))
+    within = (_within(np.array(each), held.user) for each in (areas, gains))
+    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held), *within)
+
+
+def _within(values: np.ndarray, user: np.ndarray) -> float:
+    """Half of the 95 % interval of a mean of values (n,) that go together by user (n,): by the sums of each user's."""
+    from scipy import stats  # slow to import
+
+    _, of = np.unique(user, return_inverse=True)
+    apart = np.bincount(of, values - values.mean())
+    users = len(apart)
+    if users < 2:
+        return math.nan
+    error = math.sqrt(users / (users - 1) * np.square(apart).sum()) / len(values)
+    return float(stats.t.ppf(0.975, users - 1)) * error

@@ -81,13 +81,19 @@ class Recommend(Command):
             with progress_bar(model.name) as tick:
                 train(model, split, triplets=count, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
-        print(f"{'':<12}{'AUC':>8}{'NDCG@10':>9}{'AUC, new':>10}{'NDCG, new':>11}")
+        print("".join(f"{head:>16}" for head in ("", "AUC", "NDCG@10", "AUC, new", "NDCG, new")))
         known = taste.joined(split.train, split.validation)
         for name, scores in scorers.items():
             warm = taste.ranking(scores, split.test, known, ~split.cold)
             cold = taste.ranking(scores, split.test, known, split.cold)
-            print(f"{name:<12}{warm.auc:>8.3f}{warm.ndcg:>9.3f}{cold.auc:>10.3f}{cold.ndcg:>11.3f}")
+            cells = [cell for r in (warm, cold) for cell in ((r.auc, r.auc_within), (r.ndcg, r.ndcg_within))]
+            shown = [f"{value:.3f} +- {within:.3f}" for value, within in cells]
+            print(f"{name:>16}" + "".join(f"{cell:>16}" for cell in shown))
             rows[name] = {"warm": _known(asdict(warm)), "cold": _known(asdict(cold))}
+        counts = [int((split.cold[split.test.item] == new).sum()) for new in (False, True)]
+        print(
+            f"of {counts[0]:,} interactions and {counts[1]:,} of new items; +- is of 95 %, over users", file=sys.stderr
+        )
         for what, new in (("taken before", False), ("new", True)):
             if not (split.cold[split.test.item] == new).any():
                 print(f"nan: of what users took last, nothing was {what}", file=sys.stderr)
