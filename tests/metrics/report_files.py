@@ -83,7 +83,12 @@ def make_run(run: Path, rows: int = 50, film: bool = True) -> Path:
             "algorithm": {"kind": "R3GAN", "gamma": "0.05"},
             "minutes": None,
         },
-        "data": {"shape": [1, 8, 8], "count": 1797, "class_names": []},
+        "data": {
+            "shape": [1, 8, 8],
+            "count": 1797,
+            "class_names": [],
+            "left_out": {"count": 1, "files": [["broken.png", "no picture"]]},
+        },
     }
     (run / "recipe.json").write_text(json.dumps(recipe))
     (run / "environment.json").write_text(json.dumps({"cores": 2, "command": "zerosum train digits --minutes 2"}))

@@ -60,6 +60,8 @@ def test_the_page_says_what_a_person_asks(whole: tuple[Path, str, Page]) -> None
 def test_files_that_were_left_out_are_named(made: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(made, tmp_path / "digits-3"))
     recipe = json.loads((run / "recipe.json").read_text())
+    del recipe["data"]["left_out"]  # as of a run of before
+    (run / "recipe.json").write_text(json.dumps(recipe))
     assert "files left out" not in Page(write_report(run).read_text("utf-8")).text
     for files, said in (
         (
