@@ -27,7 +27,7 @@ from zerosum.data.adaptive import Adaptive
 from zerosum.data.augment import Policy
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
-from zerosum.networks import Networks, Translators, coupled, stateful, track
+from zerosum.networks import Growing, Networks, Translators, coupled, stateful, track
 from zerosum.schedule import Schedule
 from zerosum.scores import Scoreboard
 
@@ -157,6 +157,11 @@ class Players:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.networks)
+
+    @property
+    def young(self) -> Growing | None:
+        """One that has doublings yet to come."""
+        return next((n for n in self.networks.values() if isinstance(n, Growing) and not n.complete), None)
 
 
 class Minimise(Protocol):

@@ -25,7 +25,7 @@ class Progress:
         """Take in what the probe found."""
         self._extra = {"diversity": diversity}
 
-    def status(self, images_seen: int, seconds: float, skipped: int, *, slowing: bool = False) -> Status:
+    def status(self, images_seen: int, seconds: float, skipped: int, slowing: bool = False) -> Status:
         """What to show now; the rest of the run at the present rate, or until the minutes are over.
 
         Before the first step of a session, new or resumed, nothing is known of its rate; and while it is `slowing`,

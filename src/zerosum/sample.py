@@ -279,7 +279,7 @@ def load(path: str | Path, which: str = "last", precision: inference.Precision =
     spec = spec_of(recipe["data"])
     generator, names = averaged(run.algorithm.players(spec)["G"], saved, "G"), recipe["data"]["class_names"]
     made = run.made(spec)
-    return Model(generator, run, made, names if made.classes else [], saved.images_seen, precision)
+    return Model(generator, run, made, names if made == spec else [], saved.images_seen, precision)
 
 
 def averaged(generator: nn.Module, saved: checkpoint.Checkpoint, name: str) -> nn.Module:

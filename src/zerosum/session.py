@@ -32,7 +32,6 @@ from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
 from zerosum.metrics.report import write_report
-from zerosum.networks.growing import unborn
 from zerosum.run import Run
 from zerosum.runlog import (
     ENVIRONMENT,
@@ -347,7 +346,7 @@ def _finish(training: Training, outcome: str) -> list[str]:
     except OSError as error:
         raise atomic.explain(error, out) from error
     lines = [f"{outcome} at {training.seen:,} images, {training.seconds:,.0f} s"]
-    if outcome == "finished" and (young := unborn(training.players.networks.values())):
+    if outcome == "finished" and (young := training.players.young):
         lines.append(
             f"grown      {young.size:.2f} of {young.stages} doublings: its images are coarser than they could be; give "
             "it longer, or let it grow sooner (--algorithm.growth or --algorithm.size-images)"

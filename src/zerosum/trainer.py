@@ -24,7 +24,6 @@ from zerosum.errors import UserError
 from zerosum.feeds import loader_of, probe_of
 from zerosum.game import Batch, Turns
 from zerosum.metrics.probe import Reading
-from zerosum.networks.growing import unborn
 from zerosum.progress import Progress
 from zerosum.run import Run
 from zerosum.runlog import RunLog, grid_path, write_status
@@ -90,8 +89,8 @@ class Training:
                 self._housekeeping(done, stop)
             now = time.perf_counter()
             if now - last_view >= VIEW_SECONDS or done or stop:
-                status = self.progress.status(self.seen, self.seconds, self.turns.skipped, slowing=self._growing)
-                self.view.update(status)
+                slowing = self.players.young is not None
+                self.view.update(self.progress.status(self.seen, self.seconds, self.turns.skipped, slowing))
                 last_view = now
             if done or stop:
                 self.finished = done
@@ -125,10 +124,6 @@ class Training:
         """Whether a multiple of `every` was passed by the step that ended at `seen` (now, if not given)."""
         seen = self.seen if seen is None else seen
         return seen == 0 or seen // every > (seen - self.images_per_step) // every
-
-    @property
-    def _growing(self) -> bool:
-        return unborn(self.players.networks.values()) is not None
 
     def done(self) -> bool:
         enough = self.run.images is not None and self.seen >= self.run.images
@@ -176,10 +171,7 @@ class Training:
     def _probe(self, final: bool) -> None:
         self.reading = reading = self.probe(self.averaged, self.players.networks)
         self.progress.probe(reading.diversity)
-        if final:
-            more = {"final": True}
-        else:
-            more = self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every), self._growing)
+        more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
             self.log.write("probe", self.seen, **reading.row(), features=self.probe.reference.name, **more)
         for warning in [] if final else self.watch.probe(reading.diversity):

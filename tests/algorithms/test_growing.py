@@ -223,3 +223,12 @@ def test_values_that_make_no_sense_are_refused() -> None:
         ProgressiveGAN(growth=(10, 20, 30), fades=(100, 5, 5))
     with pytest.raises(UserError, match=r"--algorithm\.drift -1: must be 0 or more"):
         ProgressiveGAN(drift=-1)
+
+
+def test_a_reading_says_that_the_generator_grows_yet() -> None:
+    t = training()
+    t.step()
+    assert t.probe(t.averaged).row()["growing"] is True  # type: ignore[arg-type,call-arg]
+    for _ in range(10):
+        t.step()
+    assert "growing" not in t.probe(t.averaged).row()  # type: ignore[arg-type,call-arg]

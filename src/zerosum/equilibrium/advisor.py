@@ -109,14 +109,13 @@ class Advisor:
         """Whether a run that goes on `until` then is over now."""
         return until == "converged" and self.advice is not None and self.advice.stop
 
-    def add(self, images_seen: int, reading: Reading, saved: bool, growing: bool = False) -> dict[str, Any]:
-        """Take in a reading; what is to be logged of it and of the advice, if there is one yet."""
+    def add(self, images_seen: int, reading: Reading, saved: bool) -> dict[str, Any]:
+        """Take in a reading; what is to be logged of the advice, if there is one yet."""
         distance, error = max(reading.distance, TINY), max(reading.distance_error, 0.0)
-        self.take(Point(images_seen, distance, error, saved, reading.floor, growing))
-        young = {"growing": True} if growing else {}
+        self.take(Point(images_seen, distance, error, saved, reading.floor, bool(reading.growing)))
         if self.advice is None:
-            return young
-        return {**young, "best": self.advice.best.images_seen, "chance_of_better": self.advice.chance}
+            return {}
+        return {"best": self.advice.best.images_seen, "chance_of_better": self.advice.chance}
 
     def score_at(self, images_seen: int) -> dict[str, float | None]:
         """For a checkpoint of this moment: its score, and the interval, by which the best one is chosen."""

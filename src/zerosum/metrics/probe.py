@@ -23,7 +23,7 @@ from zerosum.metrics import features
 from zerosum.metrics.distances import kernel_distance, spread
 from zerosum.metrics.noise import dominance
 from zerosum.metrics.reference import Reference
-from zerosum.networks import coupled
+from zerosum.networks import Growing, coupled
 
 SAMPLES, OF_POINTS = 256, 1_024  # points cost next to nothing, and their modes need more
 REAL = 1_000  # at most, for the statistics of the real side
@@ -56,6 +56,8 @@ class Reading:
     """Of a translator of pairs: mean absolute difference from the held-out targets, from 0 to 1."""
     cycle: float | None = None
     """Of translators both ways: mean absolute difference after there and back again, from 0 to 1."""
+    growing: bool | None = None
+    """Whether G has doublings yet to come; None of one that has not."""
 
     def row(self) -> dict[str, float]:
         """For the log: what was measured."""
@@ -88,7 +90,8 @@ class Probe:
             return Reading(WORST, 0.0, WORST, 0.0, floor=self.floor)
         kernel, diversity = kernel_distance(x, real), spread(x) / self._real_spread
         overfitting, error = self._overfitting(critic)
-        return Reading(*found, kernel, diversity, overfitting, error, self.floor)
+        growing = True if isinstance(generator, Growing) and not generator.complete else None
+        return Reading(*found, kernel, diversity, overfitting, error, self.floor, growing=growing)
 
     def _overfitting(self, critic: nn.Module | None) -> tuple[float, float] | tuple[None, None]:
         if critic is None or self.held_out is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +37,11 @@ class Growing(nn.Module, ABC):
         self.grow(float(stages))
         self.register_load_state_dict_post_hook(_regrow)
 
+    @property
+    def complete(self) -> bool:
+        """Whether all doublings are there, the last one faded in."""
+        return self.size == self.stages
+
     def grow(self, grown: float) -> None:
         """Have so many doublings, from 0 to `stages`."""
         if not 0 <= grown <= self.stages:
@@ -65,11 +70,6 @@ class Growing(nn.Module, ABC):
         """Real images as they are shown at this age: between two sizes while one fades in (sec. 2, figure 2)."""
         x = self.shrunk(x)
         return self.fade(doubled(F.avg_pool2d(x, 2)), x) if self.fading else x
-
-
-def unborn(networks: Iterable[nn.Module]) -> Growing | None:
-    """The first of the networks that has not all its doublings yet, or None."""
-    return next((n for n in networks if isinstance(n, Growing) and n.size < n.stages), None)
 
 
 def doubled(x: Float[Tensor, "n c h w"], times: int = 1) -> Float[Tensor, "n c a b"]:
