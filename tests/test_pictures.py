@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageSequence
+from PIL import Image, ImageFont, ImageSequence
 
 from zerosum import film, pictures
 from zerosum.errors import UserError
@@ -151,6 +151,17 @@ def test_names_stand_beside_a_grid_that_stays_as_it_is() -> None:
     assert pictures.named(plain) is plain
     few = pictures.fewer(out, 31, 20)  # a terminal draws the images, not the names
     assert np.array_equal(np.asarray(few), images[0].transpose(1, 2, 0))
+
+
+def test_a_name_is_cut_to_its_column_and_may_have_lines() -> None:
+    font = ImageFont.load_default(12)
+    assert pictures._cut("short", font, 200) == "short"
+    assert pictures._cut("two\nlines", font, 200) == "two lines"
+    words = pictures._cut("a name that is too long", font, 60)
+    assert words.endswith("...")
+    assert font.getlength(words) <= 60
+    assert pictures._cut("narrow", font, 15) in ("n", "na")
+    assert pictures._cut("none", font, 1) == ""
 
 
 def test_png_carries_text(tmp_path: Path) -> None:

@@ -163,6 +163,8 @@ def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
             record = json.loads((out / "attack.json").read_text())
             assert record["images"] == attacked
             assert record["classifier"].endswith("images that it held out of training")
+            assert cli.main(["attack", str(tmp_path / "photos"), "--limit", "12", "--run", str(run)]) == 2
+            assert "was trained on these images; give others" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

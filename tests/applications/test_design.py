@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tiny
 from zerosum import sample
@@ -113,6 +113,12 @@ def test_a_scorer_has_to_give_a_number_for_each_image(studio: Studio, score: Sco
         studio.design(score, 2, drawn=64)
 
 
+@pytest.mark.parametrize("score", [lambda x: bright(x).squeeze(), lambda x: x.mean((1, 2, 3), keepdim=True)])
+def test_a_number_for_each_image_is_one_in_whatever_shape(studio: Studio, score: Scorer) -> None:
+    found = studio.design(score, 2, drawn=64, steps=2)
+    assert torch.equal(found.scores, studio.design(bright, 2, drawn=64, steps=2).scores)
+
+
 def test_more_candidates_than_go_at_once_are_followed_each_for_itself(studio: Studio) -> None:
     z = studio.model.latents(CHUNK + 6, 2)
     label = torch.zeros(len(z), dtype=torch.int64)
@@ -139,10 +145,18 @@ def test_the_catalogue_is_drawn_from_all_items(tmp_path: Path, monkeypatch: pyte
     training = tiny.training(tiny.run("r1gan", conditional=True), items)
     training.step()
     monkeypatch.setattr(studio_of, "MOST", 30)
+    settled: list[set[int]] = []
+
+    def decoupling(critic: nn.Module, _: Tensor, label: Tensor) -> nn.Module:
+        settled.append(set(label.tolist()))
+        return critic
+
+    monkeypatch.setattr(studio_of, "decoupled", decoupling)
     ordered = replace(items, labels=np.repeat(np.arange(3), 40))
     found = studio_of.of_run(tiny.keep(training, tmp_path), items=ordered)
     assert found.labels is not None
     assert set(found.labels.tolist()) == {0, 1, 2}
+    assert settled == [{0, 1, 2}], "what the critic takes for usual is drawn from all, too"
 
 
 def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:

@@ -187,6 +187,9 @@ def test_an_item_that_nobody_took_yet_has_no_factors_of_its_own() -> None:
     assert not met.all()
     assert (found[:, ~met] == 0).all()
     assert (found[:, met] != 0).any(0).all()
+    other = BPR(USERS, ITEMS, Settings(factors=8, seed=1))
+    other.load_state(model.state())
+    assert np.array_equal(other.scores(np.arange(USERS)), found)
 
 
 # ---- learning ------------------------------------------------------------------------------------------

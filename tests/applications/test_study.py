@@ -354,6 +354,20 @@ def test_any_number_of_synthetic_images_has_each_class_in_its_share(count: int) 
     assert np.abs(np.bincount(found, minlength=3) - count * np.array([3, 2, 1]) / 6).max() <= 1
 
 
+def test_rare_classes_take_turns() -> None:
+    labels = np.repeat(np.arange(21), [980, *[1] * 20])
+    for count in (50, 490, 700):
+        rare = (in_shares(labels, count) > 0).sum()
+        assert rare == pytest.approx(count * 20 / 1_000, abs=1.5)
+
+
+def test_one_picture_many_times_is_no_copy_but_of_itself() -> None:
+    one = bars(1).images
+    many = Labelled(np.repeat(one, 8, 0), np.repeat([0, 1], 4))
+    passed = gated(lambda labels, _: np.repeat(one, len(labels), 0), many.labels, many, lambda x: np.ones((len(x), 2)))
+    assert (len(passed.found), passed.copies > 0) == (0, True)
+
+
 def test_what_passes_stands_in_the_order_that_was_asked_for() -> None:
     """However often a class is refused at first, any part of what passed has each class in its share."""
     train = bars(20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import io
 import json
 import math
 import struct
@@ -34,6 +35,7 @@ from zerosum.bench import (
     report,
     semi_supervised,
     speedrun,
+    speedrun_page,
     startup,
     stopping,
     verdicts,
@@ -581,6 +583,17 @@ def test_the_rate_is_searched_on_every_course_and_a_far_opponent_runs_once(monke
     assert ("second", "near, 0.5 times the rate", 0) in ran
     assert chosen["third"] == {"near, 8 times the rate": (0, 1), "far, 8 times the rate": (0, 1)}
     assert ("third", "far, 16 times the rate", 0) in ran
+
+
+def test_curves_are_drawn_though_an_opponent_came_apart() -> None:
+    def runs(*ends: float | None) -> list[dict[str, float | None]]:
+        return [{"frechet_1": 90.0, "frechet_5": end} for end in ends]
+
+    rows = {"default": runs(5.0, 6.0), "SNGAN, 2 times the rate": runs(None), "SNGAN, published rate": runs(40.0)}
+    course = cast(Field, SimpleNamespace(marks=(1.0, 5.0)))
+    for floor in (0.2, 4.0):  # far below, and in sight
+        with Image.open(io.BytesIO(speedrun_page.curves(course, rows, floor))) as image:
+            assert image.size[0] > 600
 
 
 def test_the_textbook_sees_every_image_once_a_pass_and_draws_the_same_again() -> None:

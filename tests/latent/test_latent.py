@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import tiny
 from zerosum import cli, sample
+from zerosum.data.depth import Depth
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.latent import directions, inversion, tools
@@ -48,6 +49,10 @@ def model(name: str = "r1gan", networks: Networks | None = None, shape: tuple[in
     generator = tiny.lively(networks.generator(Spec(shape)))
     run = replace(run, algorithm=tiny.replace_networks(name, networks))
     return Model(generator.eval().requires_grad_(False), run, Spec(shape), (), 1_000, "fp32")
+
+
+def replace_spec(made: Model, spec: Spec) -> Model:
+    return Model(made.generator, made.run, spec, (), 1_000, "fp32")
 
 
 # ---- inversion -----------------------------------------------------------------------------------------------------
@@ -307,6 +312,27 @@ def test_a_way_begins_and_ends_at_the_latents_and_keeps_its_class() -> None:
     assert tools.way(z, None, 4)[1] is None
 
 
+def test_large_sets_and_many_styles_are_taken_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, made = tiny.images((3, 32, 32), 40), model("fastgan", FastGAN(latent=6, width=4), (3, 32, 32))
+    z, pixels = made.latents(9), Pixels(data.spec)
+    near, mixed = tools.neighbours(data.values[:4], data, pixels, 5), tools.mixed(made, z[:2], z[2:])
+    monkeypatch.setattr(tools, "AT_ONCE", 7)
+    monkeypatch.setattr(tools, "CHUNK", 3)
+    for a, b in zip(near, tools.neighbours(data.values[:4], data, pixels, 5), strict=True):
+        assert np.array_equal(a, b)
+    parts = tools.mixed(made, z[:2], z[2:])
+    assert np.abs(parts.astype(int) - mixed).max() <= 1
+
+
+def test_a_photo_of_another_depth_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "scan.png"
+    Image.fromarray(np.full((16, 16), 40_000, dtype=np.uint16)).save(path)
+    spec = Spec((1, 16, 16), 0, Depth("int16", -1_024, 3_071))
+    made = replace_spec(model(shape=(1, 16, 16)), spec)
+    with pytest.raises(UserError, match=r"scan.png: holds uint16 values, and the run's images int16 ones"):
+        tools.photos(made, [path])
+
+
 def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     for number in range(12):
@@ -340,6 +366,8 @@ def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
         (("explore", "RUN", "directions", "--count", 7), "--count 7: from 1 to 6"),
         (("explore", "RUN", "mix"), "mix: this generator has no layers"),
         (("explore", "RUN", "mix", "--reach", 2), "--reach 2.0: is of directions"),
+        (("explore", "RUN", "directions", "--steps", 1), "--steps 1: must be 2 or more"),
+        (("explore", "RUN", "directions", "--reach", 0), "--reach 0: must be above 0"),
         (("explore", "RUN", "directions", "--features", "pixels"), "--features pixels: is of neighbours"),
         (("explore", "RUN", "directions", "--out", "sheet.jpg"), "sheet.jpg: a sheet is a .png"),
         (("explore", "RUN", "directions", "--latents", "PHOTO"), "--latents "),

@@ -21,6 +21,7 @@ from zerosum.metrics.report import write_report
 from zerosum.metrics.report.content import gather
 from zerosum.metrics.report.fields import finite
 from zerosum.metrics.report.read import Folder
+from zerosum.metrics.report.records import Advice
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "report.md"
 KINDS: dict[str, tuple[type, ...]] = {
@@ -211,6 +212,17 @@ def test_advice_is_the_advisors(tmp_path: Path) -> None:
     assert found.images_seen == 1900
     assert found.text.startswith("Go on; use --checkpoint 1200; another 1,900 images (1 min) have ")
     assert found.text.endswith(".")
+
+
+def test_the_advice_knows_that_the_networks_grow_yet(tmp_path: Path) -> None:
+    log = readings(40, distance=5.0, growing=True)  # as settled as can be
+    found = Folder(tmp_path).advice(log, 60.0)
+    assert isinstance(found, Advice)
+    assert not found.stop
+    assert found.text.startswith(f"Go on: {advisor.GROWING}; best so far is --checkpoint ")
+    plain = Folder(tmp_path).advice(readings(40, distance=5.0), 60.0)
+    assert isinstance(plain, Advice)
+    assert plain.stop
 
 
 def test_readings_that_were_undone_or_are_damaged_do_not_count(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def _checked(score: Scorer) -> Scorer:
 
     def checked(images: Tensor) -> Tensor:
         found = score(images)
-        if tuple(found.shape) not in ((len(images),), (len(images), 1)):
+        if found.numel() != len(images):
             raise UserError(f"the scorer gave {tuple(found.shape)} for {len(images)} images; return ({len(images)},)")
         if not bool(found.isfinite().all()):
             raise UserError("the scorer gave a score that is no finite number; return finite numbers")

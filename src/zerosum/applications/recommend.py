@@ -134,10 +134,10 @@ class BPR:
 
     def state(self) -> list[Tensor]:
         """What it has learned."""
-        return [self.user.value, self.item.value, self.bias.value]
+        return [self.user.value, self.item.value, self.bias.value, self.item.sum]
 
     def load_state(self, state: list[Tensor]) -> None:
-        self.user.value, self.item.value, self.bias.value = state
+        self.user.value, self.item.value, self.bias.value, self.item.sum = state
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         met = self.item.sum > 0  # of an item that is in no triplet nothing is known: its factors are what they began as
@@ -188,8 +188,8 @@ class VBPR:
         return [*self.plain.state(), self.taste.value, self.embed.value, self.bias.value]
 
     def load_state(self, state: list[Tensor]) -> None:
-        self.plain.load_state(state[:3])
-        self.taste.value, self.embed.value, self.bias.value = state[3:]
+        self.plain.load_state(state[:4])
+        self.taste.value, self.embed.value, self.bias.value = state[4:]
 
     def scores(self, users: np.ndarray) -> np.ndarray:
         u = torch.from_numpy(users)

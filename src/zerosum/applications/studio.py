@@ -36,11 +36,10 @@ def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = N
     whole = items or sources.read(run.data)
     assert isinstance(whole, ArrayDataset)  # of noise: `sample.load` refuses two sides
     part = whole if items else train_part(whole, run.data)
-    some = np.sort(randomness.permutation(0, "design/catalogue", 0, len(part))[:MOST])
-    values, kinds = part.gather(some)
-    labels = kinds if model.spec.classes else None
+    order = randomness.permutation(0, "design/catalogue", 0, len(part))
+    values, labels = part.gather(np.sort(order[:MOST]))
     # A critic that looks at a whole batch would find that designs for one taste are too much alike.
-    usual = slice(0, run.batch_size)
-    label = None if labels is None else torch.from_numpy(labels[usual])
-    critic = decoupled(critic, scale(values[usual], torch.float32, CPU), label)
-    return Studio(model, critic, RandomConvolutions(model.spec), values, labels)
+    usual, kinds = part.gather(order[: run.batch_size])
+    label = torch.from_numpy(kinds) if model.spec.classes and kinds is not None else None
+    critic = decoupled(critic, scale(usual, torch.float32, CPU), label)
+    return Studio(model, critic, RandomConvolutions(model.spec), values, labels if model.spec.classes else None)

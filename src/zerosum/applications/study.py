@@ -27,6 +27,7 @@ from zerosum.applications.study_kept import SCORES, Kept, written
 from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, minutes_of
 from zerosum.errors import UserError
 
+MADE = 2  # raise it when a study's synthetic images, or what of them passes, come to be others
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
@@ -95,7 +96,8 @@ class Study:
     def _settle(self) -> None:
         """Write the plan, or hold it against what is there. UserError if that was of another plan, or other data."""
         settings = {**asdict(self.plan), "source": self.source.name, "of the source": self.source.about}
-        wanted = json.loads(json.dumps({**settings, "classes": self.class_names, "parts": self._digests()}))
+        about = {**settings, "classes": self.class_names, "parts": self._digests(), "synthetic images": MADE}
+        wanted = json.loads(json.dumps(about))
         path = self.out / "plan.json"
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -246,11 +248,11 @@ class Study:
 
 def in_shares(labels: np.ndarray, count: int) -> np.ndarray:
     """`count` of the labels int64 (n,), again from the start where there are fewer; of any number of them from the
-    first on, each class has its share, but for one."""
-    place = np.empty(len(labels))
-    for kind in np.unique(labels):
+    first on, each class has its share, to about one."""
+    place, kinds = np.empty(len(labels)), np.unique(labels)
+    for number, kind in enumerate(kinds):
         at = np.flatnonzero(labels == kind)
-        place[at] = (np.arange(len(at)) + 0.5) / len(at)
+        place[at] = (np.arange(len(at)) + (number + 0.5) / len(kinds)) / len(at)  # classes of one size take turns
     return labels[np.argsort(place, kind="stable")][np.arange(count) % len(labels)]
 
 

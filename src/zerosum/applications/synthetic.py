@@ -7,7 +7,6 @@ oracle, which no GAN is) must help.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -240,7 +239,7 @@ def _apart(train: Labelled, pixels: Pixels) -> float:
     """
     images = train.images[np.unique(groups_of(ArrayDataset(train.images)), return_index=True)[1]]
     if len(images) < 2:
-        return -math.inf
+        return 0.0  # an exact copy is one
     order = randomness.permutation(0, "augment/parts", 0, len(images))
     found = []
     for part in np.array_split(order, min(PARTS, len(order))):

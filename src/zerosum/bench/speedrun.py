@@ -110,7 +110,8 @@ def measure(bench: Bench) -> Report:
         f"time. On Fashion-MNIST each opponent ran at {', '.join(f'{t:g}' for t in RATES)} times its published rate on "
         "the first seed, on the other courses at the best there and at half of it, on all of them at further halves "
         "or doubles until the best had a worse one on either side. The best, and any within "
-        f"{CLOSE - 1:.0%} of it, ran on all seeds, and the best on average is held against the default. "
+        f"{CLOSE - 1:.0%} of it, ran on all seeds, and of these the best on average is scored on the test images. "
+        "On the validation images the default is held against all rows, those of one run too. "
         f"One that was more than {FAR:g} times as far as the best opponent ran on the first seed alone, and one of "
         "which that is so on Fashion-MNIST and on another course, there at its best rate on Fashion-MNIST alone.",
     ]  # fmt: skip

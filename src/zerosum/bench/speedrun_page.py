@@ -72,20 +72,22 @@ def final_targets(field: Field, rows: Rows, validated: Rows) -> Iterator[Target]
 
 
 def _against(field: Field, rows: Rows, validated: Rows, key: str, where: str) -> Iterator[Target]:
-    """Our worst seed against the best opponent's mean; its best seed where outside the spread is asked for.
+    """Our worst seed against the best opponent's mean; where outside the spread is asked for, against the best run of
+    any opponent at any rate.
 
     Which of ours is held against them was settled on the validation images (`validated`).
     """
     if not _rivals(rows) or "default" not in rows:
         return
     first, last = (f"{key}_{m:g}" for m in (field.marks[0], field.marks[-1]))
-    rival = min(_rivals(rows), key=lambda arm: _mean(rows[arm], last))
+    among = _mean if field.name == "fashion-mnist" else _best
+    rival = min(_rivals(rows), key=lambda arm: among(rows[arm], last))
     mine_all = (arm for arm in rows if arm.startswith("default"))
     ours = min(mine_all, key=lambda arm: _mean(validated[arm], f"frechet_{field.marks[-1]:g}"))
     mine = partial(_worst, rows[ours])
     what = f"{field.course.title}, {where}: {ours}"
     if field.name != "fashion-mnist":
-        bound = min(r[last] for r in rows[rival])
+        bound = _best(rows[rival], last)
         yield Target(f"{what} against {rival} (its best seed)", f"below {bound:.2f}", f"{mine(last):.2f} (worst seed)",
                      mine(last) < bound)  # fmt: skip
         return
@@ -103,6 +105,10 @@ def _against(field: Field, rows: Rows, validated: Rows, key: str, where: str) ->
 
 def _worst(results: Sequence[Result], key: str) -> float:
     return max(r[key] for r in results)
+
+
+def _best(results: Sequence[Result], key: str) -> float:
+    return min(r[key] for r in results)
 
 
 def curves(field: Field, rows: Rows, floor: float) -> bytes:

@@ -111,7 +111,7 @@ def replay(rows: list[dict[str, Any]], images: int) -> tuple[int, int]:
     """(stopped at, used): images seen, of a run of this length whose probe said this."""
     advisor = Advisor(images)
     for row in rows:
-        advisor.take(Point(row["images_seen"], row["distance"], row["distance_error"], True, row.get("floor")))
+        advisor.take(_point(row))
         if advisor.ends("converged"):
             break
     best = min(advisor.scores, key=lambda score: score.value)
@@ -140,8 +140,13 @@ def replay_all(rows: list[dict[str, Any]]) -> tuple[int, int]:
     """As `replay`, for who never listens: the last moment, and the one that scores best."""
     advisor = Advisor()
     for row in rows:
-        advisor.take(Point(row["images_seen"], row["distance"], row["distance_error"], True, row.get("floor")))
+        advisor.take(_point(row))
     return advisor.points[-1].images_seen, min(advisor.scores, key=lambda score: score.value).images_seen
+
+
+def _point(row: dict[str, Any]) -> Point:
+    told = row["images_seen"], row["distance"], row["distance_error"], True
+    return Point(*told, row.get("floor"), row.get("growing", False))
 
 
 def targets_of(group: str, runs: list[Result]) -> list[Target]:

@@ -109,8 +109,11 @@ class Attack(Command):
                 raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
             about = f"{self.run_folder.name} at {model.images_seen:,} images"
             recipe = sample.read_recipe(self.run_folder)
-            if found.fingerprint == recipe["data"]["fingerprint"]:
-                unseen = held_out_part(found, runs.from_json(recipe["run"]).data)
+            own = runs.from_json(recipe["run"]).data
+            if _same(own, data) or found.fingerprint == recipe["data"]["fingerprint"]:
+                unseen = None  # other images of the same source are not known to be others
+                if found.fingerprint == recipe["data"]["fingerprint"]:
+                    unseen = held_out_part(found, own)
                 if unseen is None:
                     raise UserError(f"{data.source}: {self.run_folder} was trained on these images; give others")
                 found, about = unseen, f"{about}, images that it held out of training"
@@ -119,3 +122,8 @@ class Attack(Command):
         if labels is None:
             raise UserError(f"{data.source}: has no labels; sort the images into a folder a class")
         return network, names, images, labels, about
+
+
+def _same(a: Data, b: Data) -> bool:
+    """Whether both are read from one source, in whatever way."""
+    return a.split == b.split and (a.source == b.source or Path(a.source).resolve() == Path(b.source).resolve())

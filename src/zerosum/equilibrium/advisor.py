@@ -32,7 +32,7 @@ TOGETHER = 0.9  # the largest correlation of neighbouring readings that is belie
 WIDE = 1.96  # standard errors to either side: 95 %
 TINY, LARGEST = 1e-12, 88.0  # of a distance, and of a logarithm: what is not finite counts as that
 NORMAL = NormalDist()
-GROWING = "its networks have not all their doublings yet"
+GROWING = "its networks do not have all their doublings yet, or not for long enough to tell"
 NEVER = "it has not learned yet: its best is hardly nearer than the untrained generator"
 
 
@@ -138,19 +138,20 @@ class Advisor:
             self._best, self._best_is_saved = score, point.saved
         if len(self.points) >= LEAST:
             assert self._best is not None
-            self.advice = self._advice(point, self._best)
+            self.advice = self._advice(point.images_seen, self._best)
 
-    def _advice(self, point: Point, best: Score) -> Advice:
-        images_seen = point.images_seen
+    def _advice(self, images_seen: int, best: Score) -> Advice:
         left = images_seen if self.most is None else max(self.most - images_seen, 0)
         ahead = min(int(AHEAD * images_seen), left)
-        level, slope, middle, spread = forecast(self.points, ahead)
+        # What a game that grows has come to at a small size says nothing of the next one.
+        grew = next((i for i in range(len(self.points), 0, -1) if self.points[i - 1].growing), 0)
+        young = 0 < grew > len(self.points) - LEAST
+        level, slope, middle, spread = forecast(self.points if young else self.points[grew:], ahead)
         floor = self.points[-1].floor
         if floor is not None:  # a line goes on for ever; a generator comes no nearer than real images are
             middle = max(middle, math.log(min(floor, best.value)))
         chance = NORMAL.cdf((math.log(best.value * (1 - MARGIN)) - middle) / spread)
-        # What a game that grows has come to at a small size says nothing of the next one.
-        self._small = [*self._small, images_seen] if chance < CHANCE and not point.growing else []
+        self._small = [*self._small, images_seen] if chance < CHANCE and not young else []
         # A run that never learned has nothing to keep, and nothing to go by: it may begin at any time.
         learned = self.start is None or best.value < LEARNED * self.start.distance
         since = max(self._small[0], best.images_seen) if self._small else images_seen
@@ -159,7 +160,7 @@ class Advisor:
         reason = NEVER
         if learned:
             reason = _reason(level - math.log(best.value), slope, best.images_seen, lost=chance < CHANCE)
-        if point.growing:
+        if young:
             reason = GROWING
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 

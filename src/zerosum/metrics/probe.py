@@ -81,16 +81,16 @@ class Probe:
     def __call__(self, generators: Mapping[str, nn.Module], critics: Mapping[str, nn.Module] | None = None) -> Reading:
         """A reading of the averaged generator G (in eval mode) and of D, if it is among the critics."""
         generator, critic = generators["G"], (critics or {}).get("D")
+        growing = True if isinstance(generator, Growing) and not generator.complete else None
         real, label = self._real
         latents = self.loader.latent("probe", 0, self.samples)
         fake = sample.generate(generator, latents, label)
         fake = fake.to(self.loader.device).float().clamp(-1, 1) if self.spec.is_image else fake.float()
         found, x = self.reference(fake), self.features(fake)
         if found is None:
-            return Reading(WORST, 0.0, WORST, 0.0, floor=self.floor)
+            return Reading(WORST, 0.0, WORST, 0.0, floor=self.floor, growing=growing)
         kernel, diversity = kernel_distance(x, real), spread(x) / self._real_spread
         overfitting, error = self._overfitting(critic)
-        growing = True if isinstance(generator, Growing) and not generator.complete else None
         return Reading(*found, kernel, diversity, overfitting, error, self.floor, growing=growing)
 
     def _overfitting(self, critic: nn.Module | None) -> tuple[float, float] | tuple[None, None]:

@@ -263,6 +263,7 @@ def _readings(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         kept.append(
             {"event": "probe", "images_seen": seen, "distance": distance, "distance_error": error}
             | ({"floor": floor} if floor is not None and floor > 0 else {})
+            | ({"growing": True} if event.get("growing") is True else {})
         )
     yield from kept
 
