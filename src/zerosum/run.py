@@ -13,6 +13,7 @@ from inspect import isabstract
 from typing import Any, Literal
 
 from zerosum import algorithms
+from zerosum.data.adaptive import MORE
 from zerosum.data.augment import POLICIES, Policy
 from zerosum.data.spec import Data, Spec
 from zerosum.engine import Compile, MemoryFormat, Precision
@@ -59,7 +60,7 @@ class Run:
     """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay for it."""
     augment: tuple[Policy, ...] = ()
     """What D sees, real and fake, passes these first, for few images: colour, translation, cutout (DiffAugment), or
-    adaptive (ADA), as strong as D overfits."""
+    adaptive (ADA), as strong as D overfits, and beside that filtering and noise."""
     augment_images: int = 500_000
     """How many images D sees until adaptive augmentation may have gone from none to all."""
     ema_half_life: Schedule = Constant(10_000)
@@ -93,6 +94,10 @@ class Run:
             )
         if self.augment and not spec.is_image:
             raise UserError(f"--augment {' '.join(self.augment)}: is for images, and the data are points; drop it")
+        if "adaptive" not in self.augment and (alone := [policy for policy in MORE if policy in self.augment]):
+            raise UserError(
+                f"--augment {' '.join(self.augment)}: {alone[0]} is as strong as D overfits; give adaptive with it"
+            )
         if "adaptive" in self.augment and self.algorithm.boundary is None:
             raise UserError(
                 "--augment adaptive: follows how many real images D puts on the right side of its zero, and the logits "

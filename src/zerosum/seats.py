@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from zerosum.data.adaptive import Adaptive
-from zerosum.data.augment import augment
+from zerosum.data.adaptive import FAMILIES, MORE, Adaptive
+from zerosum.data.augment import POLICIES, augment
 from zerosum.data.spec import Spec
 from zerosum.engine import Engine
 from zerosum.game import Players
@@ -43,14 +43,17 @@ class Seat:
 def carried_by(run: Run, spec: Spec) -> dict[str, nn.Module]:
     """What is kept from step to step beside the players: by the algorithm, and how strong augmentation is."""
     carried = run.algorithm.carries(spec)
-    return carried | {AUGMENT: Adaptive(run.augment_images)} if "adaptive" in run.augment else carried
+    if "adaptive" not in run.augment:
+        return carried
+    more = [family for policy, family in MORE.items() if policy in run.augment]
+    return carried | {AUGMENT: Adaptive(run.augment_images, (*FAMILIES, *more))}
 
 
 def _augmentation(
     run: Run, images: Sequence[int], carried: Mapping[str, nn.Module]
 ) -> Callable[[Tensor], Tensor] | None:
     """The run's. `images`: channels of each image, where D is given several on each other."""
-    policies = tuple(policy for policy in run.augment if policy != "adaptive")
+    policies = tuple(policy for policy in run.augment if policy in POLICIES)
     adaptive = carried.get(AUGMENT)
 
     def shown(x: Tensor) -> Tensor:

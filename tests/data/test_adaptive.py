@@ -23,6 +23,7 @@ from zerosum.errors import UserError
 from zerosum.losses import least_squares
 from zerosum.networks import Subpixel
 from zerosum.sample import generate
+from zerosum.seats import AUGMENT, carried_by
 
 ALL: tuple[Family, ...] = (*FAMILIES, "filter", "noise", "cutout")
 
@@ -292,3 +293,19 @@ def test_a_move_is_one_transformation() -> None:
     right, low = draw.pair(-1.0, 1.0)
     assert torch.equal(right == 0, low == 0)
     assert float(right.abs().max()) <= 1
+
+
+def test_filtering_and_noise_are_as_strong_as_the_rest_and_not_without_it() -> None:
+    spec = Spec((1, 16, 16))
+    run = tiny.run("r1gan", augment=("adaptive", "filtering"))
+    assert run.sees(spec) == spec
+    kept = carried_by(run, spec)[AUGMENT]
+    assert isinstance(kept, Adaptive)
+    assert kept.families == (*FAMILIES, "filter")
+    x = torch.rand(4, 1, 16, 16) * 2 - 1
+    torch.testing.assert_close(kept(x), x, atol=1e-5, rtol=0)  # p is 0
+    kept.families = ("filter",)
+    kept.p.fill_(1.0)
+    assert not torch.allclose(kept(x), x)
+    with pytest.raises(UserError, match=r"--augment noise: noise is as strong as D overfits; give adaptive with it"):
+        replace(run, augment=("noise",)).sees(spec)

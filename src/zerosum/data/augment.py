@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-Policy = Literal["colour", "translation", "cutout", "adaptive"]
-POLICIES: tuple[Policy, ...] = ("colour", "translation", "cutout")  # DiffAugment; "adaptive" is `data.adaptive`
+Policy = Literal["colour", "translation", "cutout", "adaptive", "filtering", "noise"]
+POLICIES: tuple[Policy, ...] = ("colour", "translation", "cutout")  # DiffAugment; the others are of `data.adaptive`
 BRIGHTNESS, CONTRAST = 0.5, 0.5  # at most, up or down; saturation goes from none to double
 SHIFT, CUT = 1 / 8, 1 / 2  # of the image's sides
 
