@@ -17,8 +17,8 @@ from zerosum.applications.augment import Options, opened
 from zerosum.applications.classify import Scores, fit, moved, scores, terms
 from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
-from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, in_shares, rows, shortage, verdict
-from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated
+from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
+from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated, in_shares
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError

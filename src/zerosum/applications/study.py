@@ -24,7 +24,7 @@ from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, sco
 from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
 from zerosum.applications.study_kept import SCORES, Kept, written
-from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, minutes_of
+from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, in_shares, minutes_of
 from zerosum.errors import UserError
 
 MADE = 2  # raise it when a study's synthetic images, or what of them passes, come to be others
@@ -244,16 +244,6 @@ class Study:
 
 
 # --- what follows from it --------------------------------------------------------------------------------------------
-
-
-def in_shares(labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` of the labels int64 (n,), again from the start where there are fewer; of any number of them from the
-    first on, each class has its share, to about one."""
-    place, kinds = np.empty(len(labels)), np.unique(labels)
-    for number, kind in enumerate(kinds):
-        at = np.flatnonzero(labels == kind)
-        place[at] = (np.arange(len(at)) + (number + 0.5) / len(kinds)) / len(at)  # classes of one size take turns
-    return labels[np.argsort(place, kind="stable")][np.arange(count) % len(labels)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -225,6 +225,16 @@ def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities 
     return Passed(Labelled(made, wanted).of(passed), wanted, drawn, wrong, copied)
 
 
+def in_shares(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the labels int64 (n,), again from the start where there are fewer; of any number of them from the
+    first on, each class has its share, to about one."""
+    place, kinds = np.empty(len(labels)), np.unique(labels)
+    for number, kind in enumerate(kinds):
+        at = np.flatnonzero(labels == kind)
+        place[at] = (np.arange(len(at)) + (number + 0.5) / len(kinds)) / len(at)  # classes of one size take turns
+    return labels[np.argsort(place, kind="stable")][np.arange(count) % len(labels)]
+
+
 def by_class(passed: Passed, class_names: tuple[str, ...]) -> dict[str, dict[str, int]]:
     """How many of each class passed, of how many that were asked for."""
     counts = (np.bincount(labels, minlength=len(class_names)) for labels in (passed.found.labels, passed.wanted))
