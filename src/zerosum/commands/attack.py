@@ -110,10 +110,9 @@ class Attack(Command):
             about = f"{self.run_folder.name} at {model.images_seen:,} images"
             recipe = sample.read_recipe(self.run_folder)
             own = runs.from_json(recipe["run"]).data
-            if _same(own, data) or found.fingerprint == recipe["data"]["fingerprint"]:
-                unseen = None  # other images of the same source are not known to be others
-                if found.fingerprint == recipe["data"]["fingerprint"]:
-                    unseen = held_out_part(found, own)
+            alike = found.fingerprint == recipe["data"]["fingerprint"]
+            if alike or _same(own, data):  # of one source read in another way it is not known which were held out
+                unseen = held_out_part(found, own) if alike else None
                 if unseen is None:
                     raise UserError(f"{data.source}: {self.run_folder} was trained on these images; give others")
                 found, about = unseen, f"{about}, images that it held out of training"
