@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from zerosum import cli
 from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
+from zerosum.commands.attack import _same
+from zerosum.data.spec import Data
 from zerosum.errors import UserError
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -183,3 +185,9 @@ def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
 def test_other_arrays_are_refused(model: Linear, change: Change, why: str) -> None:
     with pytest.raises(UserError, match=why):
         robust_accuracy(model, *change(images()[0], np.zeros(60, dtype=np.int64)), (0.1,))
+
+
+def test_parts_of_one_source_overlap_unless_one_is_for_training_and_one_for_tests() -> None:
+    for a, b, same in (("train", "test", False), ("train", "all", True), ("all", "test", True)):
+        assert _same(Data(source="digits", split=a), Data(source="digits", split=b)) == same  # type: ignore[arg-type]
+    assert not _same(Data(source="digits"), Data(source="mnist"))

@@ -585,6 +585,12 @@ def test_the_rate_is_searched_on_every_course_and_a_far_opponent_runs_once(monke
     assert ("third", "far, 16 times the rate", 0) in ran
 
 
+def test_a_machine_is_named_once_however_many_runs_it_made() -> None:
+    place = {"system": ["Linux 1", "Linux 2", *["Linux 1"] * 60], "cores": 2}
+    assert protocol._machine({"environment": place}) == "Linux 1, Linux 2, 2 cores"
+    assert protocol._machine({}) == "unknown machine, ? cores"
+
+
 def test_curves_are_drawn_though_an_opponent_came_apart() -> None:
     def runs(*ends: float | None) -> list[dict[str, float | None]]:
         return [{"frechet_1": 90.0, "frechet_5": end} for end in ends]

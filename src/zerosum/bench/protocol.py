@@ -128,7 +128,9 @@ class Bench:
         atomic.write_file(self.out / f"{self.name}.md", text.encode())
         report.show(found)
         if ours is not None:
-            report.show_tables(report.tables_of(ours), f", as the project measured it ({_machine(ours)})")
+            asked = {table.title for table in found.tables}
+            beside = [table for table in report.tables_of(ours) if table.title in asked]
+            report.show_tables(beside, f", as the project measured it ({_machine(ours)})")
         self.say(f"written to {self.out / self.name}.json and .md")
         return all(target.met for target in found.targets)
 
@@ -150,7 +152,13 @@ def _machine(written: Mapping[str, Any]) -> str:
     speed = place.get("calibration", {})
     rates = [c["convolution_gflops"] for c in (speed if isinstance(speed, list) else [speed]) if c]
     rate = f", convolution {sum(rates) / len(rates):.0f} GFLOP/s" if rates else ""
-    return f"{place.get('system', 'unknown machine')}, {place.get('cores', '?')} cores{rate}"
+    system, cores = _each(place.get("system", "unknown machine")), _each(place.get("cores", "?"))
+    return f"{system}, {cores} cores{rate}"
+
+
+def _each(value: Any) -> str:
+    """A value that measurements share, or each of theirs once."""
+    return ", ".join(dict.fromkeys(map(str, value if isinstance(value, list) else [value])))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

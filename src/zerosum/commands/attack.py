@@ -124,5 +124,6 @@ class Attack(Command):
 
 
 def _same(a: Data, b: Data) -> bool:
-    """Whether both are read from one source, in whatever way."""
-    return a.split == b.split and (a.source == b.source or Path(a.source).resolve() == Path(b.source).resolve())
+    """Whether both are read from one source, in whatever way, and not one its training part and one its test part."""
+    apart = {a.split, b.split} == {"train", "test"}
+    return not apart and (a.source == b.source or Path(a.source).resolve() == Path(b.source).resolve())

@@ -32,7 +32,8 @@ TOGETHER = 0.9  # the largest correlation of neighbouring readings that is belie
 WIDE = 1.96  # standard errors to either side: 95 %
 TINY, LARGEST = 1e-12, 88.0  # of a distance, and of a logarithm: what is not finite counts as that
 NORMAL = NormalDist()
-GROWING = "its networks do not have all their doublings yet, or not for long enough to tell"
+GROWING = "its networks do not have all their doublings yet"
+GROWN = "its networks have not had all their doublings for long enough to tell"
 NEVER = "it has not learned yet: its best is hardly nearer than the untrained generator"
 
 
@@ -161,7 +162,7 @@ class Advisor:
         if learned:
             reason = _reason(level - math.log(best.value), slope, best.images_seen, lost=chance < CHANCE)
         if young:
-            reason = GROWING
+            reason = GROWING if grew == len(self.points) else GROWN
         return Advice(enough, best, chance, ahead, _score(images_seen + ahead, middle, spread), reason)
 
 
@@ -229,8 +230,8 @@ def sentence(events: list[dict[str, Any]], saved: Collection[int], seconds: floa
     chance = SMALL if advice.chance < CHANCE else f"a {100 * min(advice.chance, 0.99):.0f} % chance"
     # Patience is for a run that is under way; one that has ended is not begun again for so small a chance.
     do = "stop" if advice.stop or (advice.chance < CHANCE and advice.reason != NEVER) else "go on"
-    if advice.reason == GROWING:
-        return f"go on: {GROWING}; best so far is --checkpoint {advice.best.images_seen}"
+    if advice.reason in (GROWING, GROWN):
+        return f"go on: {advice.reason}; best so far is --checkpoint {advice.best.images_seen}"
     return (
         f"{do}; use --checkpoint {advice.best.images_seen}; another {more} have {chance} of a score better by more "
         f"than {100 * MARGIN:.0f} %: {advice.reason}"
