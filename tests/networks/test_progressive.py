@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -23,10 +24,10 @@ SHAPES = [(1, 16, 24), (3, 32, 32), (4, 24, 16)]  # the first from 4x6, the last
 STAGES = {(1, 16, 24): 2, (3, 32, 32): 3, (4, 24, 16): 2}
 
 
-def build(shape: tuple[int, ...] = (3, 32, 32), classes: int = 0) -> tuple[Growing, Growing]:
+def build(shape: tuple[int, ...] = (3, 32, 32), classes: int = 0, folds: int = 0) -> tuple[Growing, Growing]:
     torch.manual_seed(0)
-    spec = Spec(shape, classes)
-    generator, critic = NET.generator(spec), NET.critic(spec)
+    spec, net = Spec(shape, classes), replace(NET, folds=folds)
+    generator, critic = net.generator(spec), net.critic(spec)
     assert isinstance(generator, Growing)
     assert isinstance(critic, Growing)
     return generator, critic
@@ -40,11 +41,11 @@ def forced(network: Growing, born: int, alpha: float) -> Growing:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("classes", [0, 3])
-def test_every_size_plays(shape: tuple[int, ...], classes: int) -> None:
-    generator, critic = build(shape, classes)
+@pytest.mark.parametrize(("classes", "folds"), [(0, 0), (3, 0), (0, 1)])
+def test_every_size_plays(shape: tuple[int, ...], classes: int, folds: int) -> None:
+    generator, critic = build(shape, classes, folds)
     label = torch.arange(4) % classes if classes else None
-    assert generator.stages == critic.stages == STAGES[shape]
+    assert generator.stages == critic.stages == STAGES[shape] - folds
     for grown in [0.0, *(k + part for k in range(generator.stages) for part in (0.25, 1.0))]:
         for network in (generator, critic):
             network.grow(grown)
@@ -76,17 +77,17 @@ def test_those_not_yet_born_are_left_out() -> None:
         assert [name for name in with_gradients if name.startswith("blocks.0")]
 
 
-@pytest.mark.parametrize("born", [1, 2, 3])
-def test_a_fade_begins_as_the_smaller_network_and_ends_as_the_larger(born: int) -> None:
+@pytest.mark.parametrize(("born", "folds"), [(1, 0), (2, 0), (3, 0), (1, 1), (2, 1)])
+def test_a_fade_begins_as_the_smaller_network_and_ends_as_the_larger(born: int, folds: int) -> None:
     """Exactly: not one bit of difference."""
-    generator, critic = build()
+    generator, critic = build(folds=folds)
     z = torch.randn(5, 6)
     with torch.no_grad():
         for alpha, size in ((0.0, born - 1), (1.0, born)):
             fading = forced(generator, born, alpha)(z)
             generator.grow(float(size))
             assert torch.equal(generator(z), fading)
-            x = torch.randn(5, 3, 4 << born, 4 << born)
+            x = torch.randn(5, 3, 4 << born + folds, 4 << born + folds)
             fading = forced(critic, born, alpha)(x)
             critic.grow(float(size))
             assert torch.equal(critic(torch.nn.functional.avg_pool2d(x, 2) if alpha == 0 else x), fading)
@@ -157,6 +158,23 @@ def test_samples_are_coupled_in_d_alone() -> None:
 def test_width_must_not_exceed_the_widest() -> None:
     with pytest.raises(UserError, match=r"widest 4: must be at least --algorithm\.networks\.width 8"):
         Progressive(width=8, widest=4)
+
+
+def test_folded_pixels_are_all_there_and_each_has_a_place() -> None:
+    """What D sees of an image, and what G makes of its last features."""
+    generator, critic = build((1, 32, 48), folds=2)
+    assert generator.stages == critic.stages == 1
+    z, x = torch.randn(2, 6), torch.randn(2, 1, 32, 48, requires_grad=True)
+    image = generator(z)
+    assert image.shape == (2, 1, 32, 48)
+    assert len(image.detach().unique()) == image.numel(), "no pixel is a copy of another"
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x)
+    assert bool((gradient != 0).all()), "D sees them all"
+
+
+def test_something_has_to_be_left_to_learn() -> None:
+    with pytest.raises(UserError, match=r"folds 3: images of 16x24 are halved 2 times; give at most 1"):
+        Progressive(folds=3).generator(Spec((1, 16, 24)))
 
 
 # ---- layers --------------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ from zerosum.bench.protocol import Bench, Result, data_record, recipe
 from zerosum.bench.report import Column, Report, Table, Target, at_least, at_most, below
 from zerosum.bench.textbook import Textbook
 from zerosum.bench.training import played, shortened
-from zerosum.data.augment import POLICIES
 from zerosum.data.spec import Data, Dataset
 from zerosum.errors import UserError
 from zerosum.latent import tools
@@ -34,8 +33,7 @@ from zerosum.metrics.neighbours import copying, density_coverage
 from zerosum.metrics.registered import nearest_registered
 from zerosum.metrics.verdict import RARE
 from zerosum.recipes import pick
-from zerosum.recipes.images import named
-from zerosum.recipes.images import quick as quick_recipe
+from zerosum.recipes.images import bare, named
 from zerosum.run import Run
 
 SEEDS: tuple[int, ...] = ()  # each course has its own
@@ -89,7 +87,7 @@ ABOUT = (
     "Inversion: root mean squared error of pixels in grey levels of 256. PCA is of the training photos, with as many "
     "components as the latent has numbers.",
 )  # fmt: skip
-REAL, BEST = "real photos", "progressive, whole"
+REAL = "real photos"
 
 
 @dataclass(frozen=True)
@@ -120,21 +118,19 @@ def whole(run: Run) -> Run:
 
 
 DEFAULT = Arm("default")
-WHOLE = Arm("whole", "progressive", whole)
-# As a bare train has it where the clock leaves time to learn so few by heart, which on a slow machine it may not.
-AUGMENTED = Arm("default", None, lambda run: replace(run, augment=POLICIES))
+TEXTBOOK = Arm("textbook", plain=True)
 COURSES: dict[Name, Course] = {
     "growth": Course(
         "300 faces, grown and at their final size", "people", 25, (0, 1),
-        {"progressive": Arm("grows", "progressive"), "fixed size": WHOLE},
+        {"progressive": Arm("grows", "progressive"), "fixed size": Arm("whole", "progressive", whole)},
     ),
     "few": Course(
         "100 faces", "few", 15, (0, 1),
-        {"default": AUGMENTED, "default, not augmented": Arm("plain", None, lambda run: replace(run, augment=())),
-         BEST: WHOLE, "textbook DCGAN": Arm("textbook", plain=True)},
+        {"default": DEFAULT, "default, not augmented": Arm("plain", None, lambda run: replace(run, augment=())),
+         "textbook DCGAN": TEXTBOOK},
     ),
-    "best": Course("300 faces, longer", "people", 45, (0,), {BEST: WHOLE}),
-    "colour": Course("400 facades in colour", "facades", 20, (0,), {"default": DEFAULT, BEST: WHOLE}),
+    "best": Course("300 faces, longer", "people", 45, (0,), {"default": DEFAULT}),
+    "colour": Course("400 facades in colour", "facades", 20, (0,), {"default": DEFAULT, "textbook DCGAN": TEXTBOOK}),
 }  # fmt: skip
 
 
@@ -204,7 +200,7 @@ class Stage:
         about: Result = {"course": self.name, "data": [self.record], "minutes": self.minutes}
         if arm.plain:
             return {**about, "textbook": 1}, adjust
-        run = named(arm.algorithm, self.data)[0] if arm.algorithm else quick_recipe(self.data)
+        run, _ = named(arm.algorithm, self.data) if arm.algorithm else bare(self.data, self.train.spec, len(self.train))
         return {**about, "run": recipe(adjust(run))}, adjust
 
     def trained(self, arm: Arm, seed: int) -> Result:

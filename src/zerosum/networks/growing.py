@@ -27,11 +27,11 @@ class Growing(nn.Module, ABC):
     grown: Tensor
     alpha: Tensor
     base: tuple[int, ...]
-    """(..., height, width) of the smallest size."""
+    """(..., height, width) of the smallest size's features: of its pixels, where none are folded."""
 
-    def __init__(self, stages: int) -> None:
+    def __init__(self, stages: int, folds: int = 0) -> None:
         super().__init__()
-        self.stages = stages
+        self.stages, self.folds = stages, folds
         self.register_buffer("grown", torch.zeros(()))
         self.register_buffer("alpha", torch.zeros(()), persistent=False)
         self.grow(float(stages))
@@ -63,7 +63,7 @@ class Growing(nn.Module, ABC):
 
     def shrunk(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c a b"]:
         """Images of the final size, or of the present one, at the present one: means of pixels."""
-        times = x.shape[2] // (self.base[-2] << self.born)
+        times = x.shape[2] // (self.base[-2] << self.born + self.folds)
         return F.avg_pool2d(x, times) if times > 1 else x
 
     def faded(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c a b"]:

@@ -4,7 +4,9 @@ Both begin at the smallest size and double. G: nearest-neighbour doubling and tw
 normalisation after each. D: its mirror, halving by the mean of 2x2 pixels, with one feature more in the end, the spread
 over the minibatch. Weights are N(0, 1) and scaled as they are used (equalised learning rate), images leave and enter by
 1x1 convolutions of each size, and G has no output activation: sampling clamps.
-Differs from the paper: sides need not be equal; G's images come at the final size always, doubled as they are.
+Differs from the paper: sides need not be equal; G's images come at the final size always, doubled as they are; with
+`folds` images leave by 3x3 and enter by 1x1 convolutions of 2x2 pixels or more (sub-pixel convolution, Shi et al. 2016,
+arXiv:1609.05158, sec. 3.2), which leaves out what costs most on a processor.
 With classes: G gets an embedding of the class beside z; D projects its last features (Miyato & Koyama 2018,
 arXiv:1802.05637).
 """
@@ -30,6 +32,7 @@ from zerosum.networks.blocks import (
     Networks,
     at_least_one,
     base_size,
+    none_or_more,
     required,
     stages_for,
 )
@@ -57,14 +60,17 @@ class Progressive(Networks):
     latent: int = 128
     """Length of the latent vector z."""
     width: int = 32
-    """Features at the image's own size; doubled with every halving, up to `widest`."""
+    """Features at the image's own size, or where it is folded; doubled with every halving, up to `widest`."""
     widest: int = 128
     """Most features at any size."""
     stages: int | None = None
     """How often the image is halved; until its shorter side would fall below 4, if not given."""
+    folds: int = 0
+    """So many of these halvings are not learned: features begin and end with 2x2 pixels (1), 4x4 (2) in one place."""
 
     def __post_init__(self) -> None:
         at_least_one(latent=self.latent, width=self.width)
+        none_or_more(folds=self.folds)
         if self.widest < self.width:
             raise UserError(
                 f"--algorithm.networks.widest {self.widest}: must be at least --algorithm.networks.width {self.width}"
@@ -79,17 +85,28 @@ class Progressive(Networks):
         return _Critic(self, spec, head)
 
 
+def _doublings(net: Progressive, spec: Spec) -> int:
+    """How often the networks double, from the base to the image's own size or where it is folded."""
+    stages = stages_for(spec.shape, net.stages)
+    if net.folds >= stages:
+        raise UserError(
+            f"--algorithm.networks.folds {net.folds}: images of {spec.shape[1]}x{spec.shape[2]} are halved "
+            f"{stages} times; give at most {stages - 1}"
+        )
+    return stages - net.folds
+
+
 def _widths(net: Progressive, stages: int) -> list[int]:
-    """Features per size, from the base up to the image's own."""
+    """Features per size, from the base up."""
     return [min(net.width * 2**i, net.widest) for i in range(stages, -1, -1)]
 
 
 class _Generator(Growing):
     def __init__(self, net: Progressive, spec: Spec) -> None:
-        stages = stages_for(spec.shape, net.stages)
-        super().__init__(stages)
+        stages = _doublings(net, spec)
+        super().__init__(stages, net.folds)
         widths = _widths(net, stages)
-        self.base = (widths[0], *base_size(spec.shape, stages))
+        self.base = (widths[0], *base_size(spec.shape, stages + net.folds))
         self.classes = spec.classes
         inputs = net.latent
         if spec.classes:
@@ -102,7 +119,9 @@ class _Generator(Growing):
             nn.Sequential(nn.Upsample(scale_factor=2.0), Conv(a, b, normed=True), Conv(b, b, normed=True))
             for a, b in pairwise(widths)
         )
-        self.to_image = nn.ModuleList(equalised(nn.Conv2d(a, spec.shape[0], 1)) for a in widths)
+        # Pixels that lie together in one place know of their neighbours through a 3x3 convolution alone.
+        side, pixels = 3 if net.folds else 1, spec.shape[0] << 2 * net.folds
+        self.to_image = nn.ModuleList(equalised(nn.Conv2d(a, pixels, side, padding=side // 2)) for a in widths)
 
     def forward(self, z: Float[Tensor, "n z"], label: Label | None = None) -> Float[Tensor, "n c h w"]:
         z = pixel_norm(z)
@@ -112,10 +131,13 @@ class _Generator(Growing):
         x = before = self.first(x)
         for block in self.blocks[: self.born]:
             before, x = x, block(x)
-        image = self.to_image[self.born](x)
+        image = self._image(self.born, x)
         if self.fading:
-            image = self.fade(doubled(self.to_image[self.born - 1](before)), image)
+            image = self.fade(doubled(self._image(self.born - 1, before)), image)
         return doubled(image, self.stages - self.born)
+
+    def _image(self, size: int, features: Tensor) -> Tensor:
+        return F.pixel_shuffle(self.to_image[size](features), 1 << self.folds)
 
     def newest(self) -> Iterator[nn.Parameter]:
         if self.fading:
@@ -125,12 +147,13 @@ class _Generator(Growing):
 
 class _Critic(Growing):
     def __init__(self, net: Progressive, spec: Spec, head: Head | None) -> None:
-        stages = stages_for(spec.shape, net.stages)
-        super().__init__(stages)
+        stages = _doublings(net, spec)
+        super().__init__(stages, net.folds)
         widths = _widths(net, stages)
-        self.base = base_size(spec.shape, stages)
+        self.base = base_size(spec.shape, stages + net.folds)
         last = widths[0]
-        self.from_image = nn.ModuleList(equalised(nn.Conv2d(spec.shape[0], a, 1), GAIN) for a in widths)
+        pixels = spec.shape[0] << 2 * net.folds
+        self.from_image = nn.ModuleList(equalised(nn.Conv2d(pixels, a, 1), GAIN) for a in widths)
         self.blocks = nn.ModuleList(  # from each size to the one below
             nn.Sequential(Conv(b, b), Conv(b, a), nn.AvgPool2d(2)) for a, b in pairwise(widths)
         )
@@ -142,13 +165,16 @@ class _Critic(Growing):
         self, x: Float[Tensor, "n c h w"], label: Int[Tensor, " n"] | None = None, *more: Any
     ) -> Float[Tensor, " n"] | Any:
         x = self.shrunk(x)
-        y = F.leaky_relu(self.from_image[self.born](x), SLOPE)
+        y = self._features(self.born, x)
         for k in reversed(range(self.born)):
             y = self.blocks[k](y)
             if self.fading and k == self.born - 1:
-                y = self.fade(F.leaky_relu(self.from_image[k](F.avg_pool2d(x, 2)), SLOPE), y)
+                y = self.fade(self._features(k, F.avg_pool2d(x, 2)), y)
         features = F.leaky_relu(self.whole(self.last(y).flatten(1)), SLOPE)
         return self.head(features, label, *more)
+
+    def _features(self, size: int, image: Tensor) -> Tensor:
+        return F.leaky_relu(self.from_image[size](F.pixel_unshuffle(image, 1 << self.folds)), SLOPE)
 
     def newest(self) -> Iterator[nn.Parameter]:
         if self.fading:

@@ -153,15 +153,8 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     channels, height, width = spec.shape
     kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[channels]
     reasons = [f"{count:,} {kind} images of {_by((height, width))} (height x width)"]
-    if algorithm is None:
-        run = image_recipes.quick(data)
-        reasons.append(
-            "the original game with a lazy R1 penalty on small convolutional networks: the best found for some "
-            "minutes of a small machine; --algorithm chooses another"
-        )
-    else:
-        run, why = image_recipes.named(algorithm, data)
-        reasons.append(why)
+    run, why = image_recipes.named(algorithm, data) if algorithm else image_recipes.bare(data, spec, count)
+    reasons.append(why)
     if count < FEW:
         reasons.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
     if count < run.batch_size:
