@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -250,6 +252,14 @@ def test_spread_against_a_loop() -> None:
     x = draw(8, 3)
     pairs = [float((x[i] - x[j]).norm()) for i in range(8) for j in range(8) if i != j]
     assert spread(x) == pytest.approx(sum(pairs) / len(pairs), rel=1e-12)
+
+
+def test_spread_within_classes_against_a_loop() -> None:
+    x, label = torch.randn(12, 5), torch.arange(12) % 3
+    pairs = [float((a - b).norm()) for i, a in enumerate(x) for j, b in enumerate(x) if i != j and (i - j) % 3 == 0]
+    assert spread(x, label) == pytest.approx(sum(pairs) / len(pairs), rel=1e-6)
+    assert spread(x, torch.zeros(12, dtype=torch.int64)) == pytest.approx(spread(x), rel=1e-12)
+    assert math.isnan(spread(x, torch.arange(12)))
 
 
 def test_spread_scales_ignores_where_and_is_zero_for_copies() -> None:

@@ -108,6 +108,30 @@ def test_real_data_is_near_and_varied_and_one_image_is_neither(data: tiny.ArrayD
     assert far.diversity == 0
 
 
+class OneOfEach(nn.Module):
+    """A generator that has one image for each class."""
+
+    def __init__(self, kept: dict[int, torch.Tensor]) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        return torch.stack([self.kept[int(k)] for k in label])
+
+
+def test_a_collapse_within_classes_is_seen() -> None:
+    """All samples differ as the classes do, and those of a class not at all."""
+    t = tiny.training(tiny.run("dcgan", conditional=True), tiny.images((1, 8, 8), 600))
+    real, label = t.loader.real("other", 0, 600), t.loader.label("other", 0, 600)
+    assert label is not None
+    one = {int(k): real[label == k][0] for k in label.unique()}
+    assert t.probe({"G": OneOfEach(one).eval()}).diversity == 0
+    asked = t.loader.label("probe/real", 0, t.probe.samples)
+    assert asked is not None
+    same = torch.stack([real[label == k][i % int((label == k).sum())] for i, k in enumerate(asked)])
+    assert t.probe({"G": Replay(same).eval()}).diversity == pytest.approx(1, abs=0.15)
+
+
 def test_real_images_in_place_of_the_fakes_are_the_floor() -> None:
     """The same for all readings and whoever asks; and no reading changes what trains."""
     data, run = tiny.images((1, 8, 8), 1_800), tiny.run("r3gan", data=Data(source="tiny", held_out=100))

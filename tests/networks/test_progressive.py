@@ -190,6 +190,17 @@ def test_equalised_weights_are_stored_with_variance_one_and_used_by_he(layer: nn
     torch.testing.assert_close(layer.weight, stored * math.sqrt(2 / fan_in))
 
 
+def test_classes_are_equalised_too() -> None:
+    """What D projects on its features is as large as they make it, and stored with variance 1 as all else is."""
+    _, critic = build(classes=3)
+    stored = {name: p for name, p in critic.named_parameters() if "embedding" in name}
+    (weight,) = stored.values()
+    assert weight.shape == (3, 8)
+    used = critic.get_submodule("head").get_submodule("embedding")
+    assert isinstance(used, nn.Embedding)
+    torch.testing.assert_close(used.weight, weight / math.sqrt(8))
+
+
 def test_equalised_layers_learn_equally_quickly() -> None:
     """One step of Adam turns the weights of a wide layer and of a narrow one by the same part (sec. 4.1)."""
     moved = []

@@ -14,13 +14,15 @@ from PIL import Image
 from zerosum import algorithms, recipes
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.algorithms.progressive import ProgressiveGAN
+from zerosum.algorithms.r1gan import R1GAN
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
 from zerosum.data.depth import EIGHT_BITS, Depth
 from zerosum.data.sides import Sides
+from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
-from zerosum.networks import DCGAN
+from zerosum.networks import DCGAN, Progressive, Subpixel
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings
 from zerosum.run import Run
@@ -332,6 +334,28 @@ def test_how_long_a_run_will_be_is_tried_for_longer_where_the_clock_ends_it(
         assert tried[-1] == pytest.approx(seconds)
     recipes.pick(photos(16, 16), images=64, device="cpu")
     assert tried[-1] == picking.ESTIMATE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("count", "shape", "few"), [(100, (1, 80, 64), True), (100, (1, 32, 64), False), (2_000, (3, 64, 64), False)]
+)
+def test_few_images_have_networks_of_their_own(count: int, shape: tuple[int, ...], few: bool) -> None:
+    """In small batches and moved about; and where their own rule is not met, what is picked for any small images."""
+    run, why = image_recipes.bare(Data(source="photos"), Spec(shape), count)
+    assert isinstance(run.algorithm, R1GAN)
+    assert isinstance(run.algorithm.networks, Progressive if few else Subpixel)
+    assert run.augment == (("translation",) if few else ())
+    assert run.batch_size == (8 if few else 64)
+    assert ("moved" in why) == few
+    assert set(run.algorithm.players(Spec(shape))) == {"G", "D"}
+
+
+def test_a_bare_folder_of_few_larger_images_is_told_so(photos: Callable[..., Data]) -> None:
+    choice = recipes.pick(photos(48, 40), minutes=1.0, device="cpu")
+    assert choice.run.algorithm == image_recipes.few(choice.run.data).algorithm
+    assert choice.run.augment == ("translation",), "which images that come again and again have already"
+    lr = choice.run.adam_g.lr
+    assert lr(choice.run.grid_every) == lr.start, "rates stay for half of the run"
 
 
 def test_a_game_that_grows_is_picked_for_small_machines() -> None:

@@ -75,7 +75,7 @@ def study(
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
     gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     made = Study(images, whole.class_names, parts, plan, gan, out)
-    say(f"about {clock(_expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
+    say(f"about {clock(expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
     found = made.run(say)
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
     doubt = made.doubt
@@ -157,7 +157,7 @@ def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:
     return class_names.index(name)
 
 
-def _expected(made: Study, minutes: float) -> float:
+def expected(made: Study, minutes: float) -> float:
     """How many seconds it takes: the GANs by the clock, the classifiers by a trial of one."""
     plan, part = made.plan, made.parts[0]
     train = made.data.of(part.train)
@@ -174,7 +174,7 @@ def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path
     part, folder = made.parts[0], out / SYNTHETIC
     train = made.data.of(part.train)
     draw = source(train, made.class_names, 0, made.gan_of(part))
-    passed = gated(draw, train.labels, train, made.judge(train))
+    passed = gated(draw, train.labels, train, made.judge(train, part))
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
         name = made.class_names[label]
         text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}

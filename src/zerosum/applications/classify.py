@@ -19,13 +19,13 @@ from torch import Tensor
 
 from zerosum.data.store import check_images
 from zerosum.metrics.features.base import CHUNK, Told, unit
-from zerosum.metrics.features.classifier import network, train
+from zerosum.metrics.features.classifier import BATCH, network, train
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 WIDTH = 16
-STEPS = 400  # of 64 images each, whatever is trained on: every arm costs alike and sees as many batches
+STEPS = 400  # of 64 images each, however few are trained on: every arm costs alike and sees as many images
 TURN, SHIFT, ZOOM = math.radians(10), 0.1, 0.1  # at most: radians, shares of a side, of the size
 LEAST = 8  # pixels a side of what the network is given
 
@@ -46,7 +46,7 @@ def fit(
     halvings = max(0, (min(shape[1:]) // LEAST).bit_length() - 1)
     net = train(
         partial(network, shape, classes, WIDTH, halvings=halvings), images, labels, steps, seed,
-        partial(moved, flip=flip) if classical else None, told,
+        partial(moved, flip=flip) if classical else None, told, BATCH,
     )  # fmt: skip
 
     @torch.no_grad()

@@ -27,7 +27,7 @@ from zerosum.applications.study_kept import SCORES, Kept, written
 from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, in_shares, minutes_of
 from zerosum.errors import UserError
 
-MADE = 2  # raise it when a study's synthetic images, or what of them passes, come to be others
+MADE = 3  # raise it when a study's synthetic images, or what of them passes, come to be others
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
@@ -144,7 +144,7 @@ class Study:
             more = made.found.of(np.arange(min(count, len(made.found))))
             say(f"{part.name}: {arm}, classifier {seed + 1} of {self.plan.seeds}")
             began = time.perf_counter()
-            judge = self._fit(train.joined(more) if ratio else train, seed, classical)
+            judge = self._fit(train.joined(more) if ratio else train, self._seed(part, seed), classical)
             seconds = time.perf_counter() - began
             p = judge(test.images).astype(np.float32)  # as they are kept
             kept.add(arm, seed, scores(p, test.labels, self.plan.positive), p, seconds)
@@ -156,7 +156,7 @@ class Study:
         number = self.parts.index(part)
         draw = self.source(train, self.class_names, number, self.gan_of(part))
         count = max(round(max(self.plan.ratios) * len(train)), 1)
-        return gated(draw, in_shares(train.labels, count), train, self.judge(train))
+        return gated(draw, in_shares(train.labels, count), train, self.judge(train, part))
 
     @property
     def worth(self) -> float:
@@ -217,9 +217,13 @@ class Study:
         )
         return classifiers / 60 + sum(minutes_of(self.gan_of(part)) for part in self.parts)
 
-    def judge(self, train: Labelled) -> Probabilities | None:
-        """The gate's, if there is one: a classifier of its own seed."""
-        return self._fit(train, self.plan.seeds, True) if self.plan.gate else None
+    def judge(self, train: Labelled, part: Part) -> Probabilities | None:
+        """The gate's, if there is one: a classifier of its own seed, trained on what the part trains on."""
+        return self._fit(train, self._seed(part, self.plan.seeds), True) if self.plan.gate else None
+
+    def _seed(self, part: Part, seed: int) -> int:
+        """Of a classifier: alike in all arms of a part, for they are compared, and in no two parts, which count."""
+        return seed + (self.plan.seeds + 1) * self.parts.index(part)
 
     def gan_of(self, part: Part) -> Path:
         """The folder that the source of a part keeps things in."""

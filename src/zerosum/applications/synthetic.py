@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from zerosum import randomness, sample, session
 from zerosum import run as runs
@@ -83,19 +84,18 @@ class OfGAN:
         return f"{self.minutes:g} minutes"
 
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
-        dataset = ArrayDataset(train.images, train.labels, class_names)
+        dataset, threads = ArrayDataset(train.images, train.labels, class_names), torch.get_num_threads()
         if not numbers(folder):  # never begun, or stopped before there was anything to go on from
             shutil.rmtree(folder, ignore_errors=True)
             session.start(self._run(dataset, seed), dataset, folder, device=self.device)
         elif read_status(folder)["state"] != "finished":
             session.resume(folder, dataset, device=self.device)
+        torch.set_num_threads(threads)  # the run has its own number
         if read_status(folder)["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order: so ends the study
             raise KeyboardInterrupt
         model = sample.load(folder, "last", "fp32")
 
         def draw(labels: np.ndarray, first: int) -> np.ndarray:
-            import torch
-
             z = randomness.normal(seed, "augment", first, len(labels), model.latent).float()
             return model.values(z, torch.from_numpy(labels))
 

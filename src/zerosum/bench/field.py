@@ -63,8 +63,8 @@ class Judge:
             nn.Linear(4 * w * 9, self.hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(self.hidden, classes),
         )  # fmt: skip
 
-    def trained(self, images: np.ndarray, labels: np.ndarray, classes: int) -> nn.Sequential:
-        """AdamW, one cycle of the rate, mirrored and shifted by up to 2 pixels; in eval mode."""
+    def trained(self, images: np.ndarray, labels: np.ndarray, classes: int, *, mirror: bool = True) -> nn.Sequential:
+        """AdamW, one cycle of the rate, mirrored (not digits) and shifted by up to 2 pixels; in eval mode."""
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.manual_seed(0)
             net = self.network(images.shape[1], classes).to(memory_format=torch.channels_last)
@@ -76,7 +76,7 @@ class Judge:
                 chosen = permutation(0, "speedrun/judge", first // len(images), len(images))
                 chosen = np.take(chosen, range(first, first + self.batch), mode="wrap")
                 x = scale(images[chosen], torch.float32, CPU)
-                x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5, x.flip(3), x)
+                x = torch.where(torch.rand(len(x), 1, 1, 1) < 0.5 * mirror, x.flip(3), x)
                 across, down = torch.randint(0, 5, (2,)).tolist()
                 x = F.pad(x, (2, 2, 2, 2), value=-1)[
                     :, :, down : down + images.shape[2], across : across + images.shape[3]
@@ -147,7 +147,7 @@ class Field:
             return net.eval().requires_grad_(False)
         except (FileNotFoundError, SafetensorError, RuntimeError):  # none yet, or a damaged one: it is trained again
             self.bench.say(f"training the judge of {self.name}")
-        net = self.settings.trained(images, labels, len(self.whole.class_names))
+        net = self.settings.trained(images, labels, len(self.whole.class_names), mirror=self.name != "mnist")
         weights = {name: value.contiguous() for name, value in net.state_dict().items()}
         atomic.write_file(path, safetensors.torch.save(weights))
         return net

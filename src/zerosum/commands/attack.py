@@ -53,6 +53,8 @@ class Attack(Command):
             if value < least:
                 raise UserError(f"{option} {value}: must be {least} or more")
         refuse_file(self.out)
+        import numpy as np
+
         from zerosum import atomic, pictures
         from zerosum.applications.attack import check_epsilons, robust_accuracy
         from zerosum.applications.pictures import attack_sheet
@@ -63,6 +65,11 @@ class Attack(Command):
         with progress_bar("attacking") as tick:
             found = robust_accuracy(network, images, labels, self.epsilons, steps=self.steps, seed=self.seed, told=tick)
         head = f"accuracy on {len(images):,} images as they are: {found.clean.value:.1%}"
+        commonest = float(np.bincount(labels).max() / len(labels))
+        if found.clean.low <= commonest:
+            head += (
+                f"; naming the commonest class: {commonest:.1%}. It has learned too little for an attack to mean much"
+            )
         print(f"{head}\nepsilon    noise     FGSM      PGD ({self.steps} steps)")
         for row in found.rows:
             print(f"{row.epsilon:<9g}{row.noise.value:>7.1%}{row.fgsm.value:>9.1%}{row.pgd.value:>9.1%}")

@@ -14,7 +14,7 @@ import tyro
 from zerosum.commands.base import Command, DataOptions
 from zerosum.errors import UserError
 from zerosum.parsing import options_of
-from zerosum.runlog import read_status
+from zerosum.runlog import REPORT, read_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -191,6 +191,10 @@ class Train(Command):
         if before["state"] == "finished" and self.images is None and self.minutes is None and _end_is_whole(path):
             seen = f"{before['images_seen']:,} images"
             print(f"{path} is finished, at {seen}; --images N or --minutes M make it longer", file=sys.stderr)
+            if not (path / REPORT).is_file():  # killed in between
+                from zerosum.commands.report import Report
+
+                return Report(path=path).run()
             return 0
         return _status(api.play_on(path, images=self.images, minutes=self.minutes, device=self.device))
 

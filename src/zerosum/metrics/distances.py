@@ -130,10 +130,17 @@ def kernel_estimate(x: Tensor, y: Tensor, subsets: int, size: int, seed: int) ->
     return float(values.mean()), error
 
 
-def spread(x: Tensor) -> float:
-    """The mean Euclidean distance between two different samples of x."""
+def spread(x: Tensor, label: Tensor | None = None) -> float:
+    """The mean Euclidean distance between two different samples of x (n, d); of one class, with labels int64 (n,).
+
+    NaN if no two samples are of one class.
+    """
     x = x.double()
     n = len(x)
     if n < 2:
         raise ValueError(f"the spread needs 2 samples, not {n}")
-    return float(torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist").sum() / (n * (n - 1)))
+    distances = torch.cdist(x, x, compute_mode="donot_use_mm_for_euclid_dist")
+    if label is None:
+        return float(distances.sum() / (n * (n - 1)))
+    alike = label[:, None] == label
+    return float(distances[alike].sum() / (alike.sum() - n))

@@ -6,6 +6,7 @@ It works on copies and in cheap features, and draws nothing that training draws.
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Reading:
     kernel_distance: float
     """In plain weak features, from as many real ones: unbiased, but soon at its floor."""
     diversity: float
-    """Spread of the fakes relative to real ones: 1 is alike."""
+    """Spread of the fakes relative to real ones: 1 is alike. Of a game of classes that within them, if it is less."""
     overfitting: float | None = None
     """How much surer D is of its training images than of held-out ones: `noise.dominance`, 0 to 1."""
     overfitting_error: float | None = None
@@ -89,7 +90,7 @@ class Probe:
         found, x = self.reference(fake), self.features(fake)
         if found is None:
             return Reading(WORST, 0.0, WORST, 0.0, floor=self.floor, growing=growing)
-        kernel, diversity = kernel_distance(x, real), spread(x) / self._real_spread
+        kernel, diversity = kernel_distance(x, real), self._diversity(x, label)
         overfitting, error = self._overfitting(critic)
         return Reading(*found, kernel, diversity, overfitting, error, self.floor, growing=growing)
 
@@ -159,9 +160,20 @@ class Probe:
             real = self.features(self.source.real("probe/real", 0, n).float())
         return real, self.source.label("probe/real", 0, self.samples)
 
+    def _diversity(self, x: Tensor, label: Tensor | None) -> float:
+        """All fakes may differ where those of a class are one and the same."""
+        within = spread(x, label) / self._real_spread_of_classes if label is not None else math.nan
+        return min(spread(x) / self._real_spread, within if math.isfinite(within) else math.inf)
+
     @cached_property
     def _real_spread(self) -> float:
         return max(spread(self._real[0]), 1e-12)
+
+    @cached_property
+    def _real_spread_of_classes(self) -> float:
+        real, label = self._real
+        assert label is not None
+        return max(spread(real, label[: len(real)]), 1e-12)
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor | None, int | None]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from zerosum.networks.init import Layer
-
 if TYPE_CHECKING:
     from jaxtyping import Float
+
+Layer = TypeVar("Layer", nn.Linear, nn.Conv2d, nn.Embedding)
 
 
 class Equalised(nn.Module):
@@ -30,9 +30,12 @@ class Equalised(nn.Module):
 
 
 def equalised(layer: Layer, gain: float = 1.0) -> Layer:
-    """The layer with weights from N(0, 1), used as gain / sqrt(fan-in) times that; biases 0."""
+    """The layer with weights from N(0, 1), used as gain / sqrt(fan-in) times that; biases 0.
+
+    Of an embedding that is projected on features (sec. 3 of Miyato & Koyama 2018) fan-in is their number.
+    """
     nn.init.normal_(layer.weight)
-    if layer.bias is not None:
+    if not isinstance(layer, nn.Embedding) and layer.bias is not None:
         nn.init.zeros_(layer.bias)
     parametrize.register_parametrization(layer, "weight", Equalised(gain / math.sqrt(layer.weight[0].numel())))
     return layer

@@ -190,8 +190,7 @@ class _Head(nn.Module):
         self.classes = classes
         self.linear = equalised(nn.Linear(features, 1))
         if classes:
-            self.embedding = nn.Embedding(classes, features)
-            nn.init.normal_(self.embedding.weight, 0.0, 1 / math.sqrt(features))
+            self.embedding = equalised(nn.Embedding(classes, features))
 
     def forward(self, features: Float[Tensor, "n c"], label: Int[Tensor, " n"] | None) -> Float[Tensor, " n"]:
         logit = self.linear(features).squeeze(1)

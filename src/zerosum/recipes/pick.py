@@ -29,6 +29,7 @@ from zerosum.engine import (
     settled_precision,
 )
 from zerosum.errors import SizeError, UserError
+from zerosum.networks import Progressive
 from zerosum.recipes import growing
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
@@ -233,8 +234,10 @@ def _with_length(
         run = image_recipes.cooled(run, expected)
     by_heart = expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides)
     if by_clock_alone and by_heart and not run.augment:
-        run = replace(run, augment=POLICIES)
-        if adjust(run).augment == POLICIES:  # the user may have said otherwise
+        # Behind all three, networks with the spread over the minibatch draw a handful of faces (docs/log.md).
+        policies = image_recipes.MOVED if isinstance(run.algorithm.networks, Progressive) else POLICIES
+        run = replace(run, augment=policies)
+        if adjust(run).augment == policies:  # the user may have said otherwise
             reasons.append(
                 f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
                 "augmented, or it would learn them by heart; --augment alone switches that off"

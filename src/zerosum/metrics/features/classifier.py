@@ -81,13 +81,15 @@ def train(
     seed: int,
     change: Callable[[Tensor], Tensor] | None = None,
     told: Told | None = None,
+    batch: int | None = None,
 ) -> nn.Sequential:
     """A network of `build` trained on images uint8 (N, C, H, W) and labels int64 (N,); comes back in eval mode.
 
-    AdamW with one cycle of the learning rate, cross-entropy, batches of 64 in keyed order. `change` alters each batch.
-    The generator of torch is left as it was: a training that goes on meanwhile draws the same numbers.
+    AdamW with one cycle of the learning rate, cross-entropy, batches of 64 in keyed order, or all images where there
+    are fewer, or `batch`. `change` alters each batch. The generator of torch is left as it was: a training that goes on
+    meanwhile draws the same numbers.
     """
-    batch = min(BATCH, len(images))
+    batch = batch or min(BATCH, len(images))
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         net = build().train()
