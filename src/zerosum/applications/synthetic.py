@@ -25,6 +25,7 @@ from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.registered import nearest_registered
+from zerosum.recipes.images import against_learning_by_heart
 from zerosum.recipes.pick import pick
 from zerosum.run import Run
 from zerosum.runlog import read_status
@@ -105,7 +106,7 @@ class OfGAN:
         def adjust(found: Run) -> Run:
             asked = replace(
                 found, seed=seed, conditional=True, class_balance="even", minutes=self.minutes, images=None,
-                augment=("colour", "translation"),
+                augment=against_learning_by_heart(found, ("colour", "translation")),
             )  # fmt: skip
             return self.shorten(asked)
 

@@ -131,14 +131,23 @@ class Field:
         few = {} if self.course.few is None else {"few": self.course.few}
         return {
             "data": [dict(self.known[0])], "marks": list(self.marks), "samples": self.samples,
-            "judge": dataclasses.asdict(self.settings), **few,
+            "judge": self._judged_by, **few,
         }  # fmt: skip
+
+    @property
+    def _judged_by(self) -> Result:
+        """The settings of the judge, which sees all but digits mirrored, too."""
+        return {**dataclasses.asdict(self.settings), **({} if self.mirrored else {"mirrored": False})}
+
+    @property
+    def mirrored(self) -> bool:
+        return self.name != "mnist"
 
     @cached_property
     def judge(self) -> nn.Sequential:
         """From the folder of runs if it was trained before."""
         images, labels = everything(self.all_train)
-        told = (dataclasses.asdict(self.settings), self.all_train.fingerprint)
+        told = (self._judged_by, self.all_train.fingerprint)
         name = f"judge-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.safetensors"
         path = self.bench.runs / self.bench.name / name
         try:
@@ -147,7 +156,7 @@ class Field:
             return net.eval().requires_grad_(False)
         except (FileNotFoundError, SafetensorError, RuntimeError):  # none yet, or a damaged one: it is trained again
             self.bench.say(f"training the judge of {self.name}")
-        net = self.settings.trained(images, labels, len(self.whole.class_names), mirror=self.name != "mnist")
+        net = self.settings.trained(images, labels, len(self.whole.class_names), mirror=self.mirrored)
         weights = {name: value.contiguous() for name, value in net.state_dict().items()}
         atomic.write_file(path, safetensors.torch.save(weights))
         return net

@@ -59,7 +59,7 @@ def measure(bench: Bench) -> Report:
     tables, targets = [], []
     for compiled in (False, True) if options.compiled and not bench.quick else (False,):
         words = "compiled" if compiled else "eager"
-        told = {"networks": str(networks), "shape": SPEC.shape, "batch": BATCH, "compiled": compiled, "p": P}
+        told = {"networks": protocol.named(networks), "shape": SPEC.shape, "batch": BATCH, "compiled": compiled, "p": P}
         work = partial(_times, networks, compiled, 0.0 if bench.quick else SECONDS)
         found = [bench.arm(words, seed, told, partial(work, seed)) for seed in bench.seeds]
         rows = {name: [one[name] for one in found] for name in found[0]}

@@ -91,7 +91,7 @@ ABOUT = (
     f"The study that `zerosum augment --labelled N --draws {DRAWS}` makes, with synthetic and real images 1 to 1: "
     "balanced accuracy on the published test images of a classifier with classical augmentation, with and without "
     "synthetic ones. Bounds are of 95 %, over draws and test images; which X-rays are of one child is not known, so "
-    "they take each for itself. Neither GAN nor classifier was tuned on these data.",
+    "they take each for itself, but for pictures alike. Neither GAN nor classifier was tuned on these data.",
     "Controls stand in for the GAN and pass no gate: copies of the training images, which know nothing new; real "
     "images under labels drawn at random, which are right for three in five by chance; and "
     f"{ASIDE:,} real training images that no draw has and that are unlike all test images. They have more draws and "

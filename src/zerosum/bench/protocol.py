@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -23,6 +24,7 @@ from zerosum.data.sides import Sides
 from zerosum.data.source import TWO_SIDED
 from zerosum.data.spec import Data, Dataset
 from zerosum.errors import UserError
+from zerosum.networks import Networks
 from zerosum.run import Run
 
 CADENCE = (
@@ -32,7 +34,13 @@ CADENCE = (
     "grid_every",
     "checkpoint_every",
 )  # of a timed run: fitted to the machine's speed
-NEWER = ("noise_input", "noise_hidden", "fixed_lengths", "batch_norm")  # than what was measured with such networks
+NEWER = (
+    "noise_input",
+    "noise_hidden",
+    "fixed_lengths",
+    "batch_norm",
+    "folds",
+)  # than what was measured with such networks
 OF_LABELS = ("class_balance", "labelled")
 Result = dict[str, Any]
 
@@ -201,6 +209,13 @@ def recipe(run: Run) -> dict[str, Any]:
     labels = [name for name in OF_LABELS if getattr(run, name) == getattr(Run, name)]
     left_out = {*CADENCE, *labels, *([] if "adaptive" in run.augment else ["augment_images"])}
     return {name: v for name, v in value.items() if name not in left_out and v != "auto"}
+
+
+def named(networks: Networks) -> str:
+    """Networks in one line, for a protocol: what is newer than measurements of them only where it is in use."""
+    fields = {field.name: getattr(networks, field.name) for field in dataclasses.fields(networks)}
+    told = (f"{name}={value!r}" for name, value in fields.items() if name not in NEWER or value)
+    return f"{type(networks).__name__}({', '.join(told)})"
 
 
 def _named(source: str) -> str:

@@ -233,9 +233,10 @@ class _Stage:
     def _trained(self, model: Model) -> tuple[Scores, Result]:
         began = time.perf_counter()
         looks = train(model, self.split, triplets=20_000 if self.bench.quick else TRIPLETS[model.name], seed=self.seed)
+        seconds = time.perf_counter() - began
         if isinstance(model, DVBPR):
             kept.save(model, self.split.train.users, self._taste)
-        return model.scores, {"triplets": looks[-1].triplets, "seconds": time.perf_counter() - began}
+        return model.scores, {"triplets": looks[-1].triplets, "seconds": seconds}
 
     def ranked(self, name: str, make: Callable[[], tuple[Scores, Result]]) -> Result:
         def work() -> Result:

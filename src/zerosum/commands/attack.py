@@ -67,15 +67,14 @@ class Attack(Command):
         head = f"accuracy on {len(images):,} images as they are: {found.clean.value:.1%}"
         commonest = float(np.bincount(labels).max() / len(labels))
         if found.clean.low <= commonest:
-            head += (
-                f"; naming the commonest class: {commonest:.1%}. It has learned too little for an attack to mean much"
-            )
+            head += f"\nnaming the commonest class: {commonest:.1%}; the classifier cannot be told from that here"
         print(f"{head}\nepsilon    noise     FGSM      PGD ({self.steps} steps)")
         for row in found.rows:
             print(f"{row.epsilon:<9g}{row.noise.value:>7.1%}{row.fgsm.value:>9.1%}{row.pgd.value:>9.1%}")
         record = {
             "classifier": about, "images": len(images), "steps": self.steps, "seed": self.seed,
-            "clean": asdict(found.clean), "rows": [asdict(row) for row in found.rows],
+            "clean": asdict(found.clean), "commonest class": commonest,
+            "rows": [asdict(row) for row in found.rows],
         }  # fmt: skip
         atomic.write_file(self.out / "attack.json", (json.dumps(record, indent=1) + "\n").encode())
         pictures.save_png(attack_sheet(found, names), self.out / "attack.png", {"zerosum": "altered"})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zerosum.recipes import Choice
     from zerosum.run import Run
 
+PICKED = "r1gan"  # what plays where no algorithm is named
 WITH_RESUME = {"resume", "images", "minutes", "device"}
 NAMED = {"weights_of": "from"}  # what Python does not let a field be called
 STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give them
@@ -133,14 +134,15 @@ class Train(Command):
         )
 
     def _game_of_other(self) -> str | None:
-        """The algorithm of the run whose weights are taken over, by the name of its file."""
+        """The algorithm of the run whose weights are taken over, by the name of its file; None if it was picked."""
         if self.weights_of is None:
             return None
         from zerosum import run as runs
         from zerosum import sample
 
         other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
-        return type(other.algorithm).__module__.rpartition(".")[2]
+        name = type(other.algorithm).__module__.rpartition(".")[2]
+        return None if name == PICKED else name  # then batch and augmentation are those of as many images
 
     def _data(self) -> Data:
         """As this command says; size and channels of the run whose weights are taken over, if it says none."""
@@ -191,7 +193,7 @@ class Train(Command):
         if before["state"] == "finished" and self.images is None and self.minutes is None and _end_is_whole(path):
             seen = f"{before['images_seen']:,} images"
             print(f"{path} is finished, at {seen}; --images N or --minutes M make it longer", file=sys.stderr)
-            if not (path / REPORT).is_file():  # killed in between
+            if _is_first() and not (path / REPORT).is_file():  # killed in between
                 from zerosum.commands.report import Report
 
                 return Report(path=path).run()

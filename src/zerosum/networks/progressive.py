@@ -137,7 +137,8 @@ class _Generator(Growing):
         return doubled(image, self.stages - self.born)
 
     def _image(self, size: int, features: Tensor) -> Tensor:
-        return F.pixel_shuffle(self.to_image[size](features), 1 << self.folds)
+        image = self.to_image[size](features)
+        return F.pixel_shuffle(image, 1 << self.folds) if self.folds else image
 
     def newest(self) -> Iterator[nn.Parameter]:
         if self.fading:
@@ -174,7 +175,8 @@ class _Critic(Growing):
         return self.head(features, label, *more)
 
     def _features(self, size: int, image: Tensor) -> Tensor:
-        return F.leaky_relu(self.from_image[size](F.pixel_unshuffle(image, 1 << self.folds)), SLOPE)
+        x = F.pixel_unshuffle(image, 1 << self.folds) if self.folds else image
+        return F.leaky_relu(self.from_image[size](x), SLOPE)
 
     def newest(self) -> Iterator[nn.Parameter]:
         if self.fading:

@@ -14,7 +14,6 @@ import torch
 
 from zerosum import algorithms, memory
 from zerosum import data as sources
-from zerosum.data.augment import POLICIES
 from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Dataset, Spec
 from zerosum.data.store import ArrayDataset
@@ -29,7 +28,6 @@ from zerosum.engine import (
     settled_precision,
 )
 from zerosum.errors import SizeError, UserError
-from zerosum.networks import Progressive
 from zerosum.recipes import growing
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
@@ -234,8 +232,7 @@ def _with_length(
         run = image_recipes.cooled(run, expected)
     by_heart = expected >= BY_HEART * len(dataset) and not isinstance(dataset, Sides)
     if by_clock_alone and by_heart and not run.augment:
-        # Behind all three, networks with the spread over the minibatch draw a handful of faces (docs/log.md).
-        policies = image_recipes.MOVED if isinstance(run.algorithm.networks, Progressive) else POLICIES
+        policies = image_recipes.against_learning_by_heart(run)
         run = replace(run, augment=policies)
         if adjust(run).augment == policies:  # the user may have said otherwise
             reasons.append(
