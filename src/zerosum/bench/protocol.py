@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import subprocess
@@ -213,8 +212,7 @@ def recipe(run: Run) -> dict[str, Any]:
 
 def named(networks: Networks) -> str:
     """Networks in one line, for a protocol: what is newer than measurements of them only where it is in use."""
-    fields = {field.name: getattr(networks, field.name) for field in dataclasses.fields(networks)}
-    told = (f"{name}={value!r}" for name, value in fields.items() if name not in NEWER or value)
+    told = (f"{name}={value!r}" for name, value in vars(networks).items() if name not in NEWER or value)
     return f"{type(networks).__name__}({', '.join(told)})"
 
 
