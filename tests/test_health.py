@@ -267,6 +267,17 @@ def test_collapse_is_named(tmp_path: Path) -> None:
     assert varied[0] > 0.5 > 0.35 > varied[-1]
 
 
+def test_noise_before_training_is_no_variety_to_lose() -> None:
+    t = tiny.training(replace(troubled(4), ema_half_life=Constant(0.0)), tiny.images())
+    t._probe(final=False)
+    assert t.reading is not None
+    assert t.reading.diversity > 0.5
+    assert not t.watch.seen_diverse
+    t.step()
+    t._probe(final=False)
+    assert t.watch.seen_diverse == (t.reading.diversity > 0.5)
+
+
 def test_winning_critic_is_named(tmp_path: Path) -> None:
     """G never learns; D learns to tell its images apart, and the watch says so, once."""
     run = recipe("gan", 60, log_every=BATCH)

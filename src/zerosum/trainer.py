@@ -174,7 +174,7 @@ class Training:
         more = {"final": True} if final else self.advisor.add(self.seen, reading, self.due(self.run.checkpoint_every))
         if self.log:
             self.log.write("probe", self.seen, **reading.row(), features=self.probe.reference.name, **more)
-        for warning in [] if final else self.watch.probe(reading.diversity):
+        for warning in [] if final or not self.seen else self.watch.probe(reading.diversity):
             self._warn(warning)
 
     def _warn(self, text: str, **more: Any) -> None:

@@ -47,7 +47,8 @@ class Watch:
 
     def probe(self, diversity: float) -> list[str]:
         """Look at the spread of the fakes relative to real images (1 is alike); return new warnings."""
-        # A generator that has not begun to learn is not a collapsed one.
+        # A generator that has not begun to learn is not a collapsed one. Its first noise is no variety that it could
+        # lose, and is not looked at here.
         self.seen_diverse = self.seen_diverse or diversity > RECOVERED
         if self.seen_diverse and diversity < COLLAPSED and not self.collapsed:
             self.collapsed = True
