@@ -29,6 +29,7 @@ from zerosum.bench.training import played, shortened
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
+from zerosum.engine import kept_memory
 from zerosum.metrics.features.base import Extractor, unit
 from zerosum.metrics.features.imagenet import ImageNet
 from zerosum.metrics.features.weak import RandomConvolutions
@@ -335,9 +336,10 @@ def _rate(name: str, quick: bool) -> Result:
         BPR(users, items) if name == "BPR" else VBPR(users, random.standard_normal((items, 1_280)).astype(np.float32))
     )
     batch, seconds = 8_192, 0.2 if quick else 5.0
-    model.step(*drawn.draw(batch))
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    with kept_memory():  # as in training
         model.step(*drawn.draw(batch))
-        done += batch
-    return {"rate": done / (time.perf_counter() - began), "threads": torch.get_num_threads()}
+        began, done = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            model.step(*drawn.draw(batch))
+            done += batch
+        return {"rate": done / (time.perf_counter() - began), "threads": torch.get_num_threads()}
