@@ -15,6 +15,7 @@ from zerosum import algorithms, recipes
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.algorithms.r1gan import R1GAN
+from zerosum.commands.train import PICKED
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
 from zerosum.data.depth import EIGHT_BITS, Depth
@@ -343,6 +344,7 @@ def test_few_images_have_networks_of_their_own(count: int, shape: tuple[int, ...
     """In small batches and moved about; and where their own rule is not met, what is picked for any small images."""
     run, why = image_recipes.bare(Data(source="photos"), Spec(shape), count)
     assert isinstance(run.algorithm, R1GAN)
+    assert type(run.algorithm).__module__.endswith(f".{PICKED}"), "which --from takes for picked"
     assert isinstance(run.algorithm.networks, Progressive if few else Subpixel)
     assert run.augment == (("translation",) if few else ())
     assert run.batch_size == (8 if few else 64)

@@ -60,9 +60,9 @@ def quick(data: Data) -> Run:
 def few(data: Data) -> Run:
     """Few images of some more pixels: the game of `quick` on Progressive GAN's networks, whole from the start.
 
-    100 faces at 80x64, five minutes of one core of Zen 5, one seed, kernel distance: 0.17. Images that are not moved,
-    and leave by a 1x1 convolution: 0.27. Not moved and not folded: 0.17, in batches of 16 0.25. `quick` at a quarter of
-    its rate 0.51, FastGAN's game 0.68 (docs/log.md, 2026-12-01).
+    100 faces at 80x64, 15 minutes of one core of Zen 5 (`zerosum bench faces`, 2 seeds): kernel distance 0.086 and
+    0.076; images not moved 0.143 and 0.153, `quick` behind all augmentation 0.70 and 0.85. How it was found is in
+    docs/log.md (2026-12-01).
     """
     run = growing(data)
     game = R1GAN(networks=Progressive(width=24, widest=96, folds=1))

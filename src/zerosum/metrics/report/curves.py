@@ -162,8 +162,8 @@ CHARTS = (
     Chart(
         "Diversity",
         ("diversity",),
-        "How much generated images differ among themselves, relative to real ones (1 is alike). "
-        "A fall towards 0 is collapse.",
+        "How much generated images differ among themselves, relative to real ones (1 is alike); in a game of classes "
+        "those of a class, if that is less. A fall towards 0 is collapse.",
         {"diversity": "spread relative to real"},
         (1.0, "real"),
         (0.0, None),
