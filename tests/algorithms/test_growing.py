@@ -187,14 +187,16 @@ def test_a_run_that_takes_over_is_whole_and_falls_over_its_own_length() -> None:
     game = ProgressiveGAN(networks=NET, growth=(100, 300), fades=(50, 50))
     other = tiny.run("progressive", algorithm=game, adam_g=adam, adam_d=adam, ema_half_life=Linear(0, 40, 400))
     mine = tiny.run("progressive", adam_g=Adam(lr=Constant(1e-3)), adam_d=Adam(lr=Linear(1e-3, 0, 9)))
-    run = growing.taking_over(mine, other)
+    run = growing.taking_over(mine, other, 500)
     assert isinstance(run.algorithm, ProgressiveGAN)
     assert run.algorithm.grown(0, 2) == 2
     assert run.adam_g.lr == Constant(3e-3)
     assert run.adam_d.lr == Linear(3e-3, 0, 9)
-    assert run.ema_half_life(0) == 40, "or the average that was taken over would be gone after a step"
-    assert growing.taking_over(run, other) == run, "a caller's settings are put in more than once"
-    unsized = growing.taking_over(mine, replace(other, algorithm=ProgressiveGAN(networks=NET)))
+    assert run.ema_half_life == Constant(40), "or the average that was taken over would be gone after a step"
+    short = growing.taking_over(mine, other, 100).ema_half_life
+    assert [short(n) for n in (0, 150, 300)] == [10, 25, 40], "or the average of a short run would never be left"
+    assert growing.taking_over(run, other, 500) == run, "a caller's settings are put in more than once"
+    unsized = growing.taking_over(mine, replace(other, algorithm=ProgressiveGAN(networks=NET)), 500)
     assert unsized.algorithm.grown(16, 2) == 2  # type: ignore[attr-defined]
 
 

@@ -159,13 +159,13 @@ class Train(Command):
 
     def _own(self, run: Run) -> Run:
         """The recipe with this command's own settings in it, and those of the run whose weights are taken over."""
+        from zerosum import checkpoint, sample
         from zerosum import run as runs
-        from zerosum import sample
         from zerosum.recipes.growing import taking_over
 
         if self.weights_of is not None and self.algorithm is None:
             other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
-            run = taking_over(run, other)
+            run = taking_over(run, other, max(checkpoint.numbers(self.weights_of), default=0))
         own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(run, **{k: v for k, v in own.items() if v is not None})
 

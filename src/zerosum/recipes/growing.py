@@ -13,7 +13,7 @@ from zerosum.data.spec import Spec
 from zerosum.game import LATE, Adam
 from zerosum.networks import Growing
 from zerosum.run import Run
-from zerosum.schedule import Constant, Linear
+from zerosum.schedule import Constant, Linear, Schedule
 
 AVERAGED = 20  # half-lives of the average that the last size lasts
 
@@ -65,10 +65,11 @@ def paced(run: Run, rates: Sequence[float], images: int) -> Run:
     )  # fmt: skip
 
 
-def taking_over(run: Run, other: Run) -> Run:
+def taking_over(run: Run, other: Run, seen: int) -> Run:
     """`run` with the game of another one whose weights it begins with: whole, at its rates, for its own length.
 
-    Rates fall as this run's do: the other's have come to their end. So has its average's half-life, which stays.
+    Rates fall as this run's do: the other's have come to their end. Its average goes on from the half-life that it
+    had after `seen` images: with a shorter one what was taken over would be gone, with a longer one it would stay.
     """
 
     def rated(adam: Adam, theirs: Adam) -> Adam:
@@ -81,5 +82,11 @@ def taking_over(run: Run, other: Run) -> Run:
         game = replace(game, growth=(0,), fades=())
     return replace(
         run, algorithm=game, adam_g=rated(run.adam_g, other.adam_g), adam_d=rated(run.adam_d, other.adam_d),
-        ema_half_life=Constant(other.ema_half_life.end),
+        ema_half_life=_rest(other.ema_half_life, seen),
     )  # fmt: skip
+
+
+def _rest(schedule: Schedule, seen: int) -> Schedule:
+    """From where it is after so many images, in a straight line to its end."""
+    left = schedule.after + schedule.images - seen
+    return Linear(schedule(seen), schedule.end, left) if left > 0 else Constant(schedule.end)
