@@ -16,13 +16,14 @@ import tiny
 from zerosum import seats
 from zerosum.algorithms.gan import GAN
 from zerosum.algorithms.pix2pix import Pix2Pix
+from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.algorithms.r1gan import R1GAN
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.engine import Engine
 from zerosum.errors import UserError
 from zerosum.game import leaf
-from zerosum.networks import MLP, Patch, Subpixel, UNet
+from zerosum.networks import MLP, Patch, Progressive, Subpixel, UNet
 from zerosum.penalties import zero_centred
 from zerosum.recipes.base import from_settings
 from zerosum.run import Run
@@ -141,6 +142,22 @@ def test_one_graph_for_each_player_frozen_or_not_and_no_more_later(tmp_path: Pat
     for _ in range(6):
         game.step()
     assert counter.graphs == graphs
+
+
+def test_a_game_that_grows_is_compiled_at_every_size(tmp_path: Path, counter: Counter) -> None:
+    """Past torch's own limit of graphs it would play on eager, and nobody would know."""
+    networks = Progressive(latent=6, width=4, widest=8)
+    played = tiny.run(
+        "progressive", algorithm=ProgressiveGAN(networks=networks, loss="logistic", growth=(4, 20, 36), parts=1),
+        compile="on",
+    )  # fmt: skip
+    game = Training(played, tiny.images((1, 32, 32)), CPU, tmp_path, SilentView())
+    before = []
+    for _ in range(8):  # 4x4, then a fade and a whole size by turns
+        graphs = counter.graphs
+        game.step()
+        before.append(counter.graphs > graphs)
+    assert before == [True] * 7 + [False]
 
 
 def test_compiled_and_eager_play_the_same_game(tmp_path: Path, counter: Counter) -> None:

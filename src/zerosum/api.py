@@ -71,7 +71,8 @@ def train(
     replaces what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or
     (N, H, W), a pair (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/
     if not given), `view` what to show (what suits the place, if not given; `SilentView()` for nothing),
-    `weights_of` another run of the same networks, to begin with its last weights. Raises UserError.
+    `weights_of` another run, to begin with its last weights: of its game, unless `run` or `algorithm` says another of
+    the same networks. Raises UserError.
     """
     wanted: dict[str, Any] = {"images": images, "minutes": minutes, "seed": seed}
 
@@ -93,6 +94,7 @@ def train(
                 minutes=minutes,
                 device=device,
                 dataset=dataset,
+                weights_of=None if weights_of is None else Path(weights_of),
             )
             chosen, dataset = choice.run, choice.dataset
         chosen = replace(chosen, **{name: value for name, value in wanted.items() if value is not None})
@@ -218,6 +220,7 @@ def pick(
     adjust: Callable[[Run], Run] = lambda run: run,
     memory_limit: int | None = None,
     out: Path = Path(),
+    weights_of: Path | None = None,
 ) -> Choice:
     """A recipe for these data (see `recipes.pick`), with a progress bar while they are read."""
     with progress_bar(f"reading {data.source}") as tick:
@@ -232,6 +235,7 @@ def pick(
             adjust=adjust,
             memory_limit=memory_limit,
             out=out,
+            weights_of=weights_of,
         )
 
 

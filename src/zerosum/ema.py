@@ -20,7 +20,7 @@ class EMA:
 
     Half-life, not decay per step, so that batch 32 twice and batch 64 once move it alike (Karras et al. 2020, app. B).
     Buffers (BatchNorm statistics, counters, spectral norm's vectors) are copied, not averaged. So are the weights of a
-    size that is still fading in: an average would hold on to what they were born as.
+    size that is fading in or new since the last update: an average would hold on to what they were born as.
 
     `shared`: the copy holds the live weights themselves, for a half-life that is 0 throughout: no memory, no work.
     """
@@ -50,9 +50,21 @@ class EMA:
         for mine, theirs in zip(self._buffers, self._live_buffers, strict=True):
             mine.copy_(theirs)
         for average, network in self._growing:
-            average.grow(network.size)
-            for newborn, weights in zip(average.newest(), network.newest(), strict=True):
-                newborn.copy_(weights)
+            self._grow(average, network)
+
+    def _grow(self, average: Growing, network: Growing) -> None:
+        """Let the average be as large, and copy what is fading in and what was born since the last update.
+
+        A fade that is shorter than a step is over by now: `newest` names what came with it in the middle of the fade.
+        """
+        middles = [number + 0.5 for number in range(average.born, network.born)]
+        newborn: set[nn.Parameter] = set()
+        for size in (*middles, network.size):
+            average.grow(size)
+            newborn.update(average.newest())
+        for mine, theirs in zip(self._mean, self._live, strict=True):
+            if mine in newborn:
+                mine.copy_(theirs)
 
     def settled(self, given: Given) -> nn.Module:
         """The average, ready to draw from: BatchNorm has statistics of its own (see `settle`)."""

@@ -23,6 +23,7 @@ Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPUINFO = Path("/proc/cpuinfo")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt, malloc.h
+GRAPHS = 64  # of one network, at most: two for each of 14 sizes and fades up to 512 pixels, and to spare
 KEEPING: list[bool] = []  # whether freed memory is kept now: a setting of the whole process
 
 
@@ -119,9 +120,13 @@ class Engine:
     def compiled(self, network: nn.Module) -> nn.Module:
         """What plays for the network: itself, or its forward and the backward that belongs to it as compiled graphs.
 
-        torch makes one for each kind of call: frozen or not, with gradients or without.
+        torch makes one for each kind of call: frozen or not, with gradients or without, and of a network that grows
+        for each size and fade. Beyond its own limit of 8 it would quietly not compile any more.
         """
-        return cast("nn.Module", torch.compile(network, dynamic=False)) if self.compile else network
+        if not self.compile:
+            return network
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, GRAPHS)
+        return cast("nn.Module", torch.compile(network, dynamic=False))
 
     def seed(self, number: int) -> None:
         """Set the generators that dropout and the like draw from.

@@ -83,7 +83,7 @@ def save_film(
 
 
 def _fitted(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Networks that grow change the size of their samples; a film has one size."""
+    """A translator of few images that goes on with more of them draws more rows; a film has one size."""
     if image.size == size:
         return image
     return ImageOps.pad(image, size, Image.Resampling.BOX, color="white")

@@ -60,9 +60,10 @@ class Run:
     """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay for it."""
     augment: tuple[Policy, ...] = ()
     """What D sees, real and fake, passes these first, for few images: colour, translation, cutout (DiffAugment), or
-    adaptive (ADA), as strong as D overfits, and beside that filtering and noise."""
+    adaptive (ADA), as strong as D overfits, and beside that filtering, noise and adaptive_cutout."""
     augment_images: int = 500_000
-    """How many images D sees until adaptive augmentation may have gone from none to all."""
+    """How many images D sees until adaptive augmentation may have gone from none to all; each of two critics' count.
+    `zerosum train` fits it to the run's length."""
     ema_half_life: Schedule = Constant(10_000)
     """Half-life, in images, of the average of G's weights that is sampled; 0 for none, which spares its memory."""
     micro_batches: int = 1

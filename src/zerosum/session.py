@@ -225,8 +225,9 @@ def _take_over(training: Training, path: Path) -> dict[str, Any]:
             snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
     except UserError as error:
         raise UserError(
-            f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size and "
-            "width are wanted); leave --algorithm and its networks, --size and --channels to it, or leave --from out"
+            f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size, "
+            "width and number of classes are wanted); leave --algorithm and its networks, --conditional, --size and "
+            "--channels to it, or leave --from out"
         ) from error
     return {"run": path.resolve().name, "images_seen": saved.images_seen}
 

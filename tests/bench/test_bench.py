@@ -806,3 +806,15 @@ def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert p["none planted"] > 1e-3
     assert max(p["as they are"], p["mirrored"]) < 1e-3  # what is moved of noise is other noise: see test_registered
     quick("faces", tmp_path / "out", *words)  # nothing is trained again
+    for path in [*tmp_path.rglob("few-plain-seed0.npy"), *tmp_path.rglob("few-plain-test-seed0.json")]:
+        path.unlink()
+    titles = [table["title"] for table in quick("faces", tmp_path / "out", *words)["tables"]]
+    assert "100 faces: validation photos" in titles
+    assert "100 faces: test photos, once" not in titles, "of samples that are no more"
+
+
+def test_layers_quick(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    *_, sizes = quick("layers", tmp_path / "out")["tables"]
+    assert set(sizes["arms"]) == {"16x16"}
+    assert all(seconds > 0 for seconds in sizes["arms"]["16x16"]["runs"][0].values())

@@ -15,8 +15,8 @@ import tiny
 from zerosum import checkpoint
 from zerosum.algorithms.cut import CUT
 from zerosum.algorithms.cyclegan import CycleGAN
-from zerosum.data.adaptive import FAMILIES, MOST, Adaptive, Family, sampled, transformed
-from zerosum.data.augment import POLICIES
+from zerosum.data.adaptive import FAMILIES, MORE, MOST, Adaptive, Family, sampled, transformed
+from zerosum.data.augment import POLICIES, Policy
 from zerosum.data.spec import Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
@@ -99,6 +99,49 @@ def test_turns_and_scales_can_be_undone(angle: float) -> None:
     back = sampled(sampled(x, there), torch.linalg.inv(there))
     torch.testing.assert_close(back[..., 10:23, 10:23], x[..., 10:23, 10:23], atol=0.02, rtol=0)
     assert float((sampled(x, there) - x).abs().max()) > 0.1
+
+
+def test_moves_can_be_undone_whatever_is_drawn() -> None:
+    """Of coordinates, which bilinear sampling changes exactly, what stays in sight comes back."""
+    from zerosum.data import adaptive
+
+    n, height, width = 300, 33, 41
+    rows, columns = torch.meshgrid(
+        torch.arange(height, dtype=torch.float64) - (height - 1) / 2,
+        torch.arange(width, dtype=torch.float64) - (width - 1) / 2,
+        indexing="ij",
+    )
+    x = torch.stack([columns, rows]).expand(n, -1, -1, -1)
+    torch.manual_seed(0)
+    there = adaptive._inverse(adaptive._Draw(x, 1.0), height, width, ("blit", "geometry"))
+    back = torch.linalg.inv(there)
+    y = sampled(x, there)
+    returned = sampled(y, back)
+    # What is beyond an edge is mirrored: to come back, a pixel must lie within y, and the four of y about it within x.
+    half = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64)[:, None, None]
+    came_from = torch.einsum("nij,njhw->nihw", back[:, :2, :2], x) + back[:, :2, 2, None, None]
+    neighbours = there[:, :2, :2].abs().sum(2)[:, :, None, None]  # pixels of x between two of y, at most
+    in_sight = ((came_from.abs() <= half) & (x.abs() + neighbours <= half)).all(1)  # (n, h, w)
+    assert float(in_sight.double().mean()) > 0.2
+    torch.testing.assert_close(returned.movedim(1, 3)[in_sight], x.movedim(1, 3)[in_sight])
+    # Turns, flips and squeezing keep areas; what is left is the scale, squared, of 0.2 in log2.
+    area = torch.linalg.det(there).abs().log2()
+    assert float(area.std()) == pytest.approx(0.4, abs=0.08)
+    assert float(area.abs().max()) < 2
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_colours_can_be_undone_whatever_is_drawn(channels: int) -> None:
+    """One affine map of colours an image: found from a black pixel and those of one colour, it is undone in all."""
+    x = images(channels, 500, (4, 4))
+    x[:, :, 0, 0] = 0.0
+    x[:, :, 0, 1 : 1 + channels] = torch.eye(channels, dtype=torch.float64)
+    y = transformed(x, 1.0, ("colour",))
+    shift = y[:, :, 0, :1]  # (n, c, 1)
+    linear = y[:, :, 0, 1 : 1 + channels] - shift  # (n, c, c)
+    back = torch.linalg.solve(linear, y.flatten(2) - shift)
+    torch.testing.assert_close(back, x.flatten(2))
+    assert float((y - x).abs().amax((1, 2, 3)).min()) > 0, "each image was changed"
 
 
 def test_hue_and_saturation_keep_the_grey_of_each_pixel() -> None:
@@ -295,17 +338,27 @@ def test_a_move_is_one_transformation() -> None:
     assert float(right.abs().max()) <= 1
 
 
-def test_filtering_and_noise_are_as_strong_as_the_rest_and_not_without_it() -> None:
+@pytest.mark.parametrize(("policy", "family"), list(MORE.items()))
+def test_what_is_asked_for_beside_it_is_as_strong_and_not_there_without_it(policy: Policy, family: Family) -> None:
     spec = Spec((1, 16, 16))
-    run = tiny.run("r1gan", augment=("adaptive", "filtering"))
+    run = tiny.run("r1gan", augment=("adaptive", policy))
     assert run.sees(spec) == spec
     kept = carried_by(run, spec)[AUGMENT]
     assert isinstance(kept, Adaptive)
-    assert kept.families == (*FAMILIES, "filter")
+    assert kept.families == (*FAMILIES, family)
     x = torch.rand(4, 1, 16, 16) * 2 - 1
     torch.testing.assert_close(kept(x), x, atol=1e-5, rtol=0)  # p is 0
-    kept.families = ("filter",)
+    kept.families = (family,)
     kept.p.fill_(1.0)
     assert not torch.allclose(kept(x), x)
-    with pytest.raises(UserError, match=r"--augment noise: noise is as strong as D overfits; give adaptive with it"):
-        replace(run, augment=("noise",)).sees(spec)
+    told = rf"--augment {policy}: {policy} is as strong as D overfits; give adaptive with it"
+    with pytest.raises(UserError, match=told):
+        replace(run, augment=(policy,)).sees(spec)
+
+
+def test_cutout_by_its_own_name_is_that_of_diffaugment() -> None:
+    """ADA's usual families, with the cutout that does not ask for p beside them."""
+    run = tiny.run("r1gan", augment=("adaptive", "cutout"))
+    kept = carried_by(run, Spec((1, 16, 16)))[AUGMENT]
+    assert isinstance(kept, Adaptive)
+    assert kept.families == FAMILIES

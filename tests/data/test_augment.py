@@ -95,6 +95,40 @@ def test_translation_moves_by_whole_pixels_up_to_an_eighth_and_fills_with_black(
     assert found == {(down, across) for down in range(-2, 3) for across in range(-1, 2)}
 
 
+def test_translation_is_undone_in_what_stayed_in_sight() -> None:
+    """Of coordinates as channels, which say by how much."""
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(8.0), indexing="ij")
+    places = torch.stack([rows, columns])
+    x = torch.cat([images(1, 200), places.expand(200, -1, -1, -1)], 1)
+    for before, after in zip(x, augment(x, ("translation",)), strict=True):
+        inside = after[1] >= 0  # what comes in is -1
+        moved = places[:, inside] - after[1:, inside]
+        assert torch.equal(moved, moved[:, :1].expand_as(moved)), "all pixels alike"
+        down, across = (int(shift) for shift in moved[:, 0])
+        back = after.roll((-down, -across), (1, 2))
+        kept = back[1] >= 0
+        assert torch.equal(back[:, kept], before[:, kept])
+        assert int(kept.sum()) == (16 - abs(down)) * (8 - abs(across))
+
+
+def test_colour_can_be_undone() -> None:
+    """Contrast keeps an image's mean and saturation each pixel's grey, and no value is clipped: nothing is lost."""
+    x = images(3, 200).double()
+    torch.manual_seed(4)
+    y = augment(x, ("colour",))
+    torch.manual_seed(4)  # the same numbers, in their order
+    ranges = (-0.5, 0.5), (0.0, 2.0), (0.5, 1.5)
+    brightness, saturation, contrast = (
+        torch.empty(200, 1, 1, 1, dtype=torch.float64).uniform_(low, high) for low, high in ranges
+    )
+    mean = y.mean((1, 2, 3), keepdim=True)
+    saturated = mean + (y - mean) / contrast
+    grey = saturated.mean(1, keepdim=True)
+    brightened = grey + (saturated - grey) / saturation
+    torch.testing.assert_close(brightened - brightness, x)
+    assert float(y.abs().max()) > 1, "beyond what an image holds"
+
+
 def test_cutout_blackens_one_rectangle_of_half_the_sides() -> None:
     x = images(3, 300)
     hidden = (augment(x, ("cutout",)) == -1.0).all(1)  # (n, h, w)

@@ -267,6 +267,15 @@ def test_a_thing_on_nothing_has_no_dark_rim_however_it_is_shown() -> None:
     assert picture.without_rims(full) is full, "nothing to fill"
 
 
+def test_sixteen_bits_are_filled_as_eight_are() -> None:
+    values = noise(3, 4, 9, 7)
+    values[:, 3, ::2] = np.arange(7) * 5  # from nothing to just seen
+    filled, deep = picture.without_rims(values), picture.without_rims(values.astype(np.uint16) * 257)
+    assert deep.dtype == np.uint16
+    assert not np.array_equal(filled, values)
+    assert np.abs(deep / 257 - filled).max() <= 0.51
+
+
 def test_arrays_with_alpha_are_as_files_of_them() -> None:
     pixels = np.zeros((2, 4, 6, 6), np.uint8)
     pixels[:, :, 2:4, 2:4] = 200

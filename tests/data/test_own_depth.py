@@ -11,11 +11,12 @@ import pytest
 from zerosum import cli, inference, sample
 from zerosum import data as sources
 from zerosum.applications import parts
-from zerosum.data import deep
+from zerosum.data import deep, picture, plates
 from zerosum.data.depth import Depth
 from zerosum.data.loader import Loader
+from zerosum.data.plates import Plate
 from zerosum.data.source import as_seen
-from zerosum.data.spec import Data, Spec
+from zerosum.data.spec import Data, Fit, Spec
 from zerosum.data.split import Part
 from zerosum.errors import UserError
 from zerosum.latent import tools
@@ -178,3 +179,62 @@ def test_eight_bits_are_left_as_they_are() -> None:
     assert Depth().eight_bits(values) is values
     deep_values = np.array([-5_000, -1_000, 1_000, 3_000, 9_000], np.int16)
     assert Depth("int16", -1_000, 3_000).eight_bits(deep_values).tolist() == [0, 0, 128, 255, 255]
+
+
+# ---- alpha ---------------------------------------------------------------------------------------------------------
+
+CREAM = (59_110, 52_685, 49_601)
+
+
+def cut_out(radius: float = 25, side: int = 64) -> np.ndarray:
+    """A cream disc with a soft edge, uint16 (4, side, side); what is hidden is black, as most programs write it."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    alpha = np.clip(radius - np.hypot(x, y), 0, 1) * 65535
+    values = np.stack([*(np.full((side, side), float(c)) for c in CREAM), alpha]).round().astype(np.uint16)
+    values[:3, values[3] == 0] = 0
+    return values
+
+
+def off_cream(images: np.ndarray) -> int:
+    """How far any colour of images uint16 (..., 4, H, W) is from cream, hidden ones too."""
+    return int(np.abs(images[..., :3, :, :].astype(int) - np.array(CREAM)[:, None, None]).max())
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_thing_on_nothing_has_no_dark_rim_in_16_bits(fit: Fit, tmp_path: Path) -> None:
+    deep.write(cut_out(), tmp_path / "disc.png")
+    plate = plates.read((tmp_path / "disc.png").read_bytes(), "disc.png", "own")
+    for shape in ((4, 64, 64), (4, 16, 16), (4, 33, 21), (4, 90, 70)):
+        found = plate.render(shape, np.dtype(np.uint16), fit)
+        assert found.shape == shape
+        assert found.dtype == np.uint16
+        assert found.flags.c_contiguous
+        assert off_cream(found) <= 2
+        assert (found[3].min(), found[3].max()) == (0, 65535)
+    seen = np.random.default_rng(0).integers(257 * picture.FAINT, 65536, (4, 9, 7), dtype=np.uint16)
+    assert np.array_equal(Plate(seen, 16, alpha=True).render((4, 9, 7), seen.dtype, fit), seen), "bit for bit"
+
+
+def test_four_channels_of_an_array_are_four_numbers(tmp_path: Path) -> None:
+    """Red, green, blue and infrared, say."""
+    values = cut_out()
+    deep.write(values, tmp_path / "bands.npy")
+    plate = plates.read((tmp_path / "bands.npy").read_bytes(), "bands.npy", "own")
+    assert np.array_equal(plate.render((4, 64, 64), values.dtype, "crop"), values)
+    small, red = plate.render((4, 16, 16), values.dtype, "crop"), Plate(values[:1], 16)
+    assert np.array_equal(small[:1], red.render((1, 16, 16), values.dtype, "crop"))
+
+
+def test_a_folder_of_cut_outs_has_no_dark_rims(tmp_path: Path) -> None:
+    """From files to what networks see, and back as samples go."""
+    (tmp_path / "x").mkdir()
+    for number in range(4):
+        deep.write(cut_out(20 + number), tmp_path / "x" / f"{number}.png")
+    data = Data(source=str(tmp_path / "x"), bits="own", size=(16, 16), cache=str(tmp_path / "cache"))
+    found = sources.open(data)
+    assert found.spec == Spec((4, 16, 16), 0, Depth("uint16", 0, 65535))
+    back = sample.to_stored(Loader(found, seed=0, latent=4).real("D", 0, 4), found.spec.depth)
+    assert off_cream(back) <= 2
+    assert (back[:, 3].min(), back[:, 3].max()) == (0, 65535)
+    looked_at = found.gather(np.arange(4))[0]
+    assert np.abs(looked_at[:, :3] - np.array(CREAM)[:, None, None] / 257).max() <= 0.5

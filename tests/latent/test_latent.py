@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import tiny
-from zerosum import cli, sample
+from zerosum import cli, randomness, sample
 from zerosum.data.depth import Depth
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
@@ -100,6 +101,21 @@ def test_the_same_seed_finds_the_same_and_progress_goes_to_the_end() -> None:
     assert told == [(i, 10) for i in range(1, 11)]
 
 
+@pytest.mark.parametrize(("steps", "moments"), [(3, 4), (59, 60), (60, 60), (150, 60)])
+def test_the_way_goes_from_a_drawn_latent_to_the_one_that_is_found(steps: int, moments: int) -> None:
+    generator, x = smooth(), torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    found = inversion.invert(generator, x, 4, restarts=3, steps=steps, drawn=50)
+    assert found.ways.shape == (2, moments, 4)
+    assert torch.equal(found.ways[:, -1], found.z)
+    drawn = randomness.normal(0, "invert", 0, 50, 4)
+    for way, image, error in zip(found.ways, x, found.errors, strict=True):
+        assert bool((way[0] == drawn).all(1).any())
+        errors = (generator(way) - image).square().flatten(1).mean(1).sqrt()
+        assert bool((errors.diff() <= 1e-6).all()), "it only comes nearer"
+        torch.testing.assert_close(errors[-1], error)
+        assert steps < 59 or float(errors[0]) > float(error)
+
+
 @pytest.mark.parametrize("name", ["restarts", "steps"])
 def test_counts_below_one(name: str) -> None:
     with pytest.raises(UserError, match=f"--{name} 0: must be 1 or more"):
@@ -134,6 +150,104 @@ def test_the_first_direction_changes_the_first_layer_most() -> None:
     assert all(float((weight @ d.vector).norm()) < gain for d in others)
     random = torch.nn.functional.normalize(torch.randn(100, 4), dim=1)
     assert float((weight @ random.T).norm(dim=0).max()) <= gain + 1e-5
+
+
+class Normed(nn.Module):
+    """Four features of 2x2 pixels, each along an axis of its own, as large as `scales`; their BatchNorm leaves `gains`.
+    `beside`: they are used without it, too."""
+
+    def __init__(self, scales: Tensor, gains: Tensor, beside: bool = False) -> None:
+        super().__init__()
+        self.axes = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))[0]
+        self.map = nn.Linear(4, 16)
+        self.norm = nn.BatchNorm2d(4)
+        self.beside = beside
+        with torch.no_grad():
+            self.map.weight.copy_((scales[:, None] * self.axes).repeat_interleave(4, 0))
+            self.norm.running_var.copy_(scales.square() / 4)  # type: ignore[union-attr]
+            self.norm.weight.copy_(gains / 2)
+        self.eval()
+
+    def normed(self, z: Tensor) -> Tensor:
+        return self.norm(self.map(z).unflatten(1, (4, 2, 2)))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        x = self.map(z).unflatten(1, (4, 2, 2))
+        y = torch.relu(self.norm(x))
+        return x + y if self.beside else y
+
+
+def test_what_the_norm_divides_out_does_not_rank_directions() -> None:
+    network = Normed(torch.tensor([8.0, 4.0, 2.0, 1.0]), torch.tensor([1.0, 2.0, 3.0, 4.0]))
+
+    def change(vectors: Tensor) -> Tensor:
+        return (network.normed(vectors) - network.normed(torch.zeros(1, 4))).flatten(1).norm(dim=1)
+
+    found = directions.factorised(network, 4, 4)
+    assert found[0].note == ""
+    vectors = torch.stack([d.vector for d in found])
+    torch.testing.assert_close((vectors @ network.axes.T).abs(), torch.eye(4).flip(0), atol=1e-4, rtol=0)
+    strengths = torch.tensor([d.strength for d in found])
+    torch.testing.assert_close(strengths, torch.tensor([1.0, 0.75, 0.5, 0.25]), rtol=0, atol=1e-3)
+    everywhere = torch.nn.functional.normalize(torch.randn(500, 4), dim=1)
+    with torch.no_grad():
+        assert float(change(everywhere).max()) <= float(change(vectors)[0]) * (1 + 1e-4)
+    of_the_layer_alone = torch.linalg.svd(network.map.weight.detach())[2][:1]
+    assert float(change(of_the_layer_alone)) < 0.3 * float(change(vectors)[0])
+
+
+def test_a_norm_that_is_passed_by_is_left_out_and_said() -> None:
+    given = torch.tensor([8.0, 4.0, 2.0, 1.0]), torch.tensor([1.0, 2.0, 3.0, 4.0])
+    network = Normed(*given, beside=True)
+    found = directions.factorised(network, 4, 1)[0]
+    assert float((network.axes[0] @ found.vector).abs()) > 0.999
+    assert found.note == directions.BESIDE
+    resnet = ResNet(latent=6, width=4, generator_width=4).generator(Spec((1, 16, 16))).eval()
+    assert directions.factorised(resnet, 6, 1)[0].note == directions.BESIDE
+    still = Normed(*given)
+    still.norm = nn.BatchNorm2d(4, track_running_stats=False).eval()
+    assert directions.factorised(still, 4, 1)[0].note == directions.STILL
+    rectified = Normed(*given)
+    rectified.norm = nn.Sequential(nn.ReLU(inplace=True), rectified.norm)  # type: ignore[assignment]
+    found = directions.factorised(rectified, 4, 1)[0]
+    assert float((network.axes[0] @ found.vector).abs()) > 0.999, "what is normalised is no longer what the layer gave"
+    assert found.note == ""
+
+
+FOLLOWED: dict[str, tuple[Networks, str]] = {  # and which of its parts is the norm that follows the first layer
+    "dcgan": (DCGAN(latent=6, width=4), "layers.0"),
+    "sndcgan": (SNDCGAN(latent=6, width=4), "norms.0"),
+    "fastgan": (FastGAN(latent=6, width=4), "norm"),
+    "hidden": (Subpixel(latent=6, width=4, hidden=8), "hidden.1"),
+    "channels last": (Subpixel(latent=6, width=4, hidden=0), "norm"),
+    "mlp": (MLP(latent=6, width=8, batch_norm=True), "layers.norms.0"),
+}
+
+
+@pytest.mark.parametrize("case", FOLLOWED)
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_first_direction_changes_what_the_norm_gives_most(case: str, classes: int) -> None:
+    networks, name = FOLLOWED[case]
+    generator = tiny.lively(networks.generator(Spec((1, 16, 16), classes))).eval()
+    given: list[Tensor] = []
+    norm = generator.get_submodule(name)
+    norm.register_forward_hook(lambda _, __, x: given.append(x.detach().flatten(1).clone()))
+
+    def made(z: Tensor, label: int) -> Tensor:
+        generator(z, torch.full((len(z),), label) if classes else None)
+        return given[-1]
+
+    def change(vectors: Tensor) -> Tensor:
+        """Of a step along each vector: the root mean square over the classes."""
+        apart = [made(vectors, k) - made(torch.zeros(1, 6), k) for k in range(classes or 1)]
+        return torch.stack(apart).square().sum(2).mean(0).sqrt()
+
+    found = directions.factorised(generator, 6, 6, torch.zeros(1, dtype=torch.long) if classes else None)
+    assert found[0].note == ""
+    changes = change(torch.stack([d.vector for d in found]))
+    torch.testing.assert_close(changes / changes[0], torch.tensor([d.strength for d in found]), rtol=1e-3, atol=1e-3)
+    everywhere = torch.nn.functional.normalize(torch.randn(300, 6), dim=1)
+    assert float(change(everywhere).max()) <= float(changes[0]) * (1 + 1e-3)
 
 
 def test_directions_that_cannot_be() -> None:
@@ -249,6 +363,65 @@ def test_latents_are_kept_and_read(tmp_path: Path) -> None:
         tools.kept(path, made)
 
 
+def test_the_descent_goes_beside_its_photo_to_what_was_found() -> None:
+    made = model()
+    images = made.values(made.latents(2, seed=5), None)
+    found = tools.invert(made, images, restarts=2, steps=20)
+    frames = tools.descent(made, images[1], found.ways[1])
+    assert frames.shape == (21, 2, 3, 16, 16)
+    assert frames.dtype == np.uint8
+    assert (frames[:, 0] == images[1]).all()
+    assert np.abs(frames[-1, 1].astype(int) - sample.to_uint8(found.images)[1]).max() <= 1
+    errors = np.sqrt(np.square(frames[:, 0].astype(float) - frames[:, 1]).mean((1, 2, 3)))
+    assert errors[-1] < errors[0]
+    assert errors[-1] == pytest.approx(127.5 * float(found.errors[1]), abs=1)
+    with pytest.raises(UserError, match=r"photo of \(3, 8, 8\): this model makes \(3, 16, 16\); give one that"):
+        tools.descent(made, images[1, :, :8, :8], found.ways[1])
+    with pytest.raises(UserError, match=r"visited of \(2, 21, 6\): this model has latents of 6 numbers; give one of"):
+        tools.descent(made, images[1], found.ways)
+
+
+def test_a_descent_keeps_the_class_it_was_found_for() -> None:
+    spec = Spec((3, 16, 16), classes=2)
+    networks = Subpixel(latent=6, width=8, hidden=8)
+    generator = tiny.lively(networks.generator(spec)).eval().requires_grad_(False)
+    made = Model(generator, model().run, spec, ("a", "b"), 1_000, "fp32")
+    label = torch.tensor([1])
+    images = made.values(made.latents(1), label)
+    found = tools.invert(made, images, classes=["b"], restarts=1, steps=3)
+    frames = tools.descent(made, images[0], found.ways[0], label)
+    assert np.abs(frames[-1, 1].astype(int) - sample.to_uint8(found.images)[0]).max() <= 1
+
+
+def test_truncation_falls_evenly_from_none() -> None:
+    made = model()
+    told: list[int] = []
+    found = tools.truncated(made, 3, 0.5, seed=4, steps=5, progress=told.append)
+    assert found.images.shape == (5, 3, 3, 16, 16)
+    assert found.images.dtype == np.uint8
+    assert told == [15]
+    assert found.truncations[0] == math.inf
+    assert found.truncations[-1] == 0.5
+    within = [math.erf(t / math.sqrt(2)) for t in found.truncations]
+    np.testing.assert_allclose(np.diff(within), (within[-1] - 1) / 4)
+    for step, t in ((0, 50.0), (2, found.truncations[2]), (4, 0.5)):
+        alone = made.sample(3, 4, truncation=t).images
+        assert np.abs(found.images[step].astype(int) - alone).max() <= 1
+    assert not np.array_equal(found.images[0], found.images[-1])
+    for words, told_of in (
+        ({"n": 0}, "-n 0: must be 1 or more"),
+        ({"steps": 1}, "--steps 1: must be 2 or more"),
+        ({"truncation": 0.0}, "--truncation 0.0: must be above 0"),
+        ({"truncation": math.nan}, "--truncation nan: must be above 0"),
+        ({"classes": ["3"]}, "--classes: this run was trained without labels"),
+    ):
+        with pytest.raises(UserError, match=told_of):
+            tools.truncated(made, **({"n": 2, "truncation": 1.0, "steps": 3} | words))  # type: ignore[arg-type]
+    points = replace_spec(made, Spec((2,)))
+    with pytest.raises(UserError, match="this run makes points, not images: there is no film of them"):
+        tools.truncated(points, 2, 1.0)
+
+
 def test_the_sheet_shows_where_they_differ() -> None:
     made = model(shape=(4, 16, 16))
     images = made.values(made.latents(2), None)
@@ -300,6 +473,28 @@ def test_invert_and_explore_by_the_commands(folder: Path, tmp_path: Path, capsys
     with Image.open(sheet) as opened:
         assert opened.text["what"] == "directions"  # type: ignore[attr-defined]
     assert "direction 1: 100% of the strongest" in capsys.readouterr().err
+
+
+def test_the_film_of_one_photo_is_how_it_was_found(folder: Path, tmp_path: Path) -> None:
+    film = tmp_path / "found.gif"
+    words = ("invert", folder, photo(tmp_path / "a.png"), "--steps", 20, "--restarts", 2, "--out", tmp_path / "out")
+    assert run_cli(*words, "--film", film) == 0
+    with Image.open(film) as opened:
+        assert 2 < opened.n_frames <= 21, "frames alike are one"
+        bar = round(1.7 * max(11, min(18, opened.width // 30)))
+        assert opened.width / (opened.height - bar) == pytest.approx(2, rel=0.05), "the photo, and what is found"
+
+
+def test_films_of_a_truncation_that_falls(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid, film, other = tmp_path / "grid.png", tmp_path / "fall.gif", tmp_path / "fall.mp4"
+    words = ("sample", folder, "-n", 4, "--truncation", 0.5, "--steps", 12)
+    assert run_cli(*words, "--out", grid, "--film", film) == 0
+    assert capsys.readouterr().out.split() == [str(grid), str(film)]
+    with Image.open(film) as opened:
+        assert opened.n_frames == 12, "each has a caption of its own"
+    assert run_cli(*words, "--out", other) == 0
+    assert capsys.readouterr().out.split() == [str(other)]
+    assert other.stat().st_size > 0
 
 
 def test_a_way_begins_and_ends_at_the_latents_and_keeps_its_class() -> None:
@@ -361,7 +556,15 @@ def test_films_of_mixing_and_of_neighbours(tmp_path: Path) -> None:
         (("invert", "RUN", "RUN"), "is a folder; name image files in it"),
         (("invert", "RUN", "PHOTO", "--restarts", 3_000), "2,000 latents are drawn, and no more can be followed"),
         (("invert", "RUN", "missing.png"), "missing.png: there is no such image file"),
-        (("invert", "RUN", "PHOTO", "--film", "walk.gif"), "goes from one photo to the next"),
+        (("invert", "RUN", "PHOTO", "--film", "walk.avi"), "--film walk.avi: give a name that ends in .mp4 or .gif"),
+        (("sample", "RUN", "--film", "fall.gif"), "--film fall.gif: films are of walks, or of a truncation that falls"),
+        (("sample", "RUN", "--out", "fall.gif"), "--out fall.gif: films are of walks, or of a truncation that falls"),
+        (("sample", "RUN", "--film", "fall.avi", "--truncation", 1), "--film fall.avi: give a name that ends in .mp4"),
+        (("sample", "RUN", "--steps", 9, "--truncation", 1), "--steps 9: goes with --interpolate, or with a film"),
+        (("sample", "RUN", "--out", "fall.gif", "--truncation", 1, "--steps", 1), "--steps 1: must be 2 or more"),
+        (("sample", "RUN", "--out", "fall.gif", "--truncation", 0), "--truncation 0.0: must be above 0"),
+        (("sample", "RUN", "--out", "fall.gif", "--truncation", 1, "-n", 0), "-n 0: must be 1 or more"),
+        (("sample", "RUN", "--interpolate", "--truncation", 1), "--truncation 1.0: does not go with --interpolate"),
         (("invert", "RUN", "PHOTO", "--steps", 0), "--steps 0: must be 1 or more"),
         (("explore", "RUN", "directions", "--count", 7), "--count 7: from 1 to 6"),
         (("explore", "RUN", "mix"), "mix: this generator has no layers"),

@@ -12,6 +12,7 @@ from torch import nn
 import little_runs
 import tiny
 from zerosum import checkpoint
+from zerosum.data.sides import Sides
 from zerosum.data.spec import Data, Spec
 from zerosum.metrics.features import weak
 from zerosum.metrics.probe import REAL, SAMPLES
@@ -203,3 +204,12 @@ def test_features_for_any_data(shape: tuple[int, ...], kind: str) -> None:
     assert type(net).__name__ == kind
     assert net(torch.rand(6, *shape)).shape[0] == 6
     assert net(torch.rand(6, *shape)).dim() == 2
+
+
+def test_sides_of_unlike_number_are_drawn_in_the_rows_that_both_have() -> None:
+    def height(others: int) -> int:
+        sides = Sides(*(tiny.images((3, 8, 12), count, 0) for count in (20, others)), paired=False)
+        t = tiny.training(tiny.run("cyclegan", data=Data(source="tiny", held_out=0)), sides)
+        return t.probe.draw(t.averaged).height
+
+    assert 0 < height(3) < height(20)

@@ -87,3 +87,36 @@ def test_planted_copies_are_told_at_one_threshold_and_no_others(guise: str) -> N
     else:
         assert found.p_value < 1e-3
         assert set(found.fake[:16].tolist()) <= set(range(0, 400, 20))
+
+
+# ---- at the size of `zerosum bench faces` --------------------------------------------------------------------------
+
+HEIGHT, WIDTH = 80, 64
+
+
+def photos(count: int, seed: int) -> np.ndarray:
+    """Noise whose waves are the weaker the shorter they are, as those of photos: uint8 (count, 1, 80, 64)."""
+    rows, columns = 2 * HEIGHT, 2 * WIDTH  # of which a quarter is cut out: the edges of a photo do not meet
+    waves = np.fft.rfft2(np.random.default_rng(seed).standard_normal((count, rows, columns)))
+    frequency = np.hypot(np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns))
+    frequency[0, 0] = np.inf  # no mean
+    values = np.fft.irfft2(waves / frequency, s=(rows, columns))[:, :HEIGHT, :WIDTH]
+    values = (values - values.mean((1, 2), keepdims=True)) / values.std((1, 2), keepdims=True)
+    return (128 + 45 * values).clip(0, 255).astype(np.uint8)[:, None]
+
+
+LARGE_GUISES = {
+    "mirrored": lambda x: x[..., ::-1], "moved by two": lambda x: np.roll(x, (2, -2), (2, 3)),
+    "mirrored and moved": lambda x: np.roll(x[..., ::-1], (2, -2), (2, 3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("guise", LARGE_GUISES)
+def test_copies_of_large_images_are_far_nearer_than_others(guise: str) -> None:
+    """They are looked at in 32 x 32, where two pixels are 0.8 down and 1 to the left: what is left over is little."""
+    among, others = photos(300, 7), photos(40, 8)
+    pixels = Pixels(Spec((1, HEIGHT, WIDTH)))
+    distance, index = nearest_registered(LARGE_GUISES[guise](among[40:60]), among, pixels)
+    apart, _ = nearest_registered(others, among, pixels)
+    assert index.tolist() == list(range(40, 60))
+    assert float(distance.max()) < float(apart.min()) / 2

@@ -55,10 +55,8 @@ def test_every_size_is_taken_or_its_advice_is_good(stages: int | None) -> None:
                 k = stages_for((1, height, width), stages)
             except SizeError as error:
                 words = str(error).split("give --", 1)[1].split("--")
-                _, up_height, up_width = words[0].split()[:3]
-                assert int(up_height) >= height
-                assert int(up_width) >= width
-                stages_for((1, int(up_height), int(up_width)), stages)  # must not raise
+                _, *given = words[0].split()[:3]
+                stages_for((1, *map(int, given)), stages)  # must not raise
                 if len(words) > 1:
                     stages_for((1, height, width), int(words[1].split()[1]))
                 stages_for((1, *error.nearest), stages)
@@ -86,6 +84,7 @@ def test_growing_to_the_nearest_size_can_add_a_stage() -> None:
         ((1, 3, 9), None, "--size 3 9: the smallest image is 4x4; give --size 4 10, or --algorithm gan"),
         ((1, 8, 8), 0, "--algorithm.networks.stages 0"),
         ((1, 5, 7), None, "halves the image once.*the nearest are 6x8 and 4x6; give --size 6 8$"),
+        ((1, 81, 64), None, "the nearest are 96x64 and 80x64; give --size 80 64$"),
         ((1, 28, 28), 5, "the nearest is 32x32; give --size 32 32 or --algorithm.networks.stages 2"),
     ],
 )

@@ -130,23 +130,35 @@ def test_nobody_grows_beyond_the_end() -> None:
         build()[0].grow(3.5)
 
 
-def test_the_average_grows_with_it_and_copies_the_newborn() -> None:
+@pytest.mark.parametrize(
+    ("was", "now", "copied"),
+    [
+        (1.0, 1.5, {2}),
+        (1.0, 2.0, {2}),
+        (0.0, 2.5, {1, 2, 3}),
+        (0.0, 3.0, {1, 2, 3}),
+        (1.5, 2.0, set()),
+        (2.0, 2.0, set()),
+    ],
+)
+def test_the_average_grows_with_it_and_copies_the_newborn(was: float, now: float, copied: set[int]) -> None:
+    """Those that fade in, and those that have come since, be it whole; not those that were there, faded in or not."""
     generator, _ = build()
-    generator.grow(1.0)
+    generator.grow(was)
     ema = EMA(generator)
-    generator.grow(1.5)
+    generator.grow(now)
     with torch.no_grad():
         for p in generator.parameters():
             p.add_(1.0)
     ema.update(10, 1e9)
     average = ema.network
     assert isinstance(average, Growing)
-    assert (average.size, average.born) == (1.5, 2)
-    newborn = {id(p) for p in generator.newest()}
-    assert newborn
-    for p, mean in zip(generator.parameters(), average.parameters(), strict=True):
+    assert (average.size, average.born, average.fading) == (now, generator.born, generator.fading)
+    assert float(average.grown) == now
+    newborn = tuple(f"{part}.{number}." for n in copied for part, number in (("blocks", n - 1), ("to_image", n)))
+    for (name, p), mean in zip(generator.named_parameters(), average.parameters(), strict=True):
         apart = float((p - mean).detach().abs().max())
-        assert apart == 0 if id(p) in newborn else apart > 0.99
+        assert apart == 0 if name.startswith(newborn) else apart > 0.99, name
 
 
 def test_samples_are_coupled_in_d_alone() -> None:

@@ -15,7 +15,6 @@ from zerosum import algorithms, recipes
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.algorithms.r1gan import R1GAN
-from zerosum.commands.train import PICKED
 from zerosum.data import Data
 from zerosum.data.augment import POLICIES
 from zerosum.data.depth import EIGHT_BITS, Depth
@@ -26,6 +25,7 @@ from zerosum.errors import UserError
 from zerosum.networks import DCGAN, Progressive, Subpixel
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings
+from zerosum.recipes.transfer import PICKED
 from zerosum.run import Run
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -305,6 +305,29 @@ def test_compiled_where_the_run_is_long_enough(
     rate, found = recipes.quickest(replace(run, **length), dataset)  # type: ignore[arg-type]
     assert found.compile == expected
     assert rate == (compiled if expected == "on" else 200.0)
+
+
+def test_adaptive_augmentation_may_reach_its_strength_within_the_run(photos: Callable[..., Data]) -> None:
+    """The paper's 500,000 images are a fiftieth of its runs, and more than all of a run of minutes."""
+
+    def images(**given: int) -> int:
+        def adjust(run: Run) -> Run:
+            return replace(run, augment=("adaptive",), **given)  # type: ignore[arg-type]
+
+        return recipes.pick(photos(16, 16), minutes=1.0, device="cpu", adjust=adjust).run.augment_images
+
+    assert images() == 60_000 // picking.TO_ALL
+    assert images(augment_images=77) == 77
+
+
+def test_what_grows_is_not_compiled(game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each size and fade would have to be; what is whole from the start is compiled as any other."""
+    run, dataset = game
+    run = replace(run, minutes=60.0, algorithm=ProgressiveGAN())
+    tried(monkeypatch, RATES | {("bf16", "channels_last", 2, "on"): 240.0}, 30.0)
+    assert recipes.quickest(run, dataset)[1].compile == "off"  # type: ignore[arg-type]
+    whole = replace(run, algorithm=ProgressiveGAN(growth=(0,)))
+    assert recipes.quickest(whole, dataset)[1].compile == "on"  # type: ignore[arg-type]
 
 
 def test_a_caller_who_sets_the_clock_does_not_change_the_recipe(

@@ -56,7 +56,7 @@ class Options(protocol.Options):
     minutes: float | None = None
     """Train so long in place of the course's own length."""
     final: bool = False
-    """Also score what was trained on the test images: once, at the end."""
+    """Also score what was trained, and its samples kept, on the test images: once, at the end."""
 
 
 OPTIONS = Options
@@ -146,6 +146,11 @@ def measure(bench: Bench) -> Report:
         stage = Stage(bench, name)
         known += [record for record in [stage.record] if record not in known]
         for part in ("validation", "test") if options.final else ("validation",):
+            if part == "test" and not stage.testable:
+                bench.say(
+                    f"{name}: its samples were not kept, so that its test photos are left alone; --again has them"
+                )
+                continue
             where = f"{stage.course.title}: {'test photos, once' if part == 'test' else 'validation photos'}"
             rows = {title: [stage.scored(arm, seed, part) for seed in stage.seeds] for title, arm in stage.arms}
             real = stage.real(part)
@@ -253,6 +258,22 @@ class Stage:
         images = _all(self.train)
         return images, self.features(images)
 
+    @property
+    def testable(self) -> bool:
+        """Whether samples of every run are there, or were scored on the test photos; and the run to invert with."""
+
+        def known(kept: Path, file: str, seed: int) -> bool:
+            return kept.exists() or (self.bench.folder / f"{file}-test-seed{seed}.json").is_file()
+
+        runs = [(arm, seed) for _, arm in self.arms for seed in self.seeds]
+        scored = all(known(self.kept(arm, seed), self._file(arm), seed) for arm, seed in runs)
+        first, seed = runs[0]
+        return scored and (self.name != "best" or known(self._run(first, seed), f"{self.name}-inversion", seed))
+
+    def _run(self, arm: Arm, seed: int) -> Path:
+        """The folder of one of our own runs."""
+        return self.bench.runs / self.bench.name / f"{self._file(arm)}-seed{seed}"
+
     def _unseen(self, part: str) -> np.ndarray:
         return _all(sources.open(self._data(part)))
 
@@ -319,7 +340,7 @@ class Stage:
         """Of the first arm's run: how near its latents come to photos that it never saw."""
         (_, arm), *_ = self.arms
         seed = self.seeds[0]
-        folder = self.bench.runs / self.bench.name / f"{self._file(arm)}-seed{seed}"
+        folder = self._run(arm, seed)
 
         def work() -> Result:
             if not folder.is_dir():

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from zerosum import sample, session
+from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, at_most
 from zerosum.bench.timing import in_turns, times_quicker
 from zerosum.data.adaptive import Adaptive
 from zerosum.data.augment import POLICIES, augment
-from zerosum.data.spec import Spec
-from zerosum.engine import Engine
+from zerosum.data.spec import Data, Spec
+from zerosum.data.store import ArrayDataset
+from zerosum.engine import GRAPHS, Engine
+from zerosum.exports import export
+from zerosum.game import LATE
 from zerosum.networks import Progressive, progressive
 from zerosum.networks.blocks import MinibatchStd
 from zerosum.networks.growing import Growing
+from zerosum.recipes import images as image_recipes
+from zerosum.trainer import Training
+from zerosum.view import SilentView
 
 SEEDS = (0,)
 SPEC, BATCH = Spec((3, 64, 64)), 16
 SECONDS = 60.0  # of all arms together
+SIZES, FEW = (64, 128, 256), 4  # and images to a batch
 EAGER, COMPILED = 1.35, 1.15
 P = 0.5  # how often adaptive augmentation changes an image in each of its ways
 Part = Literal["equalised", "normalised", "spread", "fading"]
@@ -50,6 +62,10 @@ OPTIONS = Options
 COLUMNS = (
     Column("ms", "ms a step", ".1f"), Column("times", "times the bare convolutions", ".3f"), Column("rounds", "rounds"),
 )  # fmt: skip
+SIZED = (
+    Column("built", "to build, s", ".2f"), Column("step", "a step, s", ".2f"),
+    Column("samples", "to load and draw 4, s", ".2f"), Column("export", "to export, s", ".1f"),
+)  # fmt: skip
 
 
 def measure(bench: Bench) -> Report:
@@ -70,6 +86,11 @@ def measure(bench: Bench) -> Report:
             for name in rows
             if name.startswith("all")
         ]
+    sizes = (16,) if bench.quick else SIZES
+    rows = {
+        f"{side}x{side}": [bench.arm(f"size-{side}", 0, {"size": side}, partial(_sized, bench, side))] for side in sizes
+    }
+    tables.append(Table(f"Larger sizes, in the middle of the last fade, batches of {FEW}", SIZED, rows))
     return Report(
         title="What the layers of a Progressive GAN cost", about=ABOUT, data=(), tables=tuple(tables),
         targets=tuple(targets), arithmetic="fp32",
@@ -84,12 +105,54 @@ ABOUT = (
     f"DiffAugment is colour, translation and cutout; adaptive augmentation has p = {P:g}. What D sees passes them, "
     "real and fake, in both turns. The arms take turns; ratios are medians over rounds.",
     "Compiled: both networks, as `--compile` has them; augmentation is not.",
+    "Larger sizes: the game that `--algorithm progressive` has, in colour and fp32, on noise. A step has both turns "
+    "and R1; export is to ONNX, held against torch.",
 )
+
+
+def _sized(bench: Bench, side: int) -> Result:
+    """Seconds that a game of images of this size takes for each thing that is done with it."""
+    torch.set_num_threads(bench.options.threads)
+    dataset = ArrayDataset(np.random.default_rng(side).integers(0, 256, (2 * FEW, 3, side, side), dtype=np.uint8))
+    base = image_recipes.growing(Data(source="noise"))
+    assert isinstance(base.algorithm, ProgressiveGAN)
+    stages = (side // 4).bit_length() - 1
+    # All sizes at once but the last, which takes for ever: alpha is between 0 and 1, and every layer there.
+    game = replace(base.algorithm, growth=(0,) * stages, fades=(0,) * (stages - 1) + (LATE,))
+    run = replace(
+        base, algorithm=game, batch_size=FEW, images=2 * FEW, minutes=None, precision="fp32", compile="off",
+        memory_format="contiguous", threads=bench.options.threads,
+    )  # fmt: skip
+    folder = bench.runs / bench.name / f"size-{side}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    seconds = dict[str, float]()
+    began = time.perf_counter()
+
+    def lap(what: str) -> None:
+        nonlocal began
+        seconds[what] = time.perf_counter() - began
+        began = time.perf_counter()
+
+    training = Training(run, dataset, torch.device("cpu"), folder, SilentView())
+    lap("built")
+    training.step()
+    began = time.perf_counter()  # the first one also allocates
+    training.step()
+    lap("step")
+    session.start(run, dataset, folder, device="cpu")
+    began = time.perf_counter()
+    model = sample.load(folder, precision="fp32")
+    model.sample(FEW)
+    lap("samples")
+    export(folder, folder / "generator.onnx")
+    lap("export")
+    return dict(seconds)
 
 
 def _times(networks: Progressive, compiled: bool, seconds: float, seed: int) -> Result:
     # As many graphs as there are arms and kinds of calls; one too many must not quietly be eager.
-    with torch._dynamo.config.patch(recompile_limit=64, fail_on_recompile_limit_hit=True):
+    with torch._dynamo.config.patch(recompile_limit=GRAPHS, fail_on_recompile_limit_hit=True):
         return _taken(partial(_step, networks, compiled, seed), compiled, seconds)
 
 
@@ -120,7 +183,7 @@ def _step(
     g, d = networks.generator(SPEC), networks.critic(SPEC)
     for network in (g, d):
         assert isinstance(network, Growing)
-        network.grow(network.stages - 0.5 if "fading" in parts else network.stages)
+        network.grow(network.stages - (0.5 if "fading" in parts else 0.0))
         _without(network, parts)
     quick_g, quick_d = engine.compiled(g), engine.compiled(d)
     z, x = torch.randn(BATCH, networks.latent), torch.rand(BATCH, *SPEC.shape) * 2 - 1

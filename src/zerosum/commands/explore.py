@@ -165,6 +165,8 @@ class Explore(Command):
         for direction in along:
             kind = "of the strongest" if self.by is None else "of samples on its side"
             print(f"{direction.name}: {direction.strength:.0%} {kind}", file=sys.stderr)
+        if along[0].note:
+            print(f"note: {along[0].note}", file=sys.stderr)
         found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
 
         def film() -> Film:

@@ -26,12 +26,14 @@ class Invert(Command):
     """Find the latents whose images come nearest to photos of yours.
 
     Of many drawn latents the nearest few are improved by gradient descent, for each photo. Written are a sheet (photo,
-    what was found, where they differ), latents.npz for zerosum explore, and with --film a walk from photo to photo.
+    what was found, where they differ), latents.npz for zerosum explore, and with --film a film: how the latent of one
+    photo was found, or a walk from photo to photo.
     Errors are root mean squares of pixels, in grey levels of 256.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum invert runs/faces-progressive-001 me.jpg",
+        "zerosum invert runs/faces-progressive-001 me.jpg --film me.mp4",
         "zerosum invert runs/faces-progressive-001 me.jpg you.jpg --out both/ --film both.mp4",
         "zerosum invert runs/faces-progressive-001 me.jpg --restarts 16 --steps 1000",
     )
@@ -51,7 +53,8 @@ class Invert(Command):
     seed: int = 0
     """The starts are drawn from it."""
     film: Path | None = None
-    """A film (.mp4 or .gif) from each photo's latent to the next, on the sphere."""
+    """A film (.mp4 or .gif): of one photo, beside it the images from the first guess to the nearest; of several, from
+    each one's latent to the next, on the sphere."""
     checkpoint: str = "last"
     """last, best (by the distance that the run logs), or a number of images seen."""
 
@@ -80,7 +83,11 @@ class Invert(Command):
         print(out / "inverted.png")
         print(out / "latents.npz")
         if self.film is not None:
-            save(self.film, model.values(*tools.way(found.z, labels, FILM_STEPS))[:, None], 1)
+            if len(images) == 1:
+                frames = tools.descent(model, images[0], found.ways[0], labels)
+                save(self.film, frames, 2, _captions(frames))
+            else:
+                save(self.film, model.values(*tools.way(found.z, labels, FILM_STEPS))[:, None], 1)
             print(self.film)
         return 0
 
@@ -93,11 +100,18 @@ class Invert(Command):
                 raise UserError(f"{photo}: {what}")
         if self.film is not None:
             check_film(self.film)
-            if len(self.photos) < 2:
-                raise UserError(f"--film {self.film}: goes from one photo to the next; give two or more")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
         refuse_file(self.out)
+
+
+def _captions(frames: np.ndarray) -> list[str]:
+    """Of frames (frames, 2, C, H, W), how far the second image is from the first."""
+    import numpy as np
+
+    apart = frames[:, 0].astype(np.float32) - frames[:, 1]
+    errors = np.sqrt(np.square(apart).mean((1, 2, 3)))
+    return [f"{error:.1f} of 256 grey levels off" for error in errors]
 
 
 def check_film(path: Path) -> None:
@@ -106,8 +120,9 @@ def check_film(path: Path) -> None:
         raise UserError(f"--film {path}: give a name that ends in .mp4 or .gif")
 
 
-def save(path: Path, frames: np.ndarray, columns: int, captions: Sequence[str] = ()) -> None:
-    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns, and a caption if there are some."""
+def save(path: Path, frames: np.ndarray, columns: int | None, captions: Sequence[str] = ()) -> None:
+    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns, near-square if None, and a caption
+    if there are some."""
     from zerosum import pictures
     from zerosum.film import save_film
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from zerosum.commands.base import Command
+from zerosum.commands.invert import save
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ class Sample(Command):
     The same seed gives the same bytes, and number i of a seed is the same image however many are asked for.
     What is written follows from how --out ends: .png is one grid, .npz arrays, anything else a folder with
     one PNG per image (of real numbers TIFF), as deep as the run's data; with --interpolate .png is a strip, and .mp4
-    or .gif a film of the walk.
+    or .gif a film of the walk; with --truncation .mp4 or .gif is a film of the same samples while it falls from none to
+    what is given.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
         "zerosum sample runs/digits-r3gan-001 -n 64 --seed 7 --out grid.png",
         "zerosum sample runs/clothes -n 1000 --out clothes/ --classes Dress Coat",
         "zerosum sample runs/clothes --checkpoint best --truncation 1.5 --out arrays.npz",
+        "zerosum sample runs/clothes -n 16 --truncation 0.5 --film fewer-surprises.mp4",
         "zerosum sample runs/digits-r3gan-001 --interpolate --stops 4 --out walk.png --film walk.mp4",
         "zerosum sample runs/clothes --interpolate --still --classes Dress Coat --out between.png",
     )
@@ -65,9 +69,9 @@ class Sample(Command):
     still: bool = False
     """Keep the latent, and walk from class to class alone."""
     steps: int | None = None
-    """Images between two stops; 8 in a strip, 48 in a film, if not given."""
+    """Images between two stops, or of a film of truncation; 8 in a strip, 48 in a film, if not given."""
     film: Path | None = None
-    """Besides --out, a film (.mp4 or .gif) of the walk."""
+    """Besides --out, a film (.mp4 or .gif) of the walk, or of the samples while --truncation falls from none."""
     checkpoint: str = "last"
     """last, best (by the distance that the run logs), or a number of images seen."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -83,35 +87,52 @@ class Sample(Command):
         if self.interpolate:
             for path in [out] if self.film is None else [out, self.film]:
                 self._walk(model, path)
-        else:
+            return 0
+        films = self._films(out)
+        if films and not model.spec.is_image:
+            raise UserError(f"{films[-1]}: this run makes points, and a film is of images; give --out a .png or .npz")
+        if out not in films:
             self._draw(model, out)
+        if films:
+            self._fall(model, films)
         return 0
 
     def _check(self, out: Path) -> None:
         """Refuse what cannot go together before torch is loaded."""
+        films = self._films(out)
+        if self.film is not None and self.film not in films:
+            raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
         if not self.interpolate:
-            for name, value, default in (
-                ("--stops", self.stops, 2),
-                ("--steps", self.steps, None),
-                ("--film", self.film, None),
-                ("--still", self.still, False),
-            ):
+            for name, value, default in (("--stops", self.stops, 2), ("--still", self.still, False)):
                 if value != default:
                     raise UserError(f"{name} {value}: only goes with --interpolate")
-            if out.suffix.lower() in FILMS:
-                raise UserError(f"--out {out}: films are made of walks; add --interpolate")
+            if films and self.truncation is None:
+                option = "--out" if self.film is None else "--film"
+                raise UserError(
+                    f"{option} {films[-1]}: films are of walks, or of a truncation that falls; add --interpolate or "
+                    "--truncation"
+                )
+            if self.steps is not None and not films:
+                raise UserError(f"--steps {self.steps}: goes with --interpolate, or with a film of --truncation")
         elif self.number != Sample.number:
             raise UserError(f"-n {self.number}: a walk has --steps images between two of --stops; leave it out")
         elif self.truncation is not None:
-            raise UserError(f"--truncation {self.truncation}: does not go with --interpolate; leave it out")
+            raise UserError(
+                f"--truncation {self.truncation}: does not go with --interpolate; leave one of them out (--film shows "
+                "either)"
+            )
         elif out.suffix.lower() not in (".png", ".npz", *FILMS):
             raise UserError(f"--out {out}: with --interpolate give a .png (strip), .mp4, .gif or .npz")
-        if self.film is not None and self.film.suffix.lower() not in FILMS:
-            raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
         if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
             raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for a file per image")
+        if self.steps is not None and self.steps < 2:
+            raise UserError(f"--steps {self.steps}: must be 2 or more")
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
+
+    def _films(self, out: Path) -> list[Path]:
+        """What of --out and --film is a film by its name."""
+        return [path for path in (out, self.film) if path is not None and path.suffix.lower() in FILMS]
 
     def _draw(self, model: Model, out: Path) -> None:
         from zerosum.view import progress_bar
@@ -131,8 +152,6 @@ class Sample(Command):
     def _walk(self, model: Model, out: Path) -> None:
         film = out.suffix.lower() in FILMS
         steps = self.steps or (FILM_STEPS if film else STRIP_STEPS)
-        if self.steps is not None and self.steps < 2:
-            raise UserError(f"--steps {self.steps}: must be 2 or more")
         samples = model.interpolate(steps, self.seed, stops=self.stops, classes=self.classes or None, still=self.still)
         if out.suffix.lower() == ".png":
             self._png(samples, out)
@@ -140,6 +159,23 @@ class Sample(Command):
             self._npz(samples, out)
         else:
             self._film(samples, out)
+
+    def _fall(self, model: Model, films: list[Path]) -> None:
+        """Films of the samples while truncation falls from none to what it is to be."""
+        from zerosum.latent import tools
+        from zerosum.view import progress_bar
+
+        assert self.truncation is not None  # `_check`: no film is of anything else here
+        steps = self.steps or FILM_STEPS
+        with progress_bar("drawing the film") as tick:
+            found = tools.truncated(
+                model, self.number, self.truncation, seed=self.seed, classes=self.classes or None, steps=steps,
+                progress=lambda done: tick(done, steps * self.number),
+            )  # fmt: skip
+        captions = [f"truncation {t:.2f}" if math.isfinite(t) else "no truncation" for t in found.truncations]
+        for path in films:
+            save(path, found.images, None, captions)
+            _made(path)
 
     def _png(self, samples: Samples, out: Path) -> None:
         from zerosum import pictures

@@ -19,11 +19,9 @@ from zerosum.runlog import REPORT, read_status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zerosum.data.spec import Data
     from zerosum.recipes import Choice
     from zerosum.run import Run
 
-PICKED = "r1gan"  # what plays where no algorithm is named
 WITH_RESUME = {"resume", "images", "minutes", "device"}
 NAMED = {"weights_of": "from"}  # what Python does not let a field be called
 STOPPED_BY = {"SIGINT": 130, "SIGTERM": 143}  # exit statuses, as shells give them
@@ -110,6 +108,7 @@ class Train(Command):
         def plan() -> api.Plan:
             if self.out is not None:
                 session.check_place(self.out)  # before the time that reading and timing take
+            print("reading the data and trying the recipe here, before anything is written", file=sys.stderr)
             choice = self._choice(adjust)
             runs.check(choice.run)
             for reason in choice.reasons:
@@ -123,49 +122,19 @@ class Train(Command):
         from zerosum import api
 
         return api.pick(
-            self._data(),
-            algorithm=self.algorithm or self._game_of_other(),
+            self.data.plain(),
+            algorithm=self.algorithm,
             images=self.images,
             minutes=self.minutes,
             device=self.device,
             adjust=adjust,
             memory_limit=None if self.memory is None else int(self.memory * 1e9),
             out=self.out or Path(),
+            weights_of=self.weights_of,
         )
 
-    def _game_of_other(self) -> str | None:
-        """The algorithm of the run whose weights are taken over, by the name of its file; None if it was picked."""
-        if self.weights_of is None:
-            return None
-        from zerosum import run as runs
-        from zerosum import sample
-
-        other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
-        name = type(other.algorithm).__module__.rpartition(".")[2]
-        return None if name == PICKED else name  # then batch and augmentation are those of as many images
-
-    def _data(self) -> Data:
-        """As this command says; size and channels of the run whose weights are taken over, if it says none."""
-        from zerosum import sample
-
-        data = self.data.plain()
-        if self.weights_of is None:
-            return data
-        spec = sample.spec_of(sample.read_recipe(self.weights_of)["data"])
-        if not spec.is_image:
-            return data
-        channels, height, width = spec.shape
-        return replace(data, size=data.size or (height, width), channels=data.channels or channels)  # type: ignore[arg-type]
-
     def _own(self, run: Run) -> Run:
-        """The recipe with this command's own settings in it, and those of the run whose weights are taken over."""
-        from zerosum import checkpoint, sample
-        from zerosum import run as runs
-        from zerosum.recipes.growing import taking_over
-
-        if self.weights_of is not None and self.algorithm is None:
-            other = runs.from_json(sample.read_recipe(self.weights_of)["run"])
-            run = taking_over(run, other, max(checkpoint.numbers(self.weights_of), default=0))
+        """The recipe with this command's own settings in it."""
         own: dict[str, Any] = {"seed": self.seed, "checkpoint_every": self.checkpoint_every}
         return replace(run, **{k: v for k, v in own.items() if v is not None})
 

@@ -3,8 +3,8 @@ Data", arXiv:2006.06676, sec. 2, 3 and app. B): what D sees passes many random t
 and p follows how much D overfits.
 
 Symbols (paper -> here): p -> p; r_t = E[sign(D_train)] -> overfit; its target 0.6 -> TARGET; the ADA length of 500k
-images -> images. The families are the paper's pixel blitting, geometry and colour, which it finds best; filtering and
-noise are there on request, its cutout by name.
+images -> images. The families are the paper's pixel blitting, geometry and colour, which it finds best; filtering,
+noise and cutout are there on request.
 Differs from the paper: images are sampled bilinearly, mirrored at their edges, without the wavelet filter around it;
 the bands of the filter are of the Fourier transform; p stays below 0.8, where augmentations do not leak; r_t is a
 running mean over some 256 images; only half turns are drawn of images that are not square.
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 Family = Literal["blit", "geometry", "colour", "filter", "noise", "cutout"]
 FAMILIES: tuple[Family, ...] = ("blit", "geometry", "colour")
-MORE: dict[Policy, Family] = {"filtering": "filter", "noise": "noise"}  # asked for beside "adaptive"
+# Asked for beside "adaptive". Its cutout is another than DiffAugment's "cutout": grey, and with probability p.
+MORE: dict[Policy, Family] = {"filtering": "filter", "noise": "noise", "adaptive_cutout": "cutout"}
 TARGET = 0.6
 MOST = 0.8  # of p
 MEMORY = 256  # images that r_t remembers: four batches of the paper's
@@ -255,7 +256,7 @@ def _filtered(x: Float[Tensor, "n c h w"], draw: _Draw) -> Float[Tensor, "n c h 
 
 
 def _cut(x: Float[Tensor, "n c h w"], draw: _Draw, images: Sequence[int] = ()) -> Float[Tensor, "n c h w"]:
-    """A rectangle of half the sides, its middle anywhere, is grey. Alpha stays as it is."""
+    """A rectangle of half the sides, its middle anywhere, is 0, which is grey (app. B). Alpha stays as it is."""
     hidden = draw.happens()[:, None, None, None]
     for dim in (2, 3):
         size = x.shape[dim]

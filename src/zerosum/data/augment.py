@@ -1,8 +1,9 @@
 """Differentiable augmentation (Zhao et al. 2020, "Differentiable Augmentation for Data-Efficient GAN Training",
 arXiv:2006.10738, sec. 3.2): what D sees, real and fake alike, in its own turn and in G's.
 
-Gradients reach G through T, so G learns the images and not their augmented copies. Every image draws for itself, from
-torch's own generator, as dropout does: the game seeds it by step and process.
+Gradients reach G through T. What G draws changed already is changed twice before D sees it, where real images are once:
+so a game that is settled draws images as they are. A run that ends before may draw changed ones (docs/augmentation.md).
+Every image draws for itself, from torch's own generator, as dropout does: the game seeds it by step and process.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-Policy = Literal["colour", "translation", "cutout", "adaptive", "filtering", "noise"]
+Policy = Literal["colour", "translation", "cutout", "adaptive", "filtering", "noise", "adaptive_cutout"]
 POLICIES: tuple[Policy, ...] = ("colour", "translation", "cutout")  # DiffAugment; the others are of `data.adaptive`
 BRIGHTNESS, CONTRAST = 0.5, 0.5  # at most, up or down; saturation goes from none to double
 SHIFT, CUT = 1 / 8, 1 / 2  # of the image's sides

@@ -39,7 +39,7 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-FAINT = 16  # of alpha's 255: below, a pixel's colour is not seen, and after weighting by alpha hardly known
+FAINT = 16  # of 255 (of 16 bits that share): below, a colour is not seen, and once weighted by alpha hardly known
 COLOUR_TOLERANCE = 4  # grey saved as colour may differ by rounding between its channels
 
 
@@ -241,13 +241,14 @@ def render_all(values: np.ndarray, shape: tuple[int, int, int], fit: Fit) -> np.
 
 
 def without_rims(images: np.ndarray) -> np.ndarray:
-    """Images uint8 (n, C, H, W), those with alpha so that what is as good as transparent has the colour beside it.
+    """Images (n, C, H, W) of uint8 or uint16 so that what is as good as transparent has the colour beside it.
 
-    Networks see colours and alpha as four numbers, and what they draw between a thing and nothing lies between both
-    colours: black where nothing is seen would be a dark rim. Colours come from means, weighted by alpha, over squares
-    that double until something is seen in them; an image in which nothing is seen becomes black.
+    Of four channels the last is alpha; other numbers of channels come back as they are. Networks see colours and alpha
+    as four numbers, and what they draw between a thing and nothing lies between both colours: black where nothing is
+    seen would be a dark rim. Colours come from means, weighted by alpha, over squares that double until something is
+    seen in them; an image in which nothing is seen becomes black.
     """
-    faint = images[:, 3:] < FAINT
+    faint = images[:, 3:] < FAINT * (np.iinfo(images.dtype).max // 255)
     if images.shape[1] != 4 or not faint.any():
         return images
     weight = np.where(faint, 0, images[:, 3:]).astype(np.float32)
@@ -259,7 +260,7 @@ def without_rims(images: np.ndarray) -> np.ndarray:
         height, width = weight.shape[2:]
         wide = beside.repeat(2, 2).repeat(2, 3)[:, :, :height, :width]
         beside = np.where(weight > 0, colour / np.maximum(weight, 1), wide)
-    colours = np.where(faint, beside.round().astype(np.uint8), images[:, :3])
+    colours = np.where(faint, beside.round().astype(images.dtype), images[:, :3])
     return np.concatenate([colours, images[:, 3:]], 1)
 
 

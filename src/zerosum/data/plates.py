@@ -20,6 +20,7 @@ class Plate:
     pixels: Image.Image | np.ndarray
     bits: int  # per channel, as the file stored them
     notes: tuple[str, ...] = ()  # what a user should know of the file
+    alpha: bool = False  # of an array uint16 of 4 channels: whether the last says how much of the others is seen
 
     @property
     def size(self) -> tuple[int, int]:
@@ -57,12 +58,17 @@ class Plate:
             return picture.render(self.pixels, shape, fit)
         if len(self.pixels) != shape[0]:
             raise Broken(f"it has {len(self.pixels)} channels, the others {shape[0]}")
-        real = [Image.fromarray(np.ascontiguousarray(channel, dtype=np.float32)) for channel in self.pixels]
-        fitted = np.stack([np.asarray(picture.resize(channel, shape[1:], fit)) for channel in real])
+        real = self.pixels.astype(np.float32, order="C")
+        if self.alpha:  # colours weighted by it, so that invisible ones do not bleed into visible ones
+            real[:3] *= real[3:] / np.iinfo(dtype).max
+        fitted = np.stack([np.asarray(picture.resize(Image.fromarray(one), shape[1:], fit)) for one in real])
         if dtype.kind == "f":
             return fitted
         limits = np.iinfo(dtype)  # which the bicubic filter may overshoot
-        return fitted.round().clip(limits.min, limits.max).astype(dtype)
+        if self.alpha:
+            fitted[:3] *= limits.max / np.maximum(fitted[3:], 1)
+        whole = fitted.round().clip(limits.min, limits.max).astype(dtype)
+        return picture.without_rims(whole[None])[0] if self.alpha else whole
 
 
 def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
@@ -72,6 +78,11 @@ def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
     from zerosum.data import deep
 
     return picture.SUFFIXES | frozenset(deep.SUFFIXES)
+
+
+def has_alpha(format: str, channels: int) -> bool:
+    """Whether the last of 4 channels of a file is alpha. PNG's is; in other files it may be infrared, or anything."""
+    return format == "PNG" and channels == 4
 
 
 def read(raw: bytes, name: str, bits: Literal["8", "own"]) -> Plate:
@@ -85,4 +96,5 @@ def read(raw: bytes, name: str, bits: Literal["8", "own"]) -> Plate:
     values = found.values
     shallow = values.dtype == np.uint8 and len(values) in picture.MODES
     pixels = picture.from_pixels(values) if shallow else values
-    return Plate(pixels, 8 * values.dtype.itemsize, found.notes)
+    alpha = not shallow and has_alpha(found.format, len(values))
+    return Plate(pixels, 8 * values.dtype.itemsize, found.notes, alpha)

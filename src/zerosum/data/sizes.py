@@ -37,3 +37,9 @@ def smaller(height: int, width: int, stages: int | None = None) -> tuple[int, in
             return None
         height, width = height // step * step, width // step * step
     return height, width
+
+
+def nearer(height: int, width: int, a: tuple[int, int], b: tuple[int, int] | None) -> tuple[int, int]:
+    """Which of two sizes changes height and width by fewer pixels; `a` of equals."""
+    sizes = [a] if b is None else [a, b]
+    return min(sizes, key=lambda size: abs(size[0] - height) + abs(size[1] - width))

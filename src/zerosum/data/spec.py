@@ -60,7 +60,7 @@ class Data:
     split: Literal["train", "test", "all"] = "train"
     """For named sets with a published split: which side to read."""
     size: tuple[int, int] | None = None
-    """Height and width to bring every image to; as found if not given."""
+    """Height and width to bring images to; as found if not given, up to `longest`, or the nearest the networks take."""
     longest: int = 256
     """Where `size` is not given, bring the images of a folder down to this long side, in pixels."""
     channels: Literal[1, 3, 4] | None = None

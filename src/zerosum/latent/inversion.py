@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RATE = 0.1  # of Adam, falling to nothing
 BEYOND = 2.0  # that a latent may be longer than sqrt(d): the length of normal ones scatters by 0.7
+MOMENTS = 60  # of a descent that are kept, at most
 
 Progress = Callable[[int, int], None]
 
@@ -32,12 +33,17 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class Inverted:
     """What was found for n images: latents (n, latent), their images (n, C, H, W) in [-1, 1], root mean squared errors
-    of pixels (n,) in units of [-1, 1], and those of every start that was followed (n, restarts)."""
+    of pixels (n,) in units of [-1, 1], and those of every start that was followed (n, restarts).
+
+    `ways` (n, moments, latent): how each was found, from the first guess of the start that came nearest, to `z` itself.
+    They are the nearest so far at evenly spaced steps, 60 of them, or all if there are fewer.
+    """
 
     z: Tensor
     images: Tensor
     errors: Tensor
     of_starts: Tensor
+    ways: Tensor
 
     def error_map(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
         """The root mean squared difference of each pixel over its channels, 0 .. 2."""
@@ -71,10 +77,10 @@ def invert(
         kind = None if label is None else label[i : i + 1].expand(restarts)
         told = None if progress is None else _part(progress, i, len(x), steps)
         found.append(_descended(generator, x[i], starts[i], kind, steps, told))
-    z, images, errors = (torch.stack(parts) for parts in zip(*found, strict=True))  # (n, restarts, ...)
+    z, images, errors, ways = (torch.stack(parts) for parts in zip(*found, strict=True))  # (n, restarts, ...)
     best = errors.argmin(1)
     every = torch.arange(len(x))
-    return Inverted(z[every, best], images[every, best], errors[every, best], errors)
+    return Inverted(z[every, best], images[every, best], errors[every, best], errors, ways[every, best])
 
 
 def _part(progress: Progress, i: int, n: int, steps: int) -> Callable[[int], None]:
@@ -105,13 +111,15 @@ def _nearest(
 
 def _descended(
     generator: nn.Module, x: Tensor, start: Tensor, label: Tensor | None, steps: int, told: Callable[[int], None] | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents (r, latent) from `start` on, their images and errors at the end, the best of each on the way."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Latents (r, latent) from `start` on, their images and errors at the end, the best of each on the way; and the
+    best so far at some moments, from the first step to the last (r, moments, latent)."""
     z = start.clone().requires_grad_()
     adam = torch.optim.Adam([z], lr=RATE, betas=(0.9, 0.99))
     longest = math.sqrt(z.shape[1]) + BEYOND
     best = torch.full((len(z),), math.inf)
     kept, images = start.clone(), torch.zeros(len(z), *x.shape)
+    moments, way = _moments(steps), []
     for step in range(steps + 1):
         for group in adam.param_groups:
             group["lr"] = RATE * (1 + math.cos(math.pi * step / steps)) / 2
@@ -124,6 +132,8 @@ def _descended(
             best = torch.where(better, error, best)
             kept = torch.where(better[:, None], z, kept)
             images = torch.where(better[:, None, None, None], shown, images)
+            if step in moments:
+                way.append(kept)  # never changed in place
         if step == steps:
             break
         adam.zero_grad()
@@ -133,4 +143,10 @@ def _descended(
             z.mul_((longest / z.norm(dim=1, keepdim=True)).clamp(max=1.0))
         if told:
             told(step + 1)
-    return kept, images, best
+    return kept, images, best, torch.stack(way, 1)
+
+
+def _moments(steps: int) -> list[int]:
+    """Steps to remember, evenly spaced from 0 to `steps`, both among them."""
+    spaces = min(MOMENTS - 1, steps)
+    return [round(i * steps / spaces) for i in range(spaces + 1)]

@@ -44,6 +44,14 @@ class Walks:
     images: np.ndarray
 
 
+@dataclass(frozen=True)
+class Truncated:
+    """The same samples, more and more truncated: uint8 (steps, n, C, H, W); by how much, from inf (not at all) down."""
+
+    truncations: tuple[float, ...]
+    images: np.ndarray
+
+
 def photos(model: Model, paths: Sequence[Path]) -> np.ndarray:
     """Image files as the model's data are: uint8 (n, C, H, W), cropped to its shape. UserError names a broken one."""
     if not model.spec.is_image:
@@ -145,6 +153,53 @@ def way(z: Tensor, label: Tensor | None, steps: int) -> tuple[Tensor, Tensor | N
     t = torch.linspace(0, 1, steps)
     on = torch.cat([slerp(a, b, t) for a, b in pairwise(z)])
     return on, None if label is None else label[:-1].repeat_interleave(steps)
+
+
+def descent(model: Model, photo: np.ndarray, visited: Tensor, label: Tensor | None = None) -> np.ndarray:
+    """How a latent of the photo, uint8 (C, H, W), was found: uint8 (moments, 2, C, H, W), the photo beside each image.
+
+    `visited`: one of the `ways` of `Inverted` (moments, latent); `label` (1,): the class that it was found for.
+    UserError for a photo or latents that are not of this model.
+    """
+    check_images(photo[None])
+    if model.spec.shape != photo.shape:
+        raise UserError(f"photo of {photo.shape}: this model makes {model.spec.shape}; give one that tools.photos read")
+    if visited.ndim != 2 or visited.shape[1] != model.latent:
+        raise UserError(
+            f"visited of {tuple(visited.shape)}: this model has latents of {model.latent} numbers; give one of the "
+            "ways that tools.invert found"
+        )
+    made = image_of(model, visited, None if label is None else label.expand(len(visited)))
+    return np.stack([np.broadcast_to(photo, made.shape), made], 1)
+
+
+def truncated(
+    model: Model,
+    n: int,
+    truncation: float,
+    *,
+    seed: int = 0,
+    classes: Sequence[str | int] | None = None,
+    steps: int = 48,
+    progress: Callable[[int], None] | None = None,
+) -> Truncated:
+    """n samples of a seed while truncation falls from none to `truncation`: those of `Model.sample` in the end.
+
+    Each step leaves out as much of the normal as every other: the share within t standard deviations, erf(t / sqrt 2),
+    falls evenly. UserError for counts that are too small, or a model of points.
+    """
+    if not model.spec.is_image:
+        raise UserError("this run makes points, not images: there is no film of them; zerosum sample draws them")
+    for name, count, least in (("-n", n, 1), ("--steps", steps, 2)):
+        if count < least:
+            raise UserError(f"{name} {count}: must be {least} or more")
+    last = model.latents(n, seed, truncation)  # refuses what cannot be a truncation
+    shares = torch.linspace(1, math.erf(truncation / math.sqrt(2)), steps, dtype=torch.float64)[:-1]
+    before = (math.sqrt(2) * torch.erfinv(shares)).tolist()
+    z = torch.cat([*(model.latents(n, seed, t) for t in before), last])
+    label = model.labels(n, classes)
+    images = model.values(z, None if label is None else label.repeat(steps), progress)
+    return Truncated((*before, truncation), images.reshape(steps, n, *images.shape[1:]))
 
 
 def mixed(

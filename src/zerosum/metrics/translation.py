@@ -118,19 +118,20 @@ class TranslationProbe:
     @torch.no_grad()
     def draw(self, generators: Mapping[str, nn.Module]) -> Image.Image:
         """Rows of input and output, with the way back and the true target where there are any; both ways beside."""
-        columns = [column for way in self.ways for column in self._columns(way, generators)]
+        shown = min(SHOWN, *(len(way.inputs) for way in self.ways))  # unpaired sides may be unlike in number
+        columns = [column for way in self.ways for column in self._columns(way, generators, shown)]
         rows = np.stack([pictures.in_colour(column) for column in columns], 1)  # (rows, columns, 3, H, W)
         return pictures.grid(rows.reshape(-1, *rows.shape[2:]), columns=len(columns))
 
-    def _columns(self, way: Way, generators: Mapping[str, nn.Module]) -> Iterator[np.ndarray]:
-        given = way.inputs[:SHOWN]
+    def _columns(self, way: Way, generators: Mapping[str, nn.Module], shown: int) -> Iterator[np.ndarray]:
+        given = way.inputs[:shown]
         made = translated(generators[way.player], given)
         yield sample.to_uint8(given)
         yield sample.to_uint8(made)
         if other := self._other(way):
             yield sample.to_uint8(translated(generators[other.player], made))
         if way.targets is not None:
-            yield sample.to_uint8(way.targets[:SHOWN])
+            yield sample.to_uint8(way.targets[:shown])
 
     @cached_property
     def real_values(self) -> np.ndarray:

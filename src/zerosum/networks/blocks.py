@@ -84,7 +84,8 @@ def stages_for(shape: tuple[int, ...], stages: int | None = None) -> int:
         )
     near = f"{up[0]}x{up[1]}" + (f" and {down[0]}x{down[1]}" if down else "")
     fits = _trailing_zeros(math.gcd(height, width))
-    remedy = f"give {above}" + (f" or --algorithm.networks.stages {fits}" if fits else "")
+    nearer = sizes.nearer(height, width, up, down)
+    remedy = f"give --size {nearer[0]} {nearer[1]}" + (f" or --algorithm.networks.stages {fits}" if fits else "")
     times = "once" if k == 1 else f"{k} times"
     raise SizeError(
         f"{given}: the network halves the image {times}, so height and width must be multiples of {2**k}; the nearest "

@@ -111,9 +111,10 @@ def check_sides(source: Spec, target: Spec, halvings: int, smallest: int) -> Non
     if down is not None and min(down) < smallest:
         down = None
     near = f"the nearest are {up[0]}x{up[1]} and {down[0]}x{down[1]}" if down else f"the nearest is {up[0]}x{up[1]}"
+    nearer = sizes.nearer(height, width, up, down)
     raise SizeError(
         f"--size {height} {width}: the generator halves the image {halvings} times, so height and width must be "
-        f"multiples of {2**halvings}, from {smallest} on; {near}; give --size {up[0]} {up[1]}",
+        f"multiples of {2**halvings}, from {smallest} on; {near}; give --size {nearer[0]} {nearer[1]}",
         down or up,
     )
 

@@ -10,12 +10,17 @@ import torch
 
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.data.spec import Spec
-from zerosum.game import LATE, Adam
+from zerosum.game import LATE
 from zerosum.networks import Growing
 from zerosum.run import Run
-from zerosum.schedule import Constant, Linear, Schedule
+from zerosum.schedule import Linear
 
 AVERAGED = 20  # half-lives of the average that the last size lasts
+
+
+def grows(run: Run) -> bool:
+    """Whether its networks become larger as it goes on."""
+    return isinstance(run.algorithm, ProgressiveGAN) and run.algorithm.growth != (0,)
 
 
 def doublings(run: Run, spec: Spec) -> int:
@@ -63,30 +68,3 @@ def paced(run: Run, rates: Sequence[float], images: int) -> Run:
         run, algorithm=replace(run.algorithm, growth=growth, fades=fades),
         ema_half_life=Linear(0, half_life, max(round(10 * half_life), 1)),
     )  # fmt: skip
-
-
-def taking_over(run: Run, other: Run, seen: int) -> Run:
-    """`run` with the game of another one whose weights it begins with: whole, at its rates, for its own length.
-
-    Rates fall as this run's do: the other's have come to their end. Its average goes on from the half-life that it
-    had after `seen` images: with a shorter one what was taken over would be gone, with a longer one it would stay.
-    """
-
-    def rated(adam: Adam, theirs: Adam) -> Adam:
-        falls = adam.lr.end / adam.lr.start if adam.lr.start else 1.0
-        start = theirs.lr.start
-        return replace(theirs, lr=replace(adam.lr, start=start, end=start * falls))
-
-    game = other.algorithm
-    if isinstance(game, ProgressiveGAN):
-        game = replace(game, growth=(0,), fades=())
-    return replace(
-        run, algorithm=game, adam_g=rated(run.adam_g, other.adam_g), adam_d=rated(run.adam_d, other.adam_d),
-        ema_half_life=_rest(other.ema_half_life, seen),
-    )  # fmt: skip
-
-
-def _rest(schedule: Schedule, seen: int) -> Schedule:
-    """From where it is after so many images, in a straight line to its end."""
-    left = schedule.after + schedule.images - seen
-    return Linear(schedule(seen), schedule.end, left) if left > 0 else Constant(schedule.end)

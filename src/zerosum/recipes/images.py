@@ -174,7 +174,8 @@ def growing(data: Data) -> Run:
 
     Weights that are scaled as they are used learn a tenth as fast as others at the same rate: hence 1e-2. 300 faces at
     40x32, five minutes of one AVX2 core, one seed: 32,000 images, kernel distance 1.18 at 1.6e-2, 1.21 at 8e-3 and 2.03
-    at 2e-3; with its paper's rate and batches 1.86 (docs/log.md, 2026-12-01).
+    at 2e-3; with its paper's rate and batches 1.86 (docs/log.md, 2026-12-01). Over how many images its rates fall
+    is for `cooled` to say, which `pick` does.
     """
     run = from_settings("progressive", data)
     game = ProgressiveGAN(networks=Progressive(width=12, widest=96), loss="logistic", parts=1)

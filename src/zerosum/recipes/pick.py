@@ -32,6 +32,7 @@ from zerosum.recipes import growing
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.recipes.images import FEW
+from zerosum.recipes.transfer import Origin
 from zerosum.run import Run, check
 from zerosum.trainer import Training
 from zerosum.view import SilentView
@@ -44,6 +45,8 @@ TRIAL_SHARE = 0.02  # of a run by the clock, for the trial that says how many im
 GAIN = 1.05
 WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
+UNSET = Run.augment_images
+TO_ALL = 5  # adaptive augmentation, in this part of a run (docs/log.md, 2026-12-01)
 BY_HEART = 2_000  # times that D sees each image: from there on it had better see them augmented
 
 
@@ -68,13 +71,19 @@ def pick(
     adjust: Callable[[Run], Run] = lambda run: run,
     memory_limit: int | None = None,
     out: Path = Path(),
+    weights_of: Path | None = None,
 ) -> Choice:
     """A complete run for this data. What the caller gives is kept; the rest follows from the data's shape and count.
 
-    `adjust` puts settings of the caller's own into the run that was picked, before it is timed. UserError if there is
-    not enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
+    `adjust` puts settings of the caller's own into the run that was picked, before it is timed. `weights_of`: the run
+    whose weights this one is to begin with, and whose game it plays if no algorithm is named. UserError if there is not
+    enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
     """
     given = dataset
+    origin = None
+    if weights_of is not None and algorithm is None:
+        origin = Origin.of(weights_of)
+        data, algorithm = origin.sized(data), origin.algorithm
     if algorithm is not None and data.pairing is None and algorithms.translates(algorithm):
         data = replace(data, pairing="auto")  # such an algorithm asks for two sides
     if algorithm is None and dataset is None:
@@ -83,7 +92,7 @@ def pick(
         if data.size is None and choose_device(device).type == "cpu":
             data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         dataset = sources.read(data, progress)
-    run, why = _recipe(data, dataset, algorithm)
+    run, why = _recipe(data, dataset, algorithm, origin)
     by_clock = run.images is None  # before a caller says so of what names its length in images
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
@@ -94,7 +103,7 @@ def pick(
             raise
         found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
         dataset = sources.read(data, progress)
-        run, why = _recipe(data, dataset, algorithm)
+        run, why = _recipe(data, dataset, algorithm, origin)
         by_clock = run.images is None
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
@@ -115,8 +124,13 @@ def pick(
     return Choice(run, dataset, reasons)
 
 
-def _recipe(data: Data, dataset: Dataset | Sides, algorithm: str | None) -> tuple[Run, list[str]]:
+def _recipe(
+    data: Data, dataset: Dataset | Sides, algorithm: str | None, origin: Origin | None
+) -> tuple[Run, list[str]]:
     """The recipe for these data, and why."""
+    if origin is not None:
+        run = origin.lend(_recipe(data, dataset, algorithm, None)[0])
+        return run, [origin.why, *_warnings(run, len(dataset))]
     spec = dataset.spec
     if spec.target is not None:
         assert isinstance(dataset, Sides)
@@ -153,12 +167,17 @@ def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tu
     kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[channels]
     reasons = [f"{count:,} {kind} images of {_by((height, width))} (height x width)"]
     run, why = image_recipes.named(algorithm, data) if algorithm else image_recipes.bare(data, spec, count)
-    reasons.append(why)
+    return run, [*reasons, why, *_warnings(run, count)]
+
+
+def _warnings(run: Run, count: int) -> list[str]:
+    """What so many images are too few for."""
+    warnings = []
     if count < FEW:
-        reasons.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
+        warnings.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
     if count < run.batch_size:
-        reasons.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
-    return run, reasons
+        warnings.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
+    return warnings
 
 
 def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, list[str]]:
@@ -239,6 +258,9 @@ def _with_length(
                 f"D will see each of the {len(dataset):,} images {expected // len(dataset):,} times: it sees them "
                 "augmented, or it would learn them by heart; --augment alone switches that off"
             )
+    if "adaptive" in run.augment and run.augment_images == UNSET:  # a paper's, whose runs are fifty times as long
+        run = adjust(replace(run, augment_images=max(expected // TO_ALL, 1)))
+        reasons.append(f"adaptive augmentation may go from none to all in {run.augment_images:,} images")
     return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
 
 
@@ -299,7 +321,11 @@ def quickest(
     best = best if best[0] > GAIN * found[0][0] else found[0]
     if most > 1:
         best = max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
-    return _compiled(*best, dataset, device, seconds) if run.compile == "auto" else best
+    if run.compile != "auto":
+        return best
+    if growing.grows(run):  # each size and fade would have to be compiled, and the trial sees one
+        return best[0], replace(best[1], compile="off")
+    return _compiled(*best, dataset, device, seconds)
 
 
 def _compiled(rate: float, run: Run, dataset: Dataset | Sides, device: str, seconds: float) -> tuple[float, Run]:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from zerosum import atomic
-from zerosum.data import deep, listing, plates
+from zerosum.data import deep, listing, picture, plates
 from zerosum.data.depth import Depth, Stored
 from zerosum.data.picture import Broken
 from zerosum.errors import UserError
@@ -123,6 +123,8 @@ def _read(translator: Translator, raw: bytes, name: str, wish: Wish) -> _Still:
     """The bytes of a file, decoded. Raises Broken, UserError."""
     given = deep.read(raw, name)
     values = translator.make(given.values, wish.direction) if wish.make else given.values
+    if plates.has_alpha(given.format, len(values)) and not wish.make:
+        values = picture.without_rims(values[None])[0]  # as what it was trained on
     stored: Stored = values.dtype.name  # type: ignore[assignment]
     depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
     notes = given.notes
