@@ -160,7 +160,7 @@ def test_the_pick_says_both_figures_and_keeps_the_user_s_micro_batches(monkeypat
 
     picking = importlib.import_module("zerosum.recipes.pick")
     monkeypatch.setattr(picking, "estimate", lambda *_: 1000.0)
-    monkeypatch.setattr(picking, "probe_interval", lambda *_: 1)
+    monkeypatch.setattr(picking, "pauses", lambda *_: (1e-3, 0.0))
     data = {"data": Data(source="tiny"), "dataset": tiny.images(), "algorithm": "r3gan", "images": 64, "device": "cpu"}
 
     def pick(limit: int | None, **changes: int) -> recipes.Choice:

@@ -23,7 +23,7 @@ Compile = Literal["auto", "on", "off"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CPUINFO = Path("/proc/cpuinfo")
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # glibc's names for mallopt, malloc.h
-GRAPHS = 64  # of one network, at most: two for each of 14 sizes and fades up to 512 pixels, and to spare
+GRAPHS = 64  # of one network, at most: three for each of 15 sizes and fades up to 512 pixels, and to spare
 KEEPING: list[bool] = []  # whether freed memory is kept now: a setting of the whole process
 
 

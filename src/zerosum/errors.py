@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class SizeError(UserError):
-    """An image size that a network does not take; `nearest` (height, width) is the nearest that it does."""
+    """An image size that a network does not take; `nearest` (height, width) is the next that it does, not larger."""
 
     def __init__(self, message: str, nearest: tuple[int, int]) -> None:
         super().__init__(message)

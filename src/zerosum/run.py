@@ -57,7 +57,8 @@ class Run:
     memory_format: MemoryFormat = "auto"
     """How images lie in memory: contiguous, channels_last, or auto: what a trial finds quickest here."""
     compile: Compile = "auto"
-    """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay for it."""
+    """Compile the networks' forwards: on, off, or auto: tried where the run is long enough to pay
+    for it, and never while they grow."""
     augment: tuple[Policy, ...] = ()
     """What D sees, real and fake, passes these first, for few images: colour, translation, cutout (DiffAugment), or
     adaptive (ADA), as strong as D overfits, and beside that filtering, noise and adaptive_cutout."""

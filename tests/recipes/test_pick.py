@@ -25,7 +25,6 @@ from zerosum.errors import UserError
 from zerosum.networks import DCGAN, Progressive, Subpixel
 from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import from_settings
-from zerosum.recipes.transfer import PICKED
 from zerosum.run import Run
 
 picking = importlib.import_module("zerosum.recipes.pick")
@@ -81,7 +80,7 @@ def test_larger_images_fit_too(
     """As where there is a GPU: nothing brings them to 64 pixels."""
     monkeypatch.setattr(picking, "LONGEST_ON_CPU", 256)
     monkeypatch.setattr(picking, "estimate", lambda *_: 100.0)
-    monkeypatch.setattr(picking, "probe_interval", lambda *_: 1_000)
+    monkeypatch.setattr(picking, "pauses", lambda *_: (1e-3, 0.0))
     height, width = built(recipes.pick(photos(*size), images=64, device="cpu"))
     assert max(height, width) <= 256
     assert 0.8 < width / height / (size[1] / size[0]) < 1.25
@@ -307,6 +306,20 @@ def test_compiled_where_the_run_is_long_enough(
     assert rate == (compiled if expected == "on" else 200.0)
 
 
+def test_the_time_of_a_run_has_what_stands_between_its_steps(
+    photos: Callable[..., Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 images at 1,000 a second, 60 grids of half a second and probes: not ten seconds."""
+    monkeypatch.setattr(picking, "pauses", lambda *_: (0.3, 0.5))
+
+    def said(**length: float) -> str:
+        (found,) = (r for r in recipes.pick(photos(16, 16), device="cpu", **length).reasons if "a second here" in r)  # type: ignore[arg-type]
+        return found.rpartition(" in ")[2]
+
+    assert said(images=10_000) == f"{10 + 30 + 0.3:.0f} s", "and a probe, at 3 % of the time"
+    assert said(minutes=0.5) == "30 s", "by the clock it is the clock's"
+
+
 def test_adaptive_augmentation_may_reach_its_strength_within_the_run(photos: Callable[..., Data]) -> None:
     """The paper's 500,000 images are a fiftieth of its runs, and more than all of a run of minutes."""
 
@@ -367,7 +380,6 @@ def test_few_images_have_networks_of_their_own(count: int, shape: tuple[int, ...
     """In small batches and moved about; and where their own rule is not met, what is picked for any small images."""
     run, why = image_recipes.bare(Data(source="photos"), Spec(shape), count)
     assert isinstance(run.algorithm, R1GAN)
-    assert type(run.algorithm).__module__.endswith(f".{PICKED}"), "which --from takes for picked"
     assert isinstance(run.algorithm.networks, Progressive if few else Subpixel)
     assert run.augment == (("translation",) if few else ())
     assert run.batch_size == (8 if few else 64)

@@ -13,6 +13,7 @@ import tiny
 import zerosum
 from zerosum import recipes
 from zerosum.algorithms.progressive import ProgressiveGAN
+from zerosum.algorithms.r3gan import R3GAN
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 from zerosum.game import Adam
@@ -95,6 +96,58 @@ def test_from_python_as_from_the_command(tmp_path: Path, monkeypatch: pytest.Mon
     )
     begun = json.loads((tmp_path / "mine" / "recipe.json").read_text())
     assert begun["from"] == {"run": "other", "images_seen": 8}
+
+
+def test_a_game_that_was_named_is_as_long_as_what_is_picked_for_the_new_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not 600,000 images at a rate that stays: its settings are of another beginning."""
+    monkeypatch.setattr(importlib.import_module("zerosum.recipes.pick"), "estimate", lambda *_: 1000.0)
+    other = kept(tmp_path / "other", tiny.run("sngan"))
+    run = recipes.pick(Data(source="photos"), device="cpu", dataset=DATA, weights_of=other).run
+    assert type(run.algorithm).__name__ == "SNGAN"
+    assert (run.images, run.minutes) == (None, 10.0)
+    assert run.adam_g.lr(0) == pytest.approx(10 * run.adam_g.lr(600_000))
+    named = recipes.pick(Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="gan")
+    assert type(named.run.algorithm).__name__ == "GAN"
+    assert not [reason for reason in named.reasons if "weights" in reason]
+
+
+def test_data_of_another_kind_are_refused_before_anything_is_timed(tmp_path: Path) -> None:
+    other = kept(tmp_path / "other", replace(tiny.run("r1gan"), conditional=True))
+    wrong = {
+        "images of 8x8 in 1 channel, 3 classes": tiny.images(),
+        "images of 16x24 in 3 channels, 3 classes": tiny.images((3, 16, 24)),
+        "images of 16x24 in 1 channel, 0 classes": tiny.images((1, 16, 24), classes=0),
+        "points in 2-D, 3 classes": tiny.points(),
+        "two sides of 3 and 3 channels, 0 classes": tiny.sides(),
+    }
+    for words, data in wrong.items():
+        with pytest.raises(UserError, match=f"--from {other}: its networks are for .*, and these data are {words};"):
+            recipes.pick(Data(source="photos"), device="cpu", dataset=data, weights_of=other)
+    with pytest.raises(UserError, match="--from .*nothing: not a run folder"):
+        Origin.of(tmp_path / "nothing")
+
+
+def test_translators_are_of_any_size_and_keep_their_sides_channels(tmp_path: Path) -> None:
+    t = tiny.training(tiny.run("cyclegan"), tiny.sides((1, 8, 8), (3, 8, 8)))
+    t.step()
+    found = Origin.of(tiny.keep(t, tmp_path / "other"))
+    assert found.algorithm == "cyclegan"
+    assert found.sized(Data(source="photos")) == Data(source="photos", size=(8, 8)), "one number would be of both sides"
+    found.check(tiny.sides((1, 16, 16), (3, 16, 16)).spec)
+    with pytest.raises(UserError, match="two sides of 1 and 3 channels, and these data are two sides of 3 and 3"):
+        found.check(tiny.sides().spec)
+
+
+def test_a_game_of_the_user_s_own_has_no_name_to_be_looked_up() -> None:
+    class Mine(R3GAN):
+        """Declared in this file."""
+
+    game = Mine(networks=tiny.small_algorithm("r3gan").networks)  # type: ignore[arg-type]
+    own = replace(origin(), run=replace(origin().run, algorithm=game))
+    assert own.algorithm is None
+    assert own.lend(mine()).algorithm == game
 
 
 def test_size_and_channels_are_those_of_the_other_run(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_the_command_trains_on_them(name: str, tmp_path: Path, capsys: pytest.Ca
 def test_what_is_picked_for_them_takes_every_size(
     pairing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(picking, "probe_interval", lambda *_: 1_000)
+    monkeypatch.setattr(picking, "pauses", lambda *_: (1e-3, 0.0))
     data = Data(source=str(photos(tmp_path / "data")), pairing=pairing, fit="bucket")  # type: ignore[arg-type]
     choice = picking.pick(data, images=8, device="cpu")
     assert len(choice.dataset.spec.sizes) == 2

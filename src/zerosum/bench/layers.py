@@ -23,6 +23,7 @@ from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, at_most
 from zerosum.bench.timing import in_turns, times_quicker
 from zerosum.data.adaptive import Adaptive
+from zerosum.data import sizes
 from zerosum.data.augment import POLICIES, augment
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
@@ -86,9 +87,9 @@ def measure(bench: Bench) -> Report:
             for name in rows
             if name.startswith("all")
         ]
-    sizes = (16,) if bench.quick else SIZES
+    sides = (16,) if bench.quick else SIZES
     rows = {
-        f"{side}x{side}": [bench.arm(f"size-{side}", 0, {"size": side}, partial(_sized, bench, side))] for side in sizes
+        f"{side}x{side}": [bench.arm(f"size-{side}", 0, {"size": side}, partial(_sized, bench, side))] for side in sides
     }
     tables.append(Table(f"Larger sizes, in the middle of the last fade, batches of {FEW}", SIZED, rows))
     return Report(
@@ -116,7 +117,7 @@ def _sized(bench: Bench, side: int) -> Result:
     dataset = ArrayDataset(np.random.default_rng(side).integers(0, 256, (2 * FEW, 3, side, side), dtype=np.uint8))
     base = image_recipes.growing(Data(source="noise"))
     assert isinstance(base.algorithm, ProgressiveGAN)
-    stages = (side // 4).bit_length() - 1
+    stages = sizes.halvings(side, side)
     # All sizes at once but the last, which takes for ever: alpha is between 0 and 1, and every layer there.
     game = replace(base.algorithm, growth=(0,) * stages, fades=(0,) * (stages - 1) + (LATE,))
     run = replace(

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from zerosum.commands import films
 from zerosum.commands.base import Command
-from zerosum.commands.invert import FILM_STEPS, check_film, save
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Explore(Command):
         pictures.save_png(sheet.picture(), out, text)
         print(out)
         if self.film is not None:
-            save(self.film, *film())
+            films.save(self.film, *film())
             print(self.film)
         return 0
 
@@ -132,7 +132,7 @@ class Explore(Command):
         if not 0 < self.reach < math.inf:
             raise UserError(f"--reach {self.reach:g}: must be above 0")
         if self.film is not None:
-            check_film(self.film)
+            films.check(self.film)
             if self.what == "neighbours" and self.number < 2:
                 raise UserError(f"--film {self.film}: goes from sample to sample; give -n 2 or more")
             if self.what == "mix" and self._many < 2:
@@ -170,9 +170,9 @@ class Explore(Command):
         found = tools.walks(model, z[0], label, along, steps=self.steps, reach=self.reach)
 
         def film() -> Film:
-            smooth = tools.walks(model, z[0], label, along, steps=FILM_STEPS, reach=self.reach).images
+            smooth = tools.walks(model, z[0], label, along, steps=films.STEPS, reach=self.reach).images
             frames = np.concatenate([np.concatenate([row, row[::-1]]) for row in smooth])[:, None]
-            return frames, 1, [d.name for d in along for _ in range(2 * FILM_STEPS)]
+            return frames, 1, [d.name for d in along for _ in range(2 * films.STEPS)]
 
         places = [f"{place:+.1f}" for place in np.linspace(-self.reach, self.reach, self.steps)]
         return Sheet(found.images, [d.name for d in along], places), film
@@ -222,7 +222,7 @@ class Explore(Command):
         if self.film is not None:
             if len(z) < 2:
                 raise UserError(f"--film {self.film}: goes from latent to latent; give --latents two or more")
-            images = np.concatenate([images, model.values(*tools.way(z, label, FILM_STEPS))])
+            images = np.concatenate([images, model.values(*tools.way(z, label, films.STEPS))])
         print(f"nearest by {choice.extractor.name}: {choice.reason}", file=sys.stderr)
         index, _ = tools.neighbours(images, data, choice.extractor, self._many)
         near = data.gather(index.reshape(-1))[0].reshape(*index.shape, *images.shape[1:])
@@ -255,7 +255,7 @@ class Explore(Command):
         def film() -> Film:
             """The shapes above, below them in a style that goes from each to the next, and back to the first."""
             classes = None if kinds[1] is None else torch.cat([kinds[1], kinds[1][:1]])
-            going, kind = tools.way(torch.cat([styles, styles[:1]]), classes, FILM_STEPS)
+            going, kind = tools.way(torch.cat([styles, styles[:1]]), classes, films.STEPS)
             turned = tools.mixed(model, shapes, going, (kinds[0], kind)).swapaxes(0, 1)
             still = np.broadcast_to(of_rows, turned.shape)
             return np.concatenate([still, turned], 1), rows, ()

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
+from zerosum.commands import films
 from zerosum.commands.base import Command, refuse_file
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import numpy as np
-    from PIL import Image
-
-FILM_STEPS, FILM_RATE = 48, 24  # frames from one photo to the next; a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +81,9 @@ class Invert(Command):
         if self.film is not None:
             if len(images) == 1:
                 frames = tools.descent(model, images[0], found.ways[0], labels)
-                save(self.film, frames, 2, _captions(frames))
+                films.save(self.film, frames, 2, _captions(frames))
             else:
-                save(self.film, model.values(*tools.way(found.z, labels, FILM_STEPS))[:, None], 1)
+                films.save(self.film, model.values(*tools.way(found.z, labels, films.STEPS))[:, None], 1)
             print(self.film)
         return 0
 
@@ -99,7 +95,7 @@ class Invert(Command):
                 what = "is a folder; name image files in it" if photo.is_dir() else "there is no such image file"
                 raise UserError(f"{photo}: {what}")
         if self.film is not None:
-            check_film(self.film)
+            films.check(self.film)
         if self.seed < 0:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
         refuse_file(self.out)
@@ -112,26 +108,3 @@ def _captions(frames: np.ndarray) -> list[str]:
     apart = frames[:, 0].astype(np.float32) - frames[:, 1]
     errors = np.sqrt(np.square(apart).mean((1, 2, 3)))
     return [f"{error:.1f} of 256 grey levels off" for error in errors]
-
-
-def check_film(path: Path) -> None:
-    """UserError for a name that is no film's."""
-    if path.suffix.lower() not in (".mp4", ".gif"):
-        raise UserError(f"--film {path}: give a name that ends in .mp4 or .gif")
-
-
-def save(path: Path, frames: np.ndarray, columns: int | None, captions: Sequence[str] = ()) -> None:
-    """A film; each frame has images uint8 (frames, n, C, H, W) in so many columns, near-square if None, and a caption
-    if there are some."""
-    from zerosum import pictures
-    from zerosum.film import save_film
-
-    mp4, gif = (path, None) if path.suffix.lower() == ".mp4" else (None, path)
-    padding = 0 if frames.shape[1] == 1 else 2
-
-    def sheets() -> Iterator[Image.Image]:
-        for i, images in enumerate(frames):
-            sheet = pictures.grid(images, columns=columns, padding=padding)
-            yield pictures.caption(sheet, captions[i]) if captions else sheet
-
-    save_film(sheets(), mp4, gif, frames_per_second=FILM_RATE)

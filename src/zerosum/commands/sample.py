@@ -6,26 +6,22 @@ import io
 import json
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import tyro
 
+from zerosum.commands import films
 from zerosum.commands.base import Command
-from zerosum.commands.invert import save
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from zerosum.sample import Model, Samples
 
-STRIP_STEPS, FILM_STEPS, FILM_RATE = 8, 48, 24
+STRIP_STEPS = 8
 NAMED = re.compile(r"\d{6,}\.(png|tif)")
 RECORD = "samples.json"
-FILMS = (".mp4", ".gif")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,31 +84,31 @@ class Sample(Command):
             for path in [out] if self.film is None else [out, self.film]:
                 self._walk(model, path)
             return 0
-        films = self._films(out)
-        if films and not model.spec.is_image:
-            raise UserError(f"{films[-1]}: this run makes points, and a film is of images; give --out a .png or .npz")
-        if out not in films:
+        asked = self._films(out)
+        if asked and not model.spec.is_image:
+            raise UserError(f"{asked[-1]}: this run makes points, and a film is of images; give --out a .png or .npz")
+        if out not in asked:
             self._draw(model, out)
-        if films:
-            self._fall(model, films)
+        if asked:
+            self._fall(model, asked)
         return 0
 
     def _check(self, out: Path) -> None:
         """Refuse what cannot go together before torch is loaded."""
-        films = self._films(out)
-        if self.film is not None and self.film not in films:
-            raise UserError(f"--film {self.film}: give a name that ends in .mp4 or .gif")
+        asked = self._films(out)
+        if self.film is not None:
+            films.check(self.film)
         if not self.interpolate:
             for name, value, default in (("--stops", self.stops, 2), ("--still", self.still, False)):
                 if value != default:
                     raise UserError(f"{name} {value}: only goes with --interpolate")
-            if films and self.truncation is None:
+            if asked and self.truncation is None:
                 option = "--out" if self.film is None else "--film"
                 raise UserError(
-                    f"{option} {films[-1]}: films are of walks, or of a truncation that falls; add --interpolate or "
+                    f"{option} {asked[-1]}: films are of walks, or of a truncation that falls; add --interpolate or "
                     "--truncation"
                 )
-            if self.steps is not None and not films:
+            if self.steps is not None and not asked:
                 raise UserError(f"--steps {self.steps}: goes with --interpolate, or with a film of --truncation")
         elif self.number != Sample.number:
             raise UserError(f"-n {self.number}: a walk has --steps images between two of --stops; leave it out")
@@ -121,7 +117,7 @@ class Sample(Command):
                 f"--truncation {self.truncation}: does not go with --interpolate; leave one of them out (--film shows "
                 "either)"
             )
-        elif out.suffix.lower() not in (".png", ".npz", *FILMS):
+        elif out.suffix.lower() not in (".png", ".npz", *films.SUFFIXES):
             raise UserError(f"--out {out}: with --interpolate give a .png (strip), .mp4, .gif or .npz")
         if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".npy"):
             raise UserError(f"--out {out}: give a .png, .npz, .mp4 or .gif, or a folder for a file per image")
@@ -132,7 +128,7 @@ class Sample(Command):
 
     def _films(self, out: Path) -> list[Path]:
         """What of --out and --film is a film by its name."""
-        return [path for path in (out, self.film) if path is not None and path.suffix.lower() in FILMS]
+        return [path for path in (out, self.film) if path is not None and films.is_film(path)]
 
     def _draw(self, model: Model, out: Path) -> None:
         from zerosum.view import progress_bar
@@ -150,8 +146,7 @@ class Sample(Command):
             self._folder(samples, out)
 
     def _walk(self, model: Model, out: Path) -> None:
-        film = out.suffix.lower() in FILMS
-        steps = self.steps or (FILM_STEPS if film else STRIP_STEPS)
+        steps = self.steps or (films.STEPS if films.is_film(out) else STRIP_STEPS)
         samples = model.interpolate(steps, self.seed, stops=self.stops, classes=self.classes or None, still=self.still)
         if out.suffix.lower() == ".png":
             self._png(samples, out)
@@ -160,21 +155,21 @@ class Sample(Command):
         else:
             self._film(samples, out)
 
-    def _fall(self, model: Model, films: list[Path]) -> None:
+    def _fall(self, model: Model, paths: list[Path]) -> None:
         """Films of the samples while truncation falls from none to what it is to be."""
         from zerosum.latent import tools
         from zerosum.view import progress_bar
 
         assert self.truncation is not None  # `_check`: no film is of anything else here
-        steps = self.steps or FILM_STEPS
+        steps = self.steps or films.STEPS
         with progress_bar("drawing the film") as tick:
             found = tools.truncated(
                 model, self.number, self.truncation, seed=self.seed, classes=self.classes or None, steps=steps,
                 progress=lambda done: tick(done, steps * self.number),
             )  # fmt: skip
         captions = [f"truncation {t:.2f}" if math.isfinite(t) else "no truncation" for t in found.truncations]
-        for path in films:
-            save(path, found.images, None, captions)
+        for path in paths:
+            films.save(path, found.images, None, captions)
             _made(path)
 
     def _png(self, samples: Samples, out: Path) -> None:
@@ -216,16 +211,8 @@ class Sample(Command):
         _made(out)
 
     def _film(self, samples: Samples, out: Path) -> None:
-        from zerosum import pictures
-        from zerosum.film import save_film
-
         _images_only(samples, out)
-
-        def frames() -> Iterator[Image.Image]:
-            return (pictures.grid(image[None], padding=0) for image in samples.seen)
-
-        mp4, gif = (out, None) if out.suffix.lower() == ".mp4" else (None, out)
-        save_film(frames(), mp4, gif, frames_per_second=FILM_RATE)
+        films.save(out, samples.seen[:, None], 1)
         _made(out)
 
     def _record(self, samples: Samples) -> dict[str, Any]:

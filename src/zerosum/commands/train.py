@@ -92,7 +92,7 @@ class Train(Command):
         if self.recipe_help:
             from zerosum.commands import recipe
 
-            print("reading the data and timing the recipe here, as a training does first", file=sys.stderr)
+            print("reading the data and timing the recipe here", file=sys.stderr)
             recipe.show(self._choice(self._own).run, prog=f"zerosum train {self.data.source}")
             return 0
         return self._start()
@@ -108,7 +108,7 @@ class Train(Command):
         def plan() -> api.Plan:
             if self.out is not None:
                 session.check_place(self.out)  # before the time that reading and timing take
-            print("reading the data and trying the recipe here, before anything is written", file=sys.stderr)
+            print("reading the data and timing the recipe here", file=sys.stderr)
             choice = self._choice(adjust)
             runs.check(choice.run)
             for reason in choice.reasons:

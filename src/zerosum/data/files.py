@@ -47,7 +47,7 @@ def open_files(
     listing, numbers = labelled.listing, labelled.labels
     if not listing.items:
         raise UserError(f"{data.source}: no image is left after --split and --labels")
-    own: list[object] = ["own", 2] if data.bits == "own" else []  # the number: of how such images are decoded
+    own: list[object] = ["own", plates.DECODED] if data.bits == "own" else []
     identity: list[object] = [listing.identity, listed(listing), *own]
     name = pack.with_labels(pack.key(identity, data), numbers, labelled.class_names)
     found = pack.find(data, name)

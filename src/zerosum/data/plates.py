@@ -71,6 +71,9 @@ class Plate:
         return picture.without_rims(whole[None])[0] if self.alpha else whole
 
 
+DECODED = 2  # how images are decoded in their own depth: part of the key of a pack of them
+
+
 def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
     """Of which files."""
     if bits == "8":

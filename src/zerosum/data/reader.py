@@ -20,6 +20,7 @@ from zerosum.data import buckets, files, making, pack
 from zerosum.data.depth import depth_of
 from zerosum.data.pack import Block, Plan, Progress
 from zerosum.data.picture import Broken
+from zerosum.data.plates import DECODED
 from zerosum.data.shelf import Shelf
 from zerosum.data.spec import Data, Fit, Side
 from zerosum.data.store import ArrayDataset, block_rows
@@ -49,7 +50,8 @@ class Reader:
         self.data, self.pool, self.progress = data, pool, progress
         self.notes: list[str] = []
         self.unread: list[tuple[str, str]] = []  # names and reasons of rows that could not even be measured
-        self.identity: list[Any] = [VERSION, data.made, data.jitter, data.bits, [one.identity for one in shelves]]
+        bits = [data.bits, DECODED] if data.bits == "own" else data.bits
+        self.identity: list[Any] = [VERSION, data.made, data.jitter, bits, [one.identity for one in shelves]]
 
     def read(self) -> list[tuple[ArrayDataset, ArrayDataset]]:
         """Sides A and B at one size, or at each of several. Raises UserError if fewer than two rows can be used."""

@@ -18,9 +18,18 @@ from zerosum.schedule import Linear
 AVERAGED = 20  # half-lives of the average that the last size lasts
 
 
-def grows(run: Run) -> bool:
+def stages(run: Run, spec: Spec) -> int:
+    """How often its networks double on these data before they are whole; 0 of networks that do not grow."""
+    if not isinstance(run.algorithm, ProgressiveGAN):
+        return 0
+    with torch.device("meta"):
+        critic = run.algorithm.players(run.sees(spec))["D"]
+    return critic.stages if isinstance(critic, Growing) else 0
+
+
+def grows(run: Run, spec: Spec) -> bool:
     """Whether its networks become larger as it goes on."""
-    return isinstance(run.algorithm, ProgressiveGAN) and run.algorithm.growth != (0,)
+    return isinstance(run.algorithm, ProgressiveGAN) and run.algorithm.growth != (0,) and stages(run, spec) > 0
 
 
 def doublings(run: Run, spec: Spec) -> int:
@@ -28,9 +37,7 @@ def doublings(run: Run, spec: Spec) -> int:
     game = run.algorithm
     if not isinstance(game, ProgressiveGAN) or game.growth or game.size_images != ProgressiveGAN().size_images:
         return 0
-    with torch.device("meta"):
-        critic = run.algorithm.players(run.sees(spec))["D"]
-    return critic.stages if isinstance(critic, Growing) else 0
+    return stages(run, spec)
 
 
 def rates(run: Run, stages: int, estimate: Callable[[Run], float]) -> list[float]:

@@ -94,7 +94,10 @@ def named(algorithm: str, data: Data) -> tuple[Run, str]:
         why = "a classifier from few labels that says the same of an image that moved; --labelled N uses N labels"
     elif algorithm == "progressive":
         run = growing(data)
-        why = "Progressive GAN with thinner networks, smaller batches and another loss than its paper: docs/algorithms"
+        why = (
+            "Progressive GAN with thinner networks, smaller batches and another loss than its paper; of few faces "
+            "--algorithm.growth 0, whole from the start, learned more in as long: docs/algorithms"
+        )
     else:
         run = from_settings(algorithm, data)
         why = f"{type(run.algorithm).__name__} with its own settings (docs/algorithms): you asked for it"

@@ -45,8 +45,9 @@ TRIAL_SHARE = 0.02  # of a run by the clock, for the trial that says how many im
 GAIN = 1.05
 WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
-UNSET = Run.augment_images
-TO_ALL = 5  # adaptive augmentation, in this part of a run (docs/log.md, 2026-12-01)
+UNSET = Run.augment_images  # the paper's: what is picked for two sides has its own
+TO_ALL = 5  # adaptive augmentation may go from none to all in a fifth of a run (docs/log.md, 2026-12-01)
+ALONE = ("ssgan",)  # its agreement is about images that moved
 BY_HEART = 2_000  # times that D sees each image: from there on it had better see them augmented
 
 
@@ -81,12 +82,13 @@ def pick(
     """
     given = dataset
     origin = None
-    if weights_of is not None and algorithm is None:
+    if weights_of is not None:
         origin = Origin.of(weights_of)
-        data, algorithm = origin.sized(data), origin.algorithm
+        data = data if dataset is not None else origin.sized(data)
+        origin, algorithm = (origin, origin.algorithm) if algorithm is None else (None, algorithm)
     if algorithm is not None and data.pairing is None and algorithms.translates(algorithm):
         data = replace(data, pairing="auto")  # such an algorithm asks for two sides
-    if algorithm is None and dataset is None:
+    if algorithm is None and origin is None and dataset is None:
         data = sources.as_meant(data)
     if dataset is None:
         if data.size is None and choose_device(device).type == "cpu":
@@ -106,7 +108,7 @@ def pick(
         run, why = _recipe(data, dataset, algorithm, origin)
         by_clock = run.images is None
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
-        why = [f"{size}: the nearest that the networks take; --size H W sets another", *why]
+        why = [f"{size}, which the networks take; --size H W sets another", *why]
     read = (
         [*dataset.notes, *_skipped(dataset.skipped, checked=not dataset.spec.wide)]
         if isinstance(dataset, ArrayDataset | Sides)
@@ -128,10 +130,14 @@ def _recipe(
     data: Data, dataset: Dataset | Sides, algorithm: str | None, origin: Origin | None
 ) -> tuple[Run, list[str]]:
     """The recipe for these data, and why."""
-    if origin is not None:
-        run = origin.lend(_recipe(data, dataset, algorithm, None)[0])
-        return run, [origin.why, *_warnings(run, len(dataset))]
     spec = dataset.spec
+    if origin is not None:
+        origin.check(spec)
+        _check_pairs(algorithm, spec)
+        # How long, and behind what: as for these data, but for a game that is nothing without its own.
+        run = origin.lend(_recipe(data, dataset, algorithm if algorithm in ALONE else None, None)[0])
+        warnings = _warnings(run, len(dataset)) if spec.is_image and spec.target is None else []
+        return run, [_said(dataset), origin.why, *warnings]
     if spec.target is not None:
         assert isinstance(dataset, Sides)
         return _for_sides(data, dataset, algorithm)
@@ -139,7 +145,7 @@ def _recipe(
         run = replace(image_recipes.digits(), data=data)
         return run, ["the digits recipe: R3GAN's loss with feed-forward networks, enough for 8x8 pixels and quick"]
     if spec.is_image:
-        return _for_images(data, spec, len(dataset), algorithm)
+        return _for_images(data, dataset, algorithm)
     run = from_settings(algorithm or "r3gan", data, toy=True)
     kind = type(run.algorithm).__name__
     return run, [f"{kind} with small feed-forward networks: the data are points in {spec.shape[0]}-D"]
@@ -162,12 +168,23 @@ def _fitted(
     return fit
 
 
-def _for_images(data: Data, spec: Spec, count: int, algorithm: str | None) -> tuple[Run, list[str]]:
-    channels, height, width = spec.shape
-    kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[channels]
-    reasons = [f"{count:,} {kind} images of {_by((height, width))} (height x width)"]
-    run, why = image_recipes.named(algorithm, data) if algorithm else image_recipes.bare(data, spec, count)
-    return run, [*reasons, why, *_warnings(run, count)]
+def _said(dataset: Dataset | Sides) -> str:
+    """What the data are, in a few words."""
+    spec, count = dataset.spec, len(dataset)
+    if spec.target is not None:
+        a, b = spec.sides
+        pairs = "pairs" if spec.paired else "images of the smaller side"
+        return f"{count:,} {pairs}, {a.shape[0]} to {b.shape[0]} channels of {_by(a.shape[1:])} (height x width)"
+    if not spec.is_image:
+        return f"{count:,} points in {spec.shape[0]}-D"
+    kind = {1: "grey", 3: "colour", 4: "colour with alpha"}[spec.shape[0]]
+    return f"{count:,} {kind} images of {_by(spec.shape[1:])} (height x width)"
+
+
+def _for_images(data: Data, dataset: Dataset | Sides, algorithm: str | None) -> tuple[Run, list[str]]:
+    count = len(dataset)
+    run, why = image_recipes.named(algorithm, data) if algorithm else image_recipes.bare(data, dataset.spec, count)
+    return run, [_said(dataset), why, *_warnings(run, count)]
 
 
 def _warnings(run: Run, count: int) -> list[str]:
@@ -181,11 +198,7 @@ def _warnings(run: Run, count: int) -> list[str]:
 
 
 def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, list[str]]:
-    spec, count = dataset.spec, len(dataset)
-    a, b = spec.sides
-    pairs = "pairs" if spec.paired else "images of the smaller side"
-    sizes = f"{a.shape[0]} to {b.shape[0]} channels of {_by(a.shape[1:])}"
-    reasons = [f"{count:,} {pairs}, {sizes} (height x width)"]
+    spec, reasons = dataset.spec, [_said(dataset)]
     if algorithm is None:
         name, why = ("pix2pix", "pairs") if spec.paired else ("cyclegan", "not pairs")
         reasons.append(
@@ -196,9 +209,13 @@ def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, 
         if getattr(run.algorithm.networks, "attention", False):
             reasons.append("the sides look alike: the generators begin as nearly the identity, and change some of it")
         return run, reasons
+    _check_pairs(algorithm, spec)
+    return image_recipes.translation(algorithm, data), reasons
+
+
+def _check_pairs(algorithm: str | None, spec: Spec) -> None:
     if algorithm == "pix2pix" and not spec.paired:
         raise UserError("--algorithm pix2pix: learns from pairs, and the sides are not paired; cyclegan and cut do not")
-    return image_recipes.translation(algorithm, data), reasons
 
 
 def _by(size: tuple[int, ...]) -> str:
@@ -243,7 +260,7 @@ def _with_length(
         by_clock = max(int(rate * 60 * minutes), 1)
         expected = by_clock if images is None else min(images, by_clock)
     assert expected is not None
-    reasons.append(f"about {rate:,.0f} images a second here: {expected:,} images in {_time(expected / rate)}")
+    here = len(reasons)
     if stages:
         run = adjust(growing.paced(run, rates, expected))
         reasons.append(f"it grows {stages} times: each size has twice the time of the one before")
@@ -261,7 +278,12 @@ def _with_length(
     if "adaptive" in run.augment and run.augment_images == UNSET:  # a paper's, whose runs are fifty times as long
         run = adjust(replace(run, augment_images=max(expected // TO_ALL, 1)))
         reasons.append(f"adaptive augmentation may go from none to all in {run.augment_images:,} images")
-    return with_cadence(run, expected, probe_interval(run, dataset, rate, device))
+    probe, grid = pauses(run, dataset, device)
+    run = with_cadence(run, expected, _interval(probe, rate))
+    takes = expected / rate + expected // run.probe_every * probe + FRAMES * grid
+    takes = takes if minutes is None else min(takes, 60 * minutes)
+    reasons.insert(here, f"about {rate:,.0f} images a second here: {expected:,} images in {_time(takes)}")
+    return run
 
 
 def _skipped(files: tuple[tuple[str, str], ...], *, checked: bool) -> list[str]:
@@ -277,12 +299,23 @@ def _skipped(files: tuple[tuple[str, str], ...], *, checked: bool) -> list[str]:
 
 def probe_interval(run: Run, dataset: Dataset | Sides, images_per_second: float, device: str = "auto") -> int:
     """Images between two probes at which they take PROBE_SHARE of the time, from one that is tried here."""
+    return _interval(pauses(run, dataset, device)[0], images_per_second)
+
+
+def _interval(probe: float, images_per_second: float) -> int:
+    return max(1, math.ceil(probe * images_per_second / PROBE_SHARE))
+
+
+def pauses(run: Run, dataset: Dataset | Sides, device: str = "auto") -> tuple[float, float]:
+    """Seconds that a probe takes here, and a sample grid, before which an average has its BatchNorm settled."""
     with _trial(run, dataset, device) as training:
-        networks = training.averaged, training.players.networks
-        training.probe(*networks)  # the first one also reads the real side
-        start = time.perf_counter()
-        training.probe(*networks)
-        return max(1, math.ceil((time.perf_counter() - start) * images_per_second / PROBE_SHARE))
+        training.probe(training.averaged, training.players.networks)  # the first one also reads the real side
+        training.step()
+        begun = time.perf_counter()
+        training.probe.draw(training.averaged)
+        drawn = time.perf_counter()
+        training.probe(training.averaged, training.players.networks)
+        return time.perf_counter() - drawn, drawn - begun
 
 
 def _time(seconds: float) -> str:
@@ -323,7 +356,7 @@ def quickest(
         best = max(best, tried(best[1].precision, best[1].memory_format, most), key=lambda pair: pair[0])
     if run.compile != "auto":
         return best
-    if growing.grows(run):  # each size and fade would have to be compiled, and the trial sees one
+    if growing.grows(run, dataset.spec):  # each size and fade would have to be compiled, and the trial sees one
         return best[0], replace(best[1], compile="off")
     return _compiled(*best, dataset, device, seconds)
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
-from zerosum import checkpoint, sample
-from zerosum import run as runs
+from zerosum import algorithms, sample
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.data.spec import Data, Spec
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm
-from zerosum.networks import Growing
+from zerosum.recipes import growing
 from zerosum.run import Run
 from zerosum.schedule import Constant, Linear, Schedule
-
-PICKED = "r1gan"  # what plays where no algorithm is named
 
 
 @dataclass(frozen=True)
@@ -32,16 +27,18 @@ class Origin:
 
     @staticmethod
     def of(path: Path) -> Origin:
-        """Raises UserError if it is not a run."""
-        recipe = sample.read_recipe(path)
-        seen = max(checkpoint.numbers(path), default=0)
-        return Origin(path, runs.from_json(recipe["run"]), sample.spec_of(recipe["data"]), seen)
+        """Raises UserError if it is not a run, or has no weights."""
+        try:
+            recipe, run, saved = sample.stored(path, "last")
+        except UserError as error:
+            raise UserError(f"--from {error}") from error
+        return Origin(path, run, sample.spec_of(recipe["data"]), saved.images_seen)
 
     @property
     def algorithm(self) -> str | None:
-        """By name; None if it is what is picked, so that what else is picked suits the new data."""
-        name = type(self.run.algorithm).__module__.rpartition(".")[2]
-        return None if name == PICKED else name
+        """By name; None if it is one of the user's own."""
+        package, _, name = type(self.run.algorithm).__module__.rpartition(".")
+        return name if package == algorithms.__name__ else None
 
     @property
     def why(self) -> str:
@@ -56,7 +53,19 @@ class Origin:
         if not self.spec.is_image:
             return data
         channels, height, width = self.spec.shape
+        target = self.spec.target
+        if target is not None and target.shape[0] != channels:  # one number would be of both sides
+            return replace(data, size=data.size or (height, width))
         return replace(data, size=data.size or (height, width), channels=data.channels or channels)  # type: ignore[arg-type]
+
+    def check(self, spec: Spec) -> None:
+        """UserError for data that its networks are not of, before a recipe for them is timed."""
+        mine, theirs = _taken(self.spec, self.run), _taken(spec, self.run)
+        if mine != theirs:
+            raise UserError(
+                f"--from {self.path}: its networks are for {mine}, and these data are {theirs}; give data of that kind "
+                "(--size, --channels), or leave --from out"
+            )
 
     def lend(self, run: Run) -> Run:
         """`run` with the game of this one: whole, in its batches, at its rates.
@@ -83,15 +92,25 @@ class Origin:
         game = self.run.algorithm
         if not isinstance(game, ProgressiveGAN):
             return game
-        with torch.device("meta"):
-            critic = game.players(self.run.sees(self.spec))["D"]
-        if isinstance(critic, Growing) and (grown := game.grown(self.seen, critic.stages)) < critic.stages:
+        stages = growing.stages(self.run, self.spec)
+        if stages and (grown := game.grown(self.seen, stages)) < stages:
             raise UserError(
-                f"--from {self.path}: its networks have doubled {grown:.3g} times of {critic.stages}, and what is yet "
-                f"to come never learned; first go on with it, zerosum train --resume {self.path}, or give --algorithm "
-                "progressive, which grows them once more"
+                f"--from {self.path}: its networks have doubled {grown:.3g} times of {stages}, and what is yet "
+                f"to come never learned; first go on with it, zerosum train --resume {self.path} --minutes 20, or give "
+                "--algorithm progressive, which grows them once more"
             )
         return replace(game, growth=(0,), fades=())
+
+
+def _taken(spec: Spec, run: Run) -> str:
+    """What networks of this run's game see of such data, in words. A translator takes any size."""
+    classes = f", {spec.classes} classes" if run.conditional else ""
+    if not spec.is_image:
+        return f"points in {spec.shape[0]}-D{classes}"
+    if spec.target is not None:
+        return f"two sides of {spec.shape[0]} and {spec.target.shape[0]} channels{classes}"
+    channels, height, width = spec.shape
+    return f"images of {height}x{width} in {channels} channel{'s' * (channels > 1)}{classes}"
 
 
 def _rest(schedule: Schedule, seen: int) -> Schedule:

@@ -123,8 +123,8 @@ def _read(translator: Translator, raw: bytes, name: str, wish: Wish) -> _Still:
     """The bytes of a file, decoded. Raises Broken, UserError."""
     given = deep.read(raw, name)
     values = translator.make(given.values, wish.direction) if wish.make else given.values
-    if plates.has_alpha(given.format, len(values)) and not wish.make:
-        values = picture.without_rims(values[None])[0]  # as what it was trained on
+    if values.dtype == np.uint16 and plates.has_alpha(given.format, len(values)) and not wish.make:
+        values = picture.without_rims(values[None])[0]  # as what it was trained on; of 8 bits the translator knows
     stored: Stored = values.dtype.name  # type: ignore[assignment]
     depth = None if wish.value_range is None or stored == "uint8" else Depth(stored, *wish.value_range)
     notes = given.notes
