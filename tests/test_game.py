@@ -19,7 +19,7 @@ from zerosum.data.spec import Data, Spec
 from zerosum.engine import Engine, choose_device, settled_precision
 from zerosum.errors import UserError
 from zerosum.game import BOOKED, Adam, Batch, Players, Turns, leaf
-from zerosum.networks import MLP, R3, SNDCGAN
+from zerosum.networks import MLP, R3, SNDCGAN, stateful, track
 from zerosum.networks.blocks import SpectralNorm, spectral
 from zerosum.randomness import normal
 from zerosum.schedule import Constant, Cosine
@@ -590,6 +590,121 @@ def test_dcgan_against_a_straight_loop() -> None:
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
     for a, b in zip(g.buffers(), t.players.networks["G"].buffers(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
+
+
+def minus_log(probability: Tensor) -> Tensor:
+    return -probability.log().mean()
+
+
+def test_cgan_against_a_straight_loop() -> None:
+    """Mirza and Osindero 2014, eq. 2, in float64: the one-hot class joined by hand to z and to x."""
+    run = tiny.run("cgan", toy=True, precision="fp64")
+    t = tiny.training(run, tiny.points())
+    g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
+    adam_g, adam_d = (PlainAdam(a.lr(0), a.beta1, a.beta2, a.eps) for a in (run.adam_g, run.adam_d))
+
+    def beside(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return network.network(torch.cat([x, F.one_hot(y, 3).double()], 1))
+
+    for step in range(10):
+        t.step()
+        x, y = t.loader.real("real", 8 * step, 8), t.loader.label("real", 8 * step, 8)
+        fake = beside(g, t.loader.latent("z", 8 * step, 8), y).detach()
+        loss = minus_log(torch.sigmoid(beside(d, x, y))) + minus_log(1 - torch.sigmoid(beside(d, fake, y)))
+        adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters())))
+
+        y = t.loader.label("real2", 8 * step, 8)
+        fake = beside(g, t.loader.latent("z2", 8 * step, 8), y)
+        loss = minus_log(torch.sigmoid(beside(d, fake, y)))
+        adam_g.step(list(g.parameters()), torch.autograd.grad(loss, list(g.parameters())))
+    assert tiny.farthest(tiny.weights(g), tiny.weights(t.players.G)) < 1e-11
+    assert tiny.farthest(tiny.weights(d), tiny.weights(t.players.D)) < 1e-11
+
+
+def test_acgan_against_a_straight_loop() -> None:
+    """Odena et al. 2017, eq. 2 and 3, in float64: D maximises L_S + L_C, G maximises L_C - L_S."""
+    base = tiny.run("acgan", toy=True, precision="fp64")
+    run = replace(base, algorithm=replace(base.algorithm, weight_class=0.7))  # type: ignore[call-arg]
+    t = tiny.training(run, tiny.points())
+    g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
+    adam_g, adam_d = (PlainAdam(a.lr(0), a.beta1, a.beta2, a.eps) for a in (run.adam_g, run.adam_d))
+
+    def probabilities(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """P(S = real | x) and P(C = y | x)."""
+        source, classes = d(x, y, True)
+        return torch.sigmoid(source), classes.softmax(1)[torch.arange(8), y]
+
+    for step in range(10):
+        t.step()
+        x, y = t.loader.real("real", 8 * step, 8), t.loader.label("real", 8 * step, 8)
+        fake = g(t.loader.latent("z", 8 * step, 8), y).detach()
+        (s_real, c_real), (s_fake, c_fake) = probabilities(x, y), probabilities(fake, y)
+        loss = minus_log(s_real) + minus_log(1 - s_fake) + 0.7 * (minus_log(c_real) + minus_log(c_fake))
+        adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters())))
+
+        y = t.loader.label("real2", 8 * step, 8)
+        s_fake, c_fake = probabilities(g(t.loader.latent("z2", 8 * step, 8), y), y)
+        loss = minus_log(s_fake) + 0.7 * minus_log(c_fake)
+        adam_g.step(list(g.parameters()), torch.autograd.grad(loss, list(g.parameters())))
+    assert tiny.farthest(tiny.weights(g), tiny.weights(t.players.G)) < 1e-11
+    assert tiny.farthest(tiny.weights(d), tiny.weights(t.players.D)) < 1e-11
+
+
+def test_projection_against_a_straight_loop() -> None:
+    """Miyato and Koyama 2018, eq. 3, in SNGAN's hinge game (its eq. 16, 17) in float64: two D turns to one of G."""
+    base = tiny.run("projection", toy=True, precision="fp64")
+    run = replace(base, algorithm=replace(base.algorithm, critic_steps=2))  # type: ignore[call-arg]
+    t = tiny.training(run, tiny.points())
+    g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
+    adam_g, adam_d = (PlainAdam(a.lr(0), a.beta1, a.beta2, a.eps) for a in (run.adam_g, run.adam_d))
+
+    def logits(x: Tensor, y: Tensor) -> Tensor:
+        """y^T V phi(x) + psi(phi(x)): the features are of x alone."""
+        features = d.layers(x)
+        return (F.one_hot(y, 3).double() @ d.head.embedding.weight * features).sum(1) + d.head.linear(features)[:, 0]
+
+    for step in range(10):
+        t.step()
+        for first in (16 * step, 16 * step + 8):
+            track(stateful(d), True)  # one power iteration of each layer, then the same u and v for all of the step
+            x, y = t.loader.real("real", first, 8), t.loader.label("real", first, 8)
+            fake = g(t.loader.latent("z", first, 8), y).detach()
+            loss = (1 - logits(x, y)).clamp(min=0).mean() + (1 + logits(fake, y)).clamp(min=0).mean()
+            adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters())))
+
+        y = t.loader.label("real2", 16 * step, 8)
+        loss = -logits(g(t.loader.latent("z2", 16 * step, 8), y), y).mean()
+        adam_g.step(list(g.parameters()), torch.autograd.grad(loss, list(g.parameters())))
+    assert tiny.farthest(tiny.weights(g), tiny.weights(t.players.G)) < 1e-11
+    assert tiny.farthest(tiny.weights(d), tiny.weights(t.players.D)) < 1e-11
+
+
+def test_ssgan_against_a_straight_loop() -> None:
+    """Salimans et al. 2016, sec. 5 (D, with D(x) = Z / (Z + 1)) and 3.1 (G), in float64.
+
+    log Z is computed in float32 in every precision (`networks.heads`), hence the wider bound.
+    """
+    base = tiny.run("ssgan", toy=True, precision="fp64", labelled=6)
+    run = replace(base, algorithm=replace(base.algorithm, weight_supervised=0.7))  # type: ignore[call-arg]
+    t = tiny.training(run, tiny.points())
+    g, d = copy.deepcopy(t.players.G), copy.deepcopy(t.players.D)
+    adam_g, adam_d = (PlainAdam(a.lr(0), a.beta1, a.beta2, a.eps) for a in (run.adam_g, run.adam_d))
+    for step in range(10):
+        t.step()
+        known, y = t.loader.real("labelled", 8 * step, 8), t.loader.label("labelled", 8 * step, 8)
+        x, fake = t.loader.real("real", 8 * step, 8), g(t.loader.latent("z", 8 * step, 8)).detach()
+        supervised = minus_log(d(known, None, True)[0].softmax(1)[torch.arange(8), y])
+        z_real, z_fake = (d(images, None, True)[0].exp().sum(1) for images in (x, fake))
+        unsupervised = minus_log(z_real / (z_real + 1)) + minus_log(1 / (z_fake + 1))
+        loss = 0.7 * supervised + unsupervised / 2
+        adam_d.step(list(d.parameters()), torch.autograd.grad(loss, list(d.parameters())))
+
+        _, real = d(t.loader.real("real2", 8 * step, 8), None, True)
+        _, made = d(g(t.loader.latent("z2", 8 * step, 8)), None, True)
+        loss = (real.mean(0) - made.mean(0)).square().mean()
+        adam_g.step(list(g.parameters()), torch.autograd.grad(loss, list(g.parameters())))
+    assert tiny.farthest(tiny.weights(g), tiny.weights(t.players.G)) < 1e-6
+    assert tiny.farthest(tiny.weights(d), tiny.weights(t.players.D)) < 1e-6
 
 
 def test_minimax_and_more_critic_steps_are_played() -> None:

@@ -364,6 +364,29 @@ def test_a_grid_keeps_every_pixel() -> None:
     assert {tuple(c) for c in images.transpose(0, 2, 3, 1).reshape(-1, 3).tolist()} <= colours
 
 
+def test_the_columns_of_a_grid_are_classes(folder: Path, tmp_path: Path) -> None:
+    model = load(folder)
+    names = ("class 0", "class 1", "class 2")
+    some = model.sample(12)
+    assert (some.columns, some.names) == (3, names)
+    plain = pictures.grid(some.seen, columns=3)
+    picture = np.asarray(some.picture())
+    assert np.array_equal(picture[-plain.height :, -plain.width :], np.asarray(plain)), "the names stand above it"
+    assert picture.shape[0] > plain.height
+    many = model.sample(64)
+    assert (many.columns, many.names) == (9, 3 * names), "near a square"
+    assert many.labels is not None
+    assert (many.labels[:63].reshape(-1, 9) == many.labels[:9]).all()
+    asked = model.sample(10, classes=["class 2", 0])
+    assert (asked.columns, asked.names) == (4, ("class 2", "class 0", "class 2", "class 0"))
+    few = model.sample(2)
+    assert (few.columns, few.names) == (2, names[:2])
+    for alone in (model.sample(9, classes=[1]), model.sample(40, classes=[0, 1, 2] * 6)):
+        assert (alone.columns, alone.names) == (None, ()), "one class, or more than fit"
+    trained(tmp_path, "no norm, colour", steps=1)
+    assert load(tmp_path).sample(4).columns is None
+
+
 def test_the_spec_comes_from_the_folder(model: Model) -> None:
     assert isinstance(model.spec, Spec)
     assert model.class_names == ("class 0", "class 1", "class 2")

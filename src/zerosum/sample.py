@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CHUNK = 64
+MOST_COLUMNS = 16  # classes that a grid can name above its columns
 
 
 def to_uint8(x: Tensor) -> np.ndarray:
@@ -102,6 +103,8 @@ class Samples:
     protocol: dict[str, Any]
     columns: int | None = None
     depth: Depth = EIGHT_BITS
+    names: tuple[str, ...] = ()
+    """Of the columns, if each is of one class."""
 
     @property
     def seen(self) -> np.ndarray:
@@ -110,7 +113,7 @@ class Samples:
 
     def picture(self) -> Image.Image:
         if self.images.ndim == 4:
-            return pictures.grid(self.seen, columns=self.columns)
+            return pictures.named(pictures.grid(self.seen, columns=self.columns), columns=self.names)
         return pictures.scatter(self.images)
 
     def _repr_png_(self) -> bytes:
@@ -200,9 +203,27 @@ class Model:
         if n < 1:
             raise UserError(f"-n {n}: ask for 1 sample or more")
         label = self.labels(n, classes)
-        return self._samples(
+        samples = self._samples(
             self.latents(n, seed, truncation), label, {"seed": seed, "truncation": truncation}, progress=progress
         )
+        if label is None or not self.spec.is_image:
+            return samples
+        columns = self._columns(n, len(classes) if classes else self.spec.classes)
+        if columns is None:
+            return samples
+        known = len(self.class_names) == self.spec.classes
+        names = tuple(self.class_names[k] for k in label[:columns].tolist()) if known else ()
+        return dataclasses.replace(samples, columns=columns, names=names)
+
+    def _columns(self, n: int, turn: int) -> int | None:
+        """How many columns a grid of n images has, whose classes come `turn` in turn, so that each is of one class.
+
+        As many times the turn as is nearest to a square grid; None where there is one class, or more than fit.
+        """
+        if not 1 < turn <= MOST_COLUMNS:
+            return None
+        height, width = self.spec.shape[1:]
+        return min(n, turn * max(1, round(math.sqrt(n * height / width) / turn)))
 
     def interpolate(
         self,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from zerosum import cli
 from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
-from zerosum.commands.attack import _same
+from zerosum.commands.attack import same_source
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 
@@ -140,7 +140,9 @@ def test_images_without_labels_are_one_error(tmp_path: Path, capsys: pytest.Capt
         Image.fromarray(np.full((9, 12), 60 * number, dtype=np.uint8)).save(tmp_path / f"{number}.png")
     assert cli.main(["attack", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert "the data have no labels of two or more classes; to attack a classifier of your own, give --run" in said
+    assert "the data have no labels of two or more classes, and the classifier to attack is trained on them" in said
+    assert "applications.attack.robust_accuracy" in said
+    assert "--run" not in said
     assert "--features" not in said
 
 
@@ -190,5 +192,6 @@ def test_other_arrays_are_refused(model: Linear, change: Change, why: str) -> No
 
 def test_parts_of_one_source_overlap_unless_one_is_for_training_and_one_for_tests() -> None:
     for a, b, same in (("train", "test", False), ("train", "all", True), ("all", "test", True)):
-        assert _same(Data(source="digits", split=a), Data(source="digits", split=b)) == same  # type: ignore[arg-type]
-    assert not _same(Data(source="digits"), Data(source="mnist"))
+        one, other = Data(source="digits", split=a), Data(source="digits", split=b)  # type: ignore[arg-type]
+        assert same_source(one, other) == same
+    assert not same_source(Data(source="digits"), Data(source="mnist"))

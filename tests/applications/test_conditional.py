@@ -27,7 +27,7 @@ from zerosum.networks import (
     ResNet,
     Subpixel,
 )
-from zerosum.networks.blocks import one_hot
+from zerosum.networks.blocks import Projection, one_hot
 
 NETS: dict[str, Networks] = {
     "mlp": MLP(latent=4, width=8), "dcgan": DCGAN(latent=4, width=4), "subpixel": Subpixel(latent=4, width=4),
@@ -145,6 +145,21 @@ def test_a_semi_supervised_game_learns_two_classes_of_points(weight: float) -> N
     with torch.no_grad():
         classes, _ = critic(torch.from_numpy(points.astype(np.float32)), None, True)
     assert float((classes.argmax(1).numpy() == label).mean()) > 0.95
+
+
+def test_the_toy_of_projection_shows_d_the_class_in_its_head_alone() -> None:
+    spec = Spec((2,), 3)
+    critics = {name: tiny.small_algorithm(name, toy=True).players(spec)["D"] for name in ("projection", "sngan")}
+    assert isinstance(critics["projection"].head, Projection)
+    assert critics["projection"].layers.hidden[0].weight.shape[1] == 2, "phi is of x alone"
+    assert critics["sngan"].layers.hidden[0].weight.shape[1] == 2 + 3, "other games keep the class beside x"
+    d, x = critics["projection"].eval(), torch.randn(4, 2)
+    logits = torch.stack([d(x, torch.full((4,), k)) for k in range(3)])
+    features = d.layers(x)
+    expected = d.head.linear(features)[:, 0] + d.head.embedding.weight @ features.T
+    torch.testing.assert_close(logits, expected)
+    with pytest.raises(UserError, match="class-conditional"):
+        d(x)
 
 
 def test_softplus_of_logsumexp_by_hand() -> None:  # trap 28

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +108,12 @@ def test_where_all_are_the_same_there_are_fewer_and_they_are_not_called_unreal()
         (lambda images: -images.mean(), r"gave \(\) for 64 images; return \(64,\)"),
         (lambda images: images.mean((2, 3)).repeat(1, 3), r"gave \(64, 3\) for 64 images"),
         (lambda images: bright(images) * torch.nan, "no finite number"),
+        (lambda images: np.full(64, np.nan), "no finite number"),
+        (lambda images: bright(images) * 1j, "complex numbers"),
+        (lambda images: np.zeros(3), r"gave \(3,\) for 64 images; return \(64,\)"),
+        (lambda images: [0.5] * 5, r"gave \(5,\) for 64 images"),
+        (lambda images: [None] * 64, "gave list for 64 images.*; return a tensor, an array or a list of 64 numbers"),
+        (lambda images: None, "gave NoneType for 64 images"),
     ],
 )
 def test_a_scorer_has_to_give_a_number_for_each_image(studio: Studio, score: Scorer, why: str) -> None:
@@ -117,6 +125,18 @@ def test_a_scorer_has_to_give_a_number_for_each_image(studio: Studio, score: Sco
 def test_a_number_for_each_image_is_one_in_whatever_shape(studio: Studio, score: Scorer) -> None:
     found = studio.design(score, 2, drawn=64, steps=2)
     assert torch.equal(found.scores, studio.design(bright, 2, drawn=64, steps=2).scores)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, Tensor.tolist])
+def test_a_scorer_may_give_an_array_or_a_list(studio: Studio, kind: Callable[[Tensor], Any]) -> None:
+    def leaving(images: Tensor) -> Any:
+        return kind(bright(images.detach()))
+
+    def staying(images: Tensor) -> Tensor:
+        return bright(images.detach())
+
+    found = studio.design(leaving, 2, drawn=64, steps=2)
+    assert torch.equal(found.scores, studio.design(staying, 2, drawn=64, steps=2).scores)
 
 
 def test_more_candidates_than_go_at_once_are_followed_each_for_itself(studio: Studio) -> None:

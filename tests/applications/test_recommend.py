@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from zerosum.applications import recommend, taste
-from zerosum.applications.recommend import BPR, DVBPR, VBPR, Settings, Triplets, popularity, train
+from zerosum.applications.recommend import (
+    BPR,
+    DVBPR,
+    VBPR,
+    Look,
+    Settings,
+    Triplets,
+    at_best,
+    popularity,
+    train,
+    train_on_all,
+)
 from zerosum.applications.taste import Interactions, ranking, read, split
 from zerosum.commands.recommend import _known
 from zerosum.errors import UserError
@@ -129,6 +140,24 @@ def test_training_ends_as_it_was_at_its_best(monkeypatch: pytest.MonkeyPatch) ->
     looks = train(model, found, triplets=60_000, looks=6)
     assert len(looks) == 5, "three looks without a gain"
     assert torch.equal(model.user.value, seen[1])
+
+
+def test_the_best_look_is_the_first_of_the_best_and_the_last_where_nothing_is_chosen_by() -> None:
+    looks = [Look(10 * (i + 1), 0.5, taste.Ranking(auc, 0.0, 5)) for i, auc in enumerate((0.6, 0.9, 0.9, 0.7))]
+    assert at_best(looks).triplets == 20
+    blind = [Look(10 * (i + 1), 0.5, taste.Ranking(float("nan"), float("nan"), 0)) for i in range(3)]
+    assert at_best(blind).triplets == 30
+
+
+def test_what_is_kept_is_learned_from_what_was_held_out_too() -> None:
+    found = split(by_look())
+    held, all_of_it = (BPR(USERS, ITEMS, Settings(factors=4)) for _ in range(2))
+    train(held, found, triplets=20_000, looks=1)
+    train_on_all(all_of_it, found, triplets=20_000)
+    taken = np.unique(by_look().item)
+    assert found.cold[taken].any()
+    assert (held.item.sum.numpy()[found.cold] == 0).all()
+    assert (all_of_it.item.sum.numpy()[taken] > 0).all()
 
 
 def test_ranking_by_hand() -> None:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from zerosum import cli
+from zerosum.applications import augment
 from zerosum.applications import parts as splitting
 from zerosum.applications.augment import Options, opened
 from zerosum.applications.classify import Scores, fit, moved, scores, terms
 from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
 from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
-from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, by_class, gated, in_shares
-from zerosum.data.spec import Data
+from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, OfGAN, by_class, gated, in_shares
+from zerosum.bench.training import shortened
+from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
-from zerosum.errors import UserError
+from zerosum.errors import SizeError, UserError
+
+picking = importlib.import_module("zerosum.recipes.pick")
 
 
 def bars(n: int, seed: int = 0) -> Labelled:
@@ -67,6 +76,7 @@ def test_draws_have_each_class_in_its_share_and_none_of_the_test_groups() -> Non
         assert 0 not in part.train
         assert not set(part.train) & set(test)
         assert np.bincount(labels[part.train]).tolist() == [37, 3]
+        assert part.kept_out == 1
     assert len({tuple(part.train) for part in found}) == 5
     with pytest.raises(UserError, match="--labelled 3: must be between"):
         draws(labels, groups, test, 3, 1, seed=0)
@@ -115,6 +125,7 @@ def test_no_draw_takes_what_an_altered_test_image_was(tmp_path: Path) -> None:
     drawn = {int(i) for part in parts for i in part.train}
     assert 6 not in drawn
     assert len(drawn) == 29
+    assert parts[0].kept_out == 1
 
 
 def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
@@ -123,6 +134,18 @@ def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
     test.images[3] = train.images[7]
     with pytest.raises(UserError, match=r"1 test images are in the training .*test image 3 and training image 7"):
         refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
+
+
+def test_an_image_is_found_with_all_that_it_is_like() -> None:
+    """The last is like the two before it, which are not like each other."""
+    middle = np.random.default_rng(0).integers(10, 246, (1, 1, 8, 9))
+    low, high = ((middle + step).astype(np.uint8) for step in (-2, 2))
+    last = middle.astype(np.uint8)
+    assert splitting.alike(np.concatenate([high, low, last])) == [(0, 2), (1, 2)]
+    for first, other in ((low, high), (high, low)):
+        test = ArrayDataset(np.concatenate([other, last]))
+        with pytest.raises(UserError, match=r"^1 test images are in .*\(test image 1 and training image 0\)"):
+            refuse_overlap(ArrayDataset(first), test)
 
 
 def test_groups_come_from_a_table(tmp_path: Path) -> None:
@@ -302,6 +325,17 @@ def test_a_test_image_is_worth_its_share_of_balanced_accuracy(tmp_path: Path) ->
         made.gate_of(part)
 
 
+def test_folds_of_unlike_sizes_are_doubted_by_their_mean(tmp_path: Path) -> None:
+    """One patient has half of the images: whichever fold comes first, the bounds are the same."""
+    data = bars(60)
+    found = folds(data.labels, np.where(np.arange(60) < 30, 0, np.arange(60)), 3, seed=0)
+    shares = [part.overlap for part in found]
+    assert max(shares) > 2 * min(shares)
+    for parts in (found, found[::-1]):
+        made = Study(data, ("lies", "stands"), parts, Plan(), Copies(), tmp_path)
+        assert made.doubt.overlap == pytest.approx(sum(shares) / 3)
+
+
 def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     sides = {"train": bars(30), "test": bars(10, seed=1)}
@@ -316,6 +350,7 @@ def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> No
     _, parts = opened(Data(source="mnist"), options, opened_side)
     drawn = {int(i) for part in parts for i in part.train}
     assert 0 not in drawn, "its patient is tested on"
+    assert [part.kept_out for part in parts] == [1] * 30
     assert drawn <= set(range(1, 30))
     assert len(drawn) > 20, "all others are drawn now and then"
     table.write_text("group\n" + "\n".join(names[:30]) + "\n")
@@ -463,7 +498,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert len(source.given) == 3, "nothing was left to do"
     made = study(tmp_path, source)
     assert made.minutes(REAL) > 0
-    assert made.all_minutes == pytest.approx(6 * sum(made.minutes(arm) for arm in first)), "3 folds, 2 classifiers"
+    images = sum(made.synthetic_minutes(part) for part in made.parts)
+    alone = sum(made.minutes(arm) for arm in first) - 2 * images / 3  # two of the arms have synthetic images
+    assert made.all_minutes == pytest.approx(6 * alone + images), "3 folds, 2 classifiers"
     kept = json.loads((tmp_path / "fold-2" / "scores.json").read_text())
     del kept[f"{REAL}/1"]
     (tmp_path / "fold-2" / "scores.json").write_text(json.dumps(kept))
@@ -546,6 +583,45 @@ def test_a_gan_that_was_stopped_stops_the_study(tmp_path: Path, monkeypatch: pyt
         source(bars(10), ("0", "1"), 0, tmp_path / "gan")
 
 
+def test_what_decides_the_images_of_a_gan_is_in_its_settings() -> None:
+    source = OfGAN(1.0, Data(source="a"))
+    assert source.about.startswith("1 minutes, recipes ")
+    assert source.about == replace(source, data=Data(source="b")).about, "images are known by their hashes"
+    others = (
+        replace(source, minutes=2.0),
+        replace(source, data=Data(source="a", flip=True)),
+        replace(source, shorten=lambda run: replace(run, batch_size=8)),
+    )
+    assert len({one.about for one in (source, *others)}) == 4
+
+
+def test_images_are_read_at_a_size_that_the_networks_take(tmp_path: Path) -> None:
+    """As `zerosum train` has it: up to 64 pixels on a processor, and the nearest size where none was asked for."""
+    source = OfGAN(1.0, Data(source="photos"))
+    source.check_size(Spec((1, 28, 28), 2), 100)
+    with pytest.raises(SizeError, match="--size 50 50"):
+        source.check_size(Spec((1, 50, 50), 2), 100)
+    read = list[Data]()
+
+    def opened_folder(data: Data) -> ArrayDataset:
+        read.append(data)
+        if len(read) == 2:
+            raise UserError("enough")
+        images = np.random.default_rng(0).integers(0, 256, (40, 1, 50, 50), dtype=np.uint8)
+        return ArrayDataset(images, np.arange(40) % 2, ("a", "b"))
+
+    def study_of(data: Data) -> None:
+        augment.study(data, Options(), Plan(), tmp_path, open_data=opened_folder, say=lambda text: None, device="cpu")
+
+    with pytest.raises(UserError, match="enough"):
+        study_of(Data(source="photos"))
+    assert [(data.longest, data.size) for data in read] == [(64, None), (64, (48, 48))]
+    read.clear()
+    with pytest.raises(SizeError, match="--size 50 50"):
+        study_of(Data(source="photos", size=(50, 50)))
+    assert len(read) == 1
+
+
 def test_a_part_without_a_class_is_refused() -> None:
     whole = bars(20)
     data = ArrayDataset(whole.images, whole.labels, ("lies", "stands"))
@@ -589,6 +665,10 @@ def test_rows_hold_each_arm_against_the_one_it_builds_on() -> None:
     said = verdict(found, plan, Doubt())
     assert said.answer == "helps"
     assert "balanced accuracy 0.815 becomes 0.865 (+0.050" in said.sentence
+    worse = {arm: of(0.7 + 0.1 * classical - 0.05 * ratio) for arm, (classical, ratio) in plan.arms.items()}
+    said = verdict(worse, plan, Doubt())
+    assert said.answer == "hurts"
+    assert said.sentence.startswith("Synthetic images hurt")
 
 
 def test_two_draws_are_too_few_to_tell_by() -> None:
@@ -613,3 +693,65 @@ def test_pairs_are_named_once() -> None:
     images = np.stack([bars(2).images[0]] * 3)
     assert {(0, 1), (0, 2)} <= set(splitting.alike(images))
     assert len(set(groups_of(ArrayDataset(images)).tolist())) == 1
+
+
+# ---- the command ---------------------------------------------------------------------------------------
+
+
+def test_a_small_study_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it on noise: the numbers, the page, and the card of the images that were measured."""
+    whole = augment.study
+
+    def brief(data: Data, options: Options, plan: Plan, out: Path, **more: Any) -> augment.Found:
+        return whole(data, options, replace(plan, steps=5), out, **more, shorten=shortened)
+
+    monkeypatch.setattr(augment, "study", brief)
+    monkeypatch.setattr(picking, "estimate", lambda *_: 1_000.0)  # no trial of the machine
+    random = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "photos" / ("lies", "stands")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    out = tmp_path / "out"
+    words = "--folds 2 --ratios 1 --seeds 1 --minutes 0.1 --device cpu"
+    assert cli.main(["augment", str(tmp_path / "photos"), *words.split(), "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    record = json.loads((out / "study.json").read_text())
+    assert record["verdict"]["answer"] == "cannot be told", "of two folds"
+    assert record["verdict"]["sentence"] in said.out
+    assert set(record["parts"]) == {"fold 1", "fold 2"}
+    assert record["kept out"] == 0
+    assert all(gate["seconds"] > 0 for gate in record["gate"].values())
+    minutes = {row["arm"]: row["minutes"] for row in record["rows"]}
+    assert len(minutes) == 4
+    assert minutes["synthetic, 1 to 1"] > minutes[REAL]
+    page = (out / "report.html").read_text()
+    assert record["verdict"]["sentence"] in page
+    assert "up to 8 real training images of each class" in page
+    assert "shows real training images" in said.err
+    card = json.loads((out / "synthetic" / "card.json").read_text())
+    gate = record["gate"]["fold 1"]
+    assert card["images"] == gate["passed of each class"], "what was measured"
+    assert [card[key] for key in ("drawn", "copies of training images")] == [
+        gate[key] for key in ("drawn", "copies of training images")
+    ]
+    assert len(list((out / "synthetic").glob("*/*.png"))) == gate["passed"]
+    assert card["data"]["sha256"] == record["data"]["sha256"]
+    assert card["recipe"] == "R1GAN with Subpixel"
+    assert (card["seed"], card["seed of the recipe"]) == (0, 0)
+    assert card["verdict"] == record["verdict"]["sentence"]
+    assert "never for testing" in card["limits of use"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--labelled 20 --folds 3", "--folds 3: is for studies of all labels, and --labelled 20 makes draws"),
+        ("--draws 3", "--draws 3: is for draws of --labelled images; give that, or --folds"),
+    ],
+)
+def test_folds_and_draws_are_not_mixed(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["augment", "digits", *words.split()]) == 2
+    assert said in " ".join(capsys.readouterr().err.split())

@@ -137,16 +137,26 @@ def test_the_search_equals_comparing_all_with_all() -> None:
     thumbnails = noisy.round().clip(0, 255).astype(np.uint8)
     hashes = duplicates.difference_hash(thumbnails)
     flat = thumbnails.reshape(len(thumbnails), -1).astype(float)
-    later = set()
+    wanted = set()
     for j in range(len(flat)):
         for i in range(j):
             bits = bin(int(hashes[i]) ^ int(hashes[j])).count("1")
             allowed = max(duplicates.ALIKE * min(flat[i].std(), flat[j].std()), duplicates.NOISE)
             if bits <= duplicates.BITS and np.sqrt(((flat[i] - flat[j]) ** 2).mean()) <= allowed:
-                later.add(j)
+                wanted.add((i, j))
     pairs = duplicates.near(thumbnails)
-    assert set(pairs[:, 1].tolist()) == later != set()
+    assert set(pairs[:, 1].tolist()) == {later for _, later in wanted} != set()
+    assert {tuple(pair) for pair in duplicates.near(thumbnails, every=True).tolist()} == wanted
     assert (pairs[:, 0] < pairs[:, 1]).all()
+
+
+def test_all_pairs_of_a_chain_are_found_where_they_are_asked_for() -> None:
+    """The last is like the two before it, which are not like each other."""
+    middle = np.random.default_rng(0).integers(10, 246, (8, 9, 3))
+    chain = np.stack([middle + 2, middle - 2, middle]).astype(np.uint8)
+    assert len(duplicates.near(chain)) == 1
+    assert sorted(duplicates.near(chain, every=True).tolist()) == [[0, 2], [1, 2]]
+    assert duplicates.near(chain[:1], every=True).shape == duplicates.near(chain[:0], every=True).shape == (0, 2)
 
 
 def test_exact_groups() -> None:

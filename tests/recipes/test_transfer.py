@@ -108,7 +108,9 @@ def test_a_game_that_was_named_is_as_long_as_what_is_picked_for_the_new_data(
     assert type(run.algorithm).__name__ == "SNGAN"
     assert (run.images, run.minutes) == (None, 10.0)
     assert run.adam_g.lr(0) == pytest.approx(10 * run.adam_g.lr(600_000))
-    named = recipes.pick(Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="gan")
+    named = recipes.pick(
+        Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="gan"
+    )
     assert type(named.run.algorithm).__name__ == "GAN"
     assert not [reason for reason in named.reasons if "weights" in reason]
 
@@ -125,7 +127,7 @@ def test_data_of_another_kind_are_refused_before_anything_is_timed(tmp_path: Pat
     for words, data in wrong.items():
         with pytest.raises(UserError, match=f"--from {other}: its networks are for .*, and these data are {words};"):
             recipes.pick(Data(source="photos"), device="cpu", dataset=data, weights_of=other)
-    with pytest.raises(UserError, match="--from .*nothing: not a run folder"):
+    with pytest.raises(UserError, match=r"--from .*nothing: not a run folder"):
         Origin.of(tmp_path / "nothing")
 
 

@@ -2,18 +2,24 @@
 
 SNGAN's game, whose turns are in `sngan`; what is the paper's own is in the networks: G's BatchNorm has a scale and a
 shift for each class (sec. 4), and D's logit is y^T V phi(x) + psi(phi(x)).
-Symbols (paper -> here): phi -> D's blocks, psi -> its last linear layer, V -> its embedding (`networks.Projection`).
-Differs from the paper: sampling uses averaged weights; narrower networks, for a small machine.
+Symbols (paper -> here): phi -> D's blocks, psi -> its last linear layer, V -> its embedding
+(`networks.blocks.Projection`).
+Differs from the paper: sampling uses averaged weights; narrower networks, for a small machine. `MLP`, for points,
+projects in D, too; its G has the class beside z.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
+from torch import nn
+
 from zerosum.algorithms.sngan import SNGAN
+from zerosum.data.spec import Spec
 from zerosum.game import Adam, Labels, Settings
-from zerosum.networks import MLP, Networks, ResNet
+from zerosum.networks import MLP, Networks, ResNet, blocks
 from zerosum.schedule import Constant, Linear
 
 
@@ -25,6 +31,14 @@ class Projection(SNGAN):
     critic_steps: int = 5
     """n_dis: turns of D for one of G."""
     labels: ClassVar[Labels] = "both"
+
+    def players(self, spec: Spec) -> dict[str, nn.Module]:
+        net = self.networks
+        if not isinstance(net, MLP):  # every other critic of classes projects of itself
+            return super().players(spec)
+        # Of itself MLP joins the class to x, as Mirza and Osindero do; with a head, the class goes to that alone.
+        head = partial(blocks.Projection, classes=spec.classes, normalise=net.spectral)
+        return {"G": net.generator(spec), "D": net.critic(spec, head)}
 
 
 SETTINGS = Settings(

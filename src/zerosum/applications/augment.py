@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import math
 import time
@@ -11,23 +12,29 @@ from pathlib import Path
 
 import numpy as np
 
-from zerosum import atomic, pictures
+from zerosum import atomic, pictures, sample, session
 from zerosum.applications import parts as splitting
 from zerosum.applications import study_report
 from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
 from zerosum.applications.study import Plan, Study, Verdict, rows, shortage, verdict
-from zerosum.applications.synthetic import Labelled, OfGAN, Source, by_class, gated
+from zerosum.applications.synthetic import Labelled, OfGAN, by_class, minutes_of
 from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
-from zerosum.errors import UserError
+from zerosum.engine import choose_device
+from zerosum.errors import SizeError, UserError
+from zerosum.recipes.pick import LONGEST_ON_CPU
 from zerosum.run import Run
 from zerosum.view import clock
 
 SYNTHETIC = "synthetic"
 TRIAL_STEPS = 10  # of a classifier, to tell how long all of them will take
+LIMITS = (
+    "For training classifiers beside the real images that it was made from, never for testing them nor for diagnosis: "
+    "an image may show what no real one has, and whether the set gives away whom it was made from was not tested."
+)
 Open = Callable[[Data], ArrayDataset]
 Told = Callable[[str], None]
 
@@ -68,12 +75,26 @@ def study(
     """The whole study of `data` in the folder `out`, going on where it was stopped. UserError if it cannot be made."""
     if not 0 < options.minutes < math.inf:
         raise UserError(f"--minutes {options.minutes:g}: must be a number above 0")
+    if data.size is None and choose_device(device).type == "cpu":  # as `zerosum train` reads them
+        data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
     whole, parts = opened(data, options, open_data)
+    gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
+    try:
+        gan.check_size(whole.spec, len(parts[0].train))
+    except SizeError as misfit:
+        if data.size is not None:
+            raise
+        height, width = misfit.nearest
+        say(f"size {height} x {width} (H x W), which the networks take; --size H W sets another")
+        data = replace(data, size=misfit.nearest)
+        gan = replace(gan, data=data)
+        whole, parts = opened(data, options, open_data)
     splitting.refuse_missing(whole, parts)
+    if kept_out := parts[0].kept_out:
+        say(f"{kept_out:,} training images belong together with test images (--groups, or alike): no draw takes them")
     plan = replace(plan, positive=positive(options.positive, whole.class_names))
     assert whole.labels is not None
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
-    gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     made = Study(images, whole.class_names, parts, plan, gan, out)
     say(f"about {clock(expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
     found = made.run(say)
@@ -81,8 +102,9 @@ def study(
     doubt = made.doubt
     judged = verdict(found, plan, doubt, short)
     say("the synthetic set")
-    folder = synthetic_set(made, gan, out, judged.sentence)
+    folder = synthetic_set(made, options, whole, data.source, judged.sentence)
     report = study_report.write(made, rows(found, plan, doubt), judged, options, whole, data.source, out)
+    say(f"{report} shows real training images: pass it on only where those may go")
     return Found(judged, report, folder)
 
 
@@ -169,21 +191,30 @@ def expected(made: Study, minutes: float) -> float:
     return made.left(minutes, plan.steps * step)
 
 
-def synthetic_set(made: Study, source: Source, out: Path, sentence: str) -> Path:
-    """As many images as the first part trains on, of its GAN, in a folder a class, each saying that it is synthetic."""
-    part, folder = made.parts[0], out / SYNTHETIC
-    train = made.data.of(part.train)
-    draw = source(train, made.class_names, 0, made.gan_of(part))
-    passed = gated(draw, train.labels, train, made.judge(train, part))
+def synthetic_set(made: Study, options: Options, data: ArrayDataset, name: str, sentence: str) -> Path:
+    """The images of the first part's GAN that its classifiers were given, in a folder a class, with a card.
+
+    All that passed the gate, as many as the largest ratio asks for, numbered in the order in which arms of smaller
+    ratios take the first of them. Each file says that it is synthetic. They are drawn anew, as they were when they
+    were measured. `name`: of the data; a path in it stays here.
+    """
+    part, folder = made.parts[0], made.out / SYNTHETIC
+    passed, _ = made.synthetic(part)
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
-        name = made.class_names[label]
-        text = {"zerosum": "generated", "class": name, "source": f"{source.name} of {part.name}"}
-        pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(name)}" / f"{number:05d}.png", text)
+        kind = made.class_names[label]
+        text = {"zerosum": "generated", "class": kind, "source": f"{made.source.name} of {part.name}"}
+        pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(kind)}" / f"{number:05d}.png", text)
+    recipe = sample.read_recipe(made.gan_of(part))["run"]
     about = {
         "synthetic": True, "images": by_class(passed, made.class_names),
-        "made by": f"{source.name}, trained on {part.name} of this study",
+        "made by": f"{made.source.name}, trained on {part.name} of this study",
+        "recipe": f"{recipe['algorithm']['kind']} with {recipe['algorithm']['networks']['kind']}",
+        "minutes of training": round(minutes_of(made.gan_of(part)), 2),
+        "data": {"name": Path(name).name, "count": len(data), "sha256": data.fingerprint},
+        "seed": options.seed, "seed of the recipe": recipe["seed"],
+        "date": datetime.date.today().isoformat(), "zerosum": session.environment()["versions"]["zerosum"],
         "drawn": passed.drawn, "taken for another class": passed.other_class,
-        "copies of training images": passed.copies, "verdict": sentence,
+        "copies of training images": passed.copies, "verdict": sentence, "limits of use": LIMITS,
     }  # fmt: skip
     atomic.write_file(folder / "card.json", (json.dumps(about, indent=1) + "\n").encode())
     return folder

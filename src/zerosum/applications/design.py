@@ -8,7 +8,7 @@ catalogue are as near as those of a real item are. Differs from the paper: any s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -36,13 +36,18 @@ APART = 0.5  # of the median distance between candidates: nearer ones count as o
 PULL = 10.0  # of the score's spread: what falling short of D's bound costs
 FOLLOWED = 8  # starts for each design that is wanted
 Told = Callable[[int, int], None]
+Judge = Callable[[Tensor], Tensor]
+"""A scorer whose answers were looked at: images (n, C, H, W) -> float32 (n,)."""
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Any judge of images: (n, C, H, W) in [-1, 1] -> (n,), the higher the better. Followed uphill where it can be."""
+    """Any judge of images: (n, C, H, W) in [-1, 1] -> (n,), the higher the better. Followed uphill where it can be.
 
-    def __call__(self, images: Tensor, /) -> Tensor: ...
+    A tensor, or what torch.as_tensor makes one of: an array, a list of numbers. Only a tensor can be followed.
+    """
+
+    def __call__(self, images: Tensor, /) -> Tensor | np.ndarray | Sequence[float]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,24 +115,25 @@ class Studio:
         """n designs that `score` likes, each unlike the others.
 
         `near`: a latent to stay by, within `reach` of its length. `classes`: draw from these alone. Of `drawn` latents
-        the best are followed for `steps` steps. UserError for counts below 1.
+        the best are followed for `steps` steps. UserError for counts below 1, and for a scorer that does not give a
+        finite number for each image.
         """
         for name, count in (("n", n), ("steps", steps)):
             if count < 1:
                 raise UserError(f"{'-' if name == 'n' else '--'}{name} {count}: must be 1 or more")
-        score = _checked(score)
+        judge = _checked(score)
         logit, distance = self.bounds()
         z, label = self._drawn(max(drawn, FOLLOWED * n), near, reach, classes, seed)
-        values = torch.cat([score(self._made(z[i : i + CHUNK], label, i)).detach() for i in range(0, len(z), CHUNK)])
+        values = torch.cat([judge(self._made(z[i : i + CHUNK], label, i)).detach() for i in range(0, len(z), CHUNK)])
         best = values.topk(min(FOLLOWED * n, len(values))).indices
         kind = None if label is None else label[best]
-        z = self._followed(score, z[best], kind, logit, near, reach, steps, float(values.std()), seed, told)
+        z = self._followed(judge, z[best], kind, logit, near, reach, steps, float(values.std()), seed, told)
         images = torch.cat([self._made(z[i : i + CHUNK], kind, i) for i in range(0, len(z), CHUNK)])
         made = to_uint8(images)
         found = self.extractor(made)
         far = nearest_few(found, self.extractor(self.items[self._halves()[1]]), NEIGHBOURS)[0][:, -1]
         x = scale(made, torch.float32, CPU)
-        worth = torch.cat([score(x[i : i + CHUNK]).detach() for i in range(0, len(x), CHUNK)])
+        worth = torch.cat([judge(x[i : i + CHUNK]).detach() for i in range(0, len(x), CHUNK)])
         logits = self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
         chosen, real, apart = _distinct(worth, fits, found, n)
@@ -154,7 +160,7 @@ class Studio:
             return self.model.generator(z, kind).clamp(-1, 1)
 
     def _followed(
-        self, score: Scorer, z: Tensor, label: Tensor | None, logit: float, near: Tensor | None, reach: float,
+        self, score: Judge, z: Tensor, label: Tensor | None, logit: float, near: Tensor | None, reach: float,
         steps: int, spread: float, seed: int, told: Told | None,
     ) -> Tensor:  # fmt: skip
         """Each latent towards higher scores while D's logit is no lower than the bound, the best of each on the way."""
@@ -194,21 +200,31 @@ class Studio:
         return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
 
 
-def _checked(score: Scorer) -> Scorer:
-    """The scorer, whose answers are a number for each image. UserError for another answer."""
+def _checked(score: Scorer) -> Judge:
+    """The scorer, whose answers are a finite number for each image. UserError for another answer."""
 
     def checked(images: Tensor) -> Tensor:
-        found = score(images)
-        if found.numel() != len(images):
-            raise UserError(f"the scorer gave {tuple(found.shape)} for {len(images)} images; return ({len(images)},)")
+        n, given = len(images), score(images)
+        try:
+            found = torch.as_tensor(given)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise UserError(
+                f"the scorer gave {type(given).__name__} for {n} images, which is no tensor ({error}); "
+                f"return a tensor, an array or a list of {n} numbers"
+            ) from error
+        if found.numel() != n:
+            raise UserError(f"the scorer gave {tuple(found.shape)} for {n} images; return ({n},)")
+        if found.is_complex():
+            raise UserError("the scorer gave complex numbers; return real ones")
+        found = found.flatten().float()
         if not bool(found.isfinite().all()):
             raise UserError("the scorer gave a score that is no finite number; return finite numbers")
-        return found.flatten().float()
+        return found
 
     return checked
 
 
-def _can_be_followed(score: Scorer, images: Tensor) -> bool:
+def _can_be_followed(score: Judge, images: Tensor) -> bool:
     """Whether the scorer has a gradient by its images."""
     try:
         with torch.enable_grad():

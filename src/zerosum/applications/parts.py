@@ -29,7 +29,8 @@ NAMED = 3  # pairs that an error names
 class Part:
     """Images to train on and images to test on, by their numbers in the set; `overlap`: see `effects.effect`.
 
-    `shared`: where all parts are tested on the same images, the groups of those (n,).
+    `shared`: where all parts are tested on the same images, the groups of those (n,). `kept_out`: how many other images
+    belong together with one of those, and so are trained on in no part.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Part:
     test: np.ndarray
     overlap: float = 0.0
     shared: np.ndarray | None = None
+    kept_out: int = 0
 
 
 def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray:
@@ -70,14 +72,17 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
 
 
 def alike(images: np.ndarray, altered: bool = False) -> list[tuple[int, int]]:
-    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, each later one with an earlier one.
+    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, the earlier one first.
+
+    Of those nearly so all pairs are named, so that a chain of images alike stays together, and an image that is like
+    several is found with each of them.
 
     `altered`: also those that are when they are as bright as each other and turned the same way.
     """
     pictures = [from_pixels(image) for image in images]
     equal = duplicates.exact([duplicates.digest(picture) for picture in pictures])
     thumbnails = np.stack([duplicates.thumbnail(picture) for picture in pictures])
-    near = [duplicates.near(thumbnails), *([duplicates.altered(thumbnails)] if altered else [])]
+    near = [duplicates.near(thumbnails, every=True), *([duplicates.altered(thumbnails)] if altered else [])]
     return sorted({*((a, b) for a, *others in equal for b in others), *map(tuple, np.concatenate(near).tolist())})
 
 
@@ -130,6 +135,7 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
             f"--labelled {count}: must be between {LEAST_PER_CLASS} for each of {len(kinds)} classes and the "
             f"{len(single):,} images that are not tested on and do not belong together"
         )
+    kept_out = len(labels) - len(test) - len(free)
     found = []
     for number in range(n):
         order = randomness.permutation(seed, f"augment/draw {number}", 0, len(free))
@@ -144,7 +150,7 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
                 )
             chosen += members[:share]
         overlap = count / max(len(single) - count, 1)  # draws of a small pool share images, as folds do
-        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, overlap, groups[test]))
+        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, overlap, groups[test], kept_out))
     return found
 
 
@@ -165,9 +171,12 @@ def refuse_missing(data: ArrayDataset, parts: Sequence[Part]) -> None:
 def refuse_overlap(train: ArrayDataset, test: ArrayDataset, names: Sequence[str] = ()) -> None:
     """UserError if an image of `test` is in `train`, or nearly."""
     count = len(train)
-    both = [(a, b) for a, b in alike(np.concatenate([train.values, test.values])) if a < count <= b]
+    both: dict[int, int] = {}  # each test image once, with the first training image that it is like
+    for a, b in alike(np.concatenate([train.values, test.values])):
+        if a < count <= b:
+            both.setdefault(b, a)
     if both:
-        some = ", ".join(f"test image {b - count} and training image {a}" for a, b in both[:NAMED])
+        some = ", ".join(f"test image {b - count} and training image {a}" for b, a in list(both.items())[:NAMED])
         raise UserError(
             f"{len(both)} test images are in the training data too, or nearly ({some}): a test on them says nothing; "
             "take them out on one side (zerosum data check DATA --split all names them)"

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum import randomness
-from zerosum.applications.taste import Interactions, Ranking, Scores, Split, ranking
+from zerosum.applications.taste import Interactions, Ranking, Scores, Split, joined, ranking
 from zerosum.engine import kept_memory
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
@@ -324,6 +324,21 @@ def train(
     if kept is not None:
         model.load_state(kept)
     return found
+
+
+def at_best(found: list[Look]) -> Look:
+    """Where the items to choose by stood best, as which `train` leaves the model; the last look, if there were none."""
+    return max(found, key=lambda look: look.validation.auc) if found[-1].validation.count else found[-1]
+
+
+def train_on_all(
+    model: Model, split: Split, *, triplets: int, seed: int = 0, told: Callable[[int, int], None] | None = None
+) -> None:
+    """All of `triplets`, of everything that users took, also what was held out: to be used, not to be measured."""
+    known = joined(split.train, split.validation, split.test)
+    nothing = known.of(np.arange(0))
+    cold = np.bincount(known.item, minlength=len(known.items)) == 0
+    train(model, Split(known, nothing, nothing, cold), triplets=triplets, looks=1, seed=seed, told=told)
 
 
 def _marks(triplets: int, looks: int) -> Iterator[int]:

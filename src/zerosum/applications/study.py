@@ -23,11 +23,11 @@ from zerosum import atomic
 from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, scores, terms
 from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
-from zerosum.applications.study_kept import SCORES, Kept, written
+from zerosum.applications.study_kept import SCORES, SECONDS, Kept, written
 from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, in_shares, minutes_of
 from zerosum.errors import UserError
 
-MADE = 3  # raise it when a study's synthetic images, or what of them passes, come to be others
+MADE = 4  # raise it when a study's synthetic images, or what of them passes, come to be others
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
@@ -135,8 +135,9 @@ class Study:
         missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
         made: Passed | None = None
         if missing:
-            made = self._synthetic(part, train, folder, say)
-            atomic.write_file(folder / GATE, (json.dumps(_gate(made, self.class_names), indent=1) + "\n").encode())
+            made, seconds = self.synthetic(part, say)
+            gate = {**_gate(made, self.class_names), SECONDS: round(seconds, 3)}
+            atomic.write_file(folder / GATE, (json.dumps(gate, indent=1) + "\n").encode())
         for arm, seed in missing:
             assert made is not None
             classical, ratio = self.plan.arms[arm]
@@ -150,13 +151,20 @@ class Study:
             kept.add(arm, seed, scores(p, test.labels, self.plan.positive), p, seconds)
         return part.name, {arm: [kept.of(arm, s) for s in range(self.plan.seeds)] for arm in self.plan.arms}
 
-    def _synthetic(self, part: Part, train: Labelled, folder: Path, say: Told) -> Passed:
-        """As many as the largest ratio asks for; of any number from the first on, each class has its share."""
+    def synthetic(self, part: Part, say: Told = lambda text: None) -> tuple[Passed, float]:
+        """What the source of a part makes of its training images and the gate lets through, for all arms of the part.
+
+        As many as the largest ratio asks for; of any number from the first on, each class has its share. Beside them
+        the seconds that drawing and the gate took, its classifier and its search for copies too; those of the training
+        of a GAN are not in it, for its run counts them, over all its sessions.
+        """
         say(f"{part.name}: {self.source.name}")
-        number = self.parts.index(part)
+        train, number = self.data.of(part.train), self.parts.index(part)
         draw = self.source(train, self.class_names, number, self.gan_of(part))
         count = max(round(max(self.plan.ratios) * len(train)), 1)
-        return gated(draw, in_shares(train.labels, count), train, self.judge(train, part))
+        began = time.perf_counter()
+        passed = gated(draw, in_shares(train.labels, count), train, self.judge(train, part))
+        return passed, time.perf_counter() - began
 
     @property
     def worth(self) -> float:
@@ -167,8 +175,12 @@ class Study:
 
     @property
     def doubt(self) -> Doubt:
-        """What its differences may be due to."""
-        return Doubt(self.parts[0].overlap, self.worth, self._shared())
+        """What its differences may be due to.
+
+        Folds are of unlike sizes where patients have unlike numbers of images. The mean of test over training images
+        stands for all of them: that of the first fold alone would make the bounds too narrow if it is a small one.
+        """
+        return Doubt(fmean(part.overlap for part in self.parts), self.worth, self._shared())
 
     def _shared(self) -> Shared | None:
         """Of a study that was measured, where all parts are tested on the same images; else None."""
@@ -188,12 +200,16 @@ class Study:
         return Shared(found, labels, groups)
 
     def minutes(self, arm: str) -> float:
-        """What one classifier of an arm took, with the GAN that it needs: a mean over parts and seeds."""
+        """What one classifier of an arm took, with the synthetic images that it needs: a mean over parts and seeds."""
         spent = [
             Kept(self._folder(part)).seconds(arm, seed) / 60 for part in self.parts for seed in range(self.plan.seeds)
         ]
-        gans = [minutes_of(self.gan_of(part)) for part in self.parts] if self.plan.arms[arm][1] else [0.0]
-        return fmean(spent) + fmean(gans)
+        made = [self.synthetic_minutes(part) for part in self.parts] if self.plan.arms[arm][1] else [0.0]
+        return fmean(spent) + fmean(made)
+
+    def synthetic_minutes(self, part: Part) -> float:
+        """What the synthetic images of a part that was measured took: the GAN, drawing, and the gate."""
+        return minutes_of(self.gan_of(part)) + self.gate_of(part)[SECONDS] / 60
 
     def left(self, minutes: float, seconds: float) -> float:
         """Seconds that what is not measured yet will take: GANs of so many minutes, classifiers of so many seconds."""
@@ -208,14 +224,14 @@ class Study:
 
     @property
     def all_minutes(self) -> float:
-        """What all classifiers and GANs took, over all sessions."""
+        """What all classifiers, GANs and gates took, over all sessions."""
         classifiers = sum(
             Kept(self._folder(part)).seconds(arm, seed)
             for part in self.parts
             for arm in self.plan.arms
             for seed in range(self.plan.seeds)
         )
-        return classifiers / 60 + sum(minutes_of(self.gan_of(part)) for part in self.parts)
+        return classifiers / 60 + sum(self.synthetic_minutes(part) for part in self.parts)
 
     def judge(self, train: Labelled, part: Part) -> Probabilities | None:
         """The gate's, if there is one: a classifier of its own seed, trained on what the part trains on."""

@@ -48,6 +48,7 @@ def write(
         ],
         "plan": asdict(made.plan),
         "parts": {p.name: {"train": len(p.train), "test": len(p.test)} for p in made.parts},
+        "kept out": made.parts[0].kept_out,
         "classes": list(made.class_names),
         "gate": gates,
         "scores": {part.name: made.scores_of(part) for part in made.parts},
@@ -67,7 +68,7 @@ def write(
     page = environment.get_template("study.html").render(
         verdict=verdict, rows=rows, keys=[(key, TITLES[key]) for key in KEYS], primary=TITLES[PRIMARY],
         made=made, options=options, gates=gates, record=json.loads(text), picture=_picture(rows),
-        sheet=_sheet(made, out), width=WIDTH, count=len(data),
+        sheet=_sheet(made, out), shown=SHOWN, width=WIDTH, count=len(data),
     )  # fmt: skip
     atomic.write_file(out / "report.html", page.encode())
     return out / "report.html"

@@ -7,6 +7,7 @@ oracle, which no GAN is) must help.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.metrics.features.weak import Pixels
 from zerosum.metrics.registered import nearest_registered
-from zerosum.recipes.images import against_learning_by_heart
+from zerosum.recipes.images import against_learning_by_heart, bare, digits, few, quick
 from zerosum.recipes.pick import pick
 from zerosum.run import Run
 from zerosum.runlog import read_status
@@ -82,7 +83,21 @@ class OfGAN:
 
     @property
     def about(self) -> str:
-        return f"{self.minutes:g} minutes"
+        """Minutes, and a hash of all recipes that `recipes.pick` may choose for labelled images, as they are used here.
+
+        Left out are the rules that it chooses by, and what a trial on the machine settles: how many images the minutes
+        leave time for, what is fitted to that, and the arithmetic.
+        """
+        data = Data(source=self.name, flip=self.data.flip)  # which images they are, a study knows by their hashes
+        recipes = (replace(digits(), data=data), quick(data), few(data))
+        told = "\n".join(runs.dumps(self._asked(recipe, 0)) for recipe in recipes)
+        return f"{self.minutes:g} minutes, recipes {hashlib.sha256(told.encode()).hexdigest()[:12]}"
+
+    def check_size(self, spec: Spec, count: int) -> None:
+        """SizeError where the networks for `count` such images do not take their height and width."""
+        run = self._asked(bare(self.data, spec, count)[0], 0)
+        with torch.device("meta"):  # shapes alone
+            run.algorithm.players(run.sees(spec))
 
     def __call__(self, train: Labelled, class_names: tuple[str, ...], seed: int, folder: Path) -> Draw:
         dataset, threads = ArrayDataset(train.images, train.labels, class_names), torch.get_num_threads()
@@ -104,16 +119,20 @@ class OfGAN:
 
     def _run(self, dataset: ArrayDataset, seed: int) -> Run:
         def adjust(found: Run) -> Run:
-            asked = replace(
-                found, seed=seed, conditional=True, class_balance="even", minutes=self.minutes, images=None,
-                augment=against_learning_by_heart(found, ("colour", "translation")),
-            )  # fmt: skip
-            return self.shorten(asked)
+            return self._asked(found, seed)
 
         data = replace(self.data, held_out=0)
         found = pick(data, minutes=self.minutes, device=self.device, dataset=dataset, adjust=adjust)
         runs.check(found.run)
         return found.run
+
+    def _asked(self, found: Run, seed: int) -> Run:
+        """A recipe as it is used here."""
+        asked = replace(
+            found, seed=seed, conditional=True, class_balance="even", minutes=self.minutes, images=None,
+            augment=against_learning_by_heart(found, ("colour", "translation")),
+        )  # fmt: skip
+        return self.shorten(asked)
 
 
 def minutes_of(folder: Path) -> float:

@@ -146,18 +146,19 @@ def measure(bench: Bench) -> Report:
         stage = Stage(bench, name)
         known += [record for record in [stage.record] if record not in known]
         for part in ("validation", "test") if options.final else ("validation",):
-            if part == "test" and not stage.testable:
-                bench.say(
-                    f"{name}: its samples were not kept, so that its test photos are left alone; --again has them"
-                )
+            arms = [(title, arm) for title, arm in stage.arms if part == "validation" or stage.testable(arm)]
+            if lost := [title for title, arm in stage.arms if (title, arm) not in arms]:
+                bench.say(f"{name}: no samples were kept of {', '.join(lost)}, so none are scored on test photos")
+            if not arms:
                 continue
             where = f"{stage.course.title}: {'test photos, once' if part == 'test' else 'validation photos'}"
-            rows = {title: [stage.scored(arm, seed, part) for seed in stage.seeds] for title, arm in stage.arms}
+            rows = {title: [stage.scored(arm, seed, part) for seed in stage.seeds] for title, arm in arms}
             real = stage.real(part)
             tables.append(Table(where, MEASURED, {**rows, REAL: [real]}))
             targets += stage.targets(where, rows, real)
-            tables += stage.more(where, part)
-            targets += stage.more_targets(where, part)
+            if part == "validation":  # of neither was anything chosen
+                tables += stage.more(where)
+                targets += stage.more_targets(where)
     return Report(
         title="Faces from few photos", about=ABOUT, data=tuple(known), tables=tuple(tables), targets=tuple(targets),
         arithmetic="bf16 where a trial chose it; scored in fp32",
@@ -258,17 +259,12 @@ class Stage:
         images = _all(self.train)
         return images, self.features(images)
 
-    @property
-    def testable(self) -> bool:
-        """Whether samples of every run are there, or were scored on the test photos; and the run to invert with."""
-
-        def known(kept: Path, file: str, seed: int) -> bool:
-            return kept.exists() or (self.bench.folder / f"{file}-test-seed{seed}.json").is_file()
-
-        runs = [(arm, seed) for _, arm in self.arms for seed in self.seeds]
-        scored = all(known(self.kept(arm, seed), self._file(arm), seed) for arm, seed in runs)
-        first, seed = runs[0]
-        return scored and (self.name != "best" or known(self._run(first, seed), f"{self.name}-inversion", seed))
+    def testable(self, arm: Arm) -> bool:
+        """Whether samples of its runs are there, or were scored on the test photos."""
+        return all(
+            self.kept(arm, seed).is_file() or (self.bench.folder / f"{self._file(arm)}-test-seed{seed}.json").is_file()
+            for seed in self.seeds
+        )
 
     def _run(self, arm: Arm, seed: int) -> Path:
         """The folder of one of our own runs."""
@@ -307,7 +303,7 @@ class Stage:
         found = copying(*nearest_registered(images, seen, pixels), nearest_registered(unseen, seen, pixels)[0])
         return {"copies": found.share.value, "copies_expected": found.expected, "copies_p": found.p_value}
 
-    def planted(self, part: str) -> dict[str, list[Result]]:
+    def planted(self) -> dict[str, list[Result]]:
         """What the test for copies says of unseen photos a third of which are training photos, in each guise.
 
         One half of the unseen photos stands for samples, and is held against the other: of none planted, the test has
@@ -315,7 +311,7 @@ class Stage:
         ones, so that it errs in one of two hundred). Of so few it takes more than a quarter to be surer than one in a
         thousand.
         """
-        unseen = self._unseen(part)
+        unseen = self._unseen("validation")
         made, judging = unseen[::2], unseen[1::2]
         guises = {
             "as they are": lambda x: x, "mirrored": lambda x: x[..., ::-1],
@@ -329,14 +325,14 @@ class Stage:
             return self._copies(fakes, judging)
 
         def measured(name: str, change: Callable[[np.ndarray], np.ndarray] | None) -> Result:
-            file = f"{self.name}-planted-{name.replace(' ', '-')}-{part}"
+            file = f"{self.name}-planted-{name.replace(' ', '-')}-validation"
             return self.bench.arm(file, 0, {"data": [self.record], "scoring": PLANTED}, partial(work, change))
 
         return {name: [measured(name, change)] for name, change in guises.items()}
 
     # --- inversion ---------------------------------------------------------------------------------------------------
 
-    def inversion(self, part: str) -> Result:
+    def inversion(self) -> Result:
         """Of the first arm's run: how near its latents come to photos that it never saw."""
         (_, arm), *_ = self.arms
         seed = self.seeds[0]
@@ -347,7 +343,7 @@ class Stage:
                 raise UserError(f"{folder} is not there: this run was not kept; train it --again")
             model = sample.load(folder, precision="fp32")
             few = 2 if self.bench.quick else INVERTED
-            unseen, own = self._unseen(part)[:few], model.values(model.latents(few, seed=2), None)
+            unseen, own = self._unseen("validation")[:few], model.values(model.latents(few, seed=2), None)
             restarts, steps = (1, 3) if self.bench.quick else (8, 300)
             invert = partial(tools.invert, model, restarts=restarts, steps=steps)
             began = time.perf_counter()
@@ -364,38 +360,38 @@ class Stage:
                 "seconds": seconds,
             }
 
-        return self.bench.arm(f"{self.name}-inversion-{part}", seed, self._about(arm, seed)[0], work)
+        return self.bench.arm(f"{self.name}-inversion-validation", seed, self._about(arm, seed)[0], work)
 
     # --- tables ------------------------------------------------------------------------------------------------------
 
     def targets(self, where: str, rows: Mapping[str, Sequence[Result]], real: Result) -> Iterator[Target]:
         """What the courses are to reach. Excess: of the kernel distance, over that of real photos."""
         if self.name == "few":
-            ours, plain, textbook = (
-                [r["kernel"] for r in rows[title]] for title in ("default", "default, not augmented", "textbook DCGAN")
-            )
-            floor = real["kernel"]
-            excess = [(a - floor) / (b - floor) for a, b in zip(ours, plain, strict=True)]
-            yield at_most(f"{where}: excess kernel distance augmented, of that without", excess, 0.5, ".2f")
-            yield below(f"{where}: kernel distance, against the textbook's best", ours, min(textbook), ".2f")
+            found = {title: [r["kernel"] for r in runs] for title, runs in rows.items()}
+            ours, floor = found.get("default", []), real["kernel"]
+            if ours and (plain := found.get("default, not augmented")):
+                excess = [(a - floor) / (b - floor) for a, b in zip(ours, plain, strict=True)]
+                yield at_most(f"{where}: excess kernel distance augmented, of that without", excess, 0.5, ".2f")
+            if ours and (textbook := found.get("textbook DCGAN")):
+                yield below(f"{where}: kernel distance, against the textbook's best", ours, min(textbook), ".2f")
         if self.name in ("few", "best"):
-            p = [r["copies_p"] for r in next(iter(rows.values()))]
-            yield at_least(f"{where}: no copies, p", p, RARE, ".2g")
+            for runs in [rows["default"]] if "default" in rows else []:
+                yield at_least(f"{where}: no copies, p", [r["copies_p"] for r in runs], RARE, ".2g")
 
-    def more(self, where: str, part: str) -> Iterator[Table]:
+    def more(self, where: str) -> Iterator[Table]:
         if self.name != "best":
             return
         columns = tuple(c for c in MEASURED if c.key.startswith("copies"))
-        yield Table(f"{where}: planted copies", columns, self.planted(part))
-        yield Table(f"{where}: inversion", INVERSION, {self.arms[0][0]: [self.inversion(part)]})
+        yield Table(f"{where}: planted copies", columns, self.planted())
+        yield Table(f"{where}: inversion", INVERSION, {self.arms[0][0]: [self.inversion()]})
 
-    def more_targets(self, where: str, part: str) -> Iterator[Target]:
+    def more_targets(self, where: str) -> Iterator[Target]:
         if self.name != "best":
             return
-        for name, (found,) in self.planted(part).items():
+        for name, (found,) in self.planted().items():
             bound = at_least if name == "none planted" else at_most
             yield bound(f"{where}: photos planted {name}, p", [found["copies_p"]], RARE, ".2g")
-        found = self.inversion(part)
+        found = self.inversion()
         yield at_most(f"{where}: inversion of unseen photos, times that of own samples",
                       [found["unseen"] / found["own"]], 1.5, ".2f")  # fmt: skip
         for rival in ("nearest", "pca"):

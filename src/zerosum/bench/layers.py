@@ -22,8 +22,8 @@ from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, at_most
 from zerosum.bench.timing import in_turns, times_quicker
-from zerosum.data.adaptive import Adaptive
 from zerosum.data import sizes
+from zerosum.data.adaptive import Adaptive
 from zerosum.data.augment import POLICIES, augment
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -127,7 +128,7 @@ class _Stage:
         ratio, draws = (RATIO, DRAWS) if gate else (CONTROL_RATIO, CONTROL_DRAWS)
         draws = 2 if quick else draws
         plan = Plan(ratios=(ratio,), seeds=1 if quick else 3, gate=gate, steps=5 if quick else Plan().steps)
-        about = {
+        about: dict[str, Any] = {
             "sha256": self.sha,
             "labels": labels,
             "source": source.name,
@@ -138,6 +139,8 @@ class _Stage:
             "apart": "images alike, test images too",
             "doubt": "draws and test images; one test image at least",
         }
+        if isinstance(source, OfGAN):
+            about["of the source"] = source.about
         folder = self.bench.runs / self.bench.name / f"{name.replace(' ', '-')}-{labels}-seed{self.seed}"
 
         def work() -> Result:

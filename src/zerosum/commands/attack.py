@@ -1,4 +1,4 @@
-"""`zerosum attack`: how a classifier of yours stands small changes of its images."""
+"""`zerosum attack`: how a classifier that zerosum trained stands small changes of its images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Attack(Command):
 
     FGSM and PGD change every pixel by at most epsilon, knowing all weights. The classifier is that of a run of
     --algorithm ssgan, or one trained on a third of the data; then the images are those that it has not seen, so give a
-    run its data with --split test. For your own classifiers: standing these attacks proves nothing about others.
+    run its data with --split test. Any other is attacked from Python (applications.attack.robust_accuracy). That one
+    classifier stands these attacks proves nothing about others.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -98,7 +99,10 @@ class Attack(Command):
             if max(found.spec.shape[1:], default=0) > SIDE:
                 raise UserError(f"--size: classifiers of up to {SIDE} pixels are attacked; give --size {SIDE} {SIDE}")
             if (reason := unfit(found)) is not None:
-                raise UserError(f"{data.source}: {reason}; to attack a classifier of your own, give --run")
+                raise UserError(
+                    f"{data.source}: {reason}, and the classifier to attack is trained on them; give other data. "
+                    "One of your own is attacked from Python: applications.attack.robust_accuracy"
+                )
             with progress_bar("training a classifier") as tick:
                 made = classifier(found, Cache(None), told=tick)
             network: nn.Module = made.network
@@ -117,7 +121,8 @@ class Attack(Command):
             recipe = sample.read_recipe(self.run_folder)
             own = runs.from_json(recipe["run"]).data
             alike = found.fingerprint == recipe["data"]["fingerprint"]
-            if alike or _same(own, data):  # of one source read in another way it is not known which were held out
+            # Of one source read in another way it is not known which were held out.
+            if alike or same_source(own, data):
                 unseen = held_out_part(found, own) if alike else None
                 if unseen is None:
                     raise UserError(f"{data.source}: {self.run_folder} was trained on these images; give others")
@@ -129,7 +134,7 @@ class Attack(Command):
         return network, names, images, labels, about
 
 
-def _same(a: Data, b: Data) -> bool:
+def same_source(a: Data, b: Data) -> bool:
     """Whether both are read from one source, in whatever way, and not one its training part and one its test part."""
     apart = {a.split, b.split} == {"train", "test"}
     return not apart and (a.source == b.source or Path(a.source).resolve() == Path(b.source).resolve())

@@ -34,10 +34,10 @@ class Augment(Command):
     labelled: int | None = None
     """Draw so many labelled images, several times, and test on the set's own test images (or on half of it). All
     labels, in folds, if not given."""
-    folds: int = 5
-    """Folds, each tested on by what was trained on the others."""
-    draws: int = 5
-    """How often --labelled images are drawn."""
+    folds: int | None = None
+    """Folds, each tested on by what was trained on the others; 5 if not given. Not with --labelled."""
+    draws: int | None = None
+    """How often --labelled images are drawn; 5 if not given."""
     minutes: float = 5.0
     """Minutes of training for the GAN of each fold or draw."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -59,6 +59,13 @@ class Augment(Command):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name} {value}: must be {least} or more")
+        if self.labelled is not None and self.folds is not None:
+            raise UserError(
+                f"--folds {self.folds}: is for studies of all labels, and --labelled {self.labelled} makes draws; give "
+                "--draws, or drop --labelled"
+            )
+        if self.labelled is None and self.draws is not None:
+            raise UserError(f"--draws {self.draws}: is for draws of --labelled images; give that, or --folds")
         refuse_file(self.out)
         from zerosum import api
         from zerosum.applications import augment
@@ -69,8 +76,10 @@ class Augment(Command):
         choose_device(self.device)  # a study asks for it late
         data = self.data.plain()
         out = self.out or Path("studies") / Path(data.source).stem
+        usual = augment.Options
         options = augment.Options(
-            labelled=self.labelled, folds=self.folds, draws=self.draws, minutes=self.minutes, positive=self.positive,
+            labelled=self.labelled, folds=usual.folds if self.folds is None else self.folds,
+            draws=usual.draws if self.draws is None else self.draws, minutes=self.minutes, positive=self.positive,
             groups=self.groups, seed=self.seed,
         )  # fmt: skip
         plan = Plan(ratios=self.ratios, seeds=self.seeds, flip=data.flip)

@@ -7,12 +7,16 @@ import io
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
+from zerosum.commands.attack import same_source
 from zerosum.commands.base import Command, DataOptions
 from zerosum.errors import UserError
+
+if TYPE_CHECKING:
+    from zerosum.data.spec import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +24,8 @@ class Classify(Command):
     """Say what images show, by a classifier that was trained with few labels (--algorithm ssgan).
 
     Writes a table: a line for each image with the class and how sure the classifier is of it. Where the images have
-    labels of the same classes, the share that is right is said, too.
+    labels of the same classes, the share that is right is said, too, and whether the run was trained on these images:
+    then it says little of others.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -66,5 +71,15 @@ class Classify(Command):
             print(self.out)
         if found.labels is not None and found.class_names == model.class_names:
             right = binomial(int((p.argmax(1) == found.labels).sum()), len(found))
-            print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%})", file=sys.stderr)
+            known = "; the run was trained on these images, or on some of them" if self._trained_on(found) else ""
+            print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%}){known}", file=sys.stderr)
         return 0
+
+    def _trained_on(self, found: Dataset) -> bool:
+        """Whether the run's data are these images, or of their source, in whatever way it was read."""
+        from zerosum import run as runs
+        from zerosum import sample
+
+        recipe = sample.read_recipe(self.path)
+        own = runs.from_json(recipe["run"]).data
+        return found.fingerprint == recipe["data"]["fingerprint"] or same_source(own, self.data.plain())

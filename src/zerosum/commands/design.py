@@ -73,9 +73,10 @@ class Design(Command):
             )
         studio = of_run(self.path, self.checkpoint)
         if studio.model.spec.shape != taste.shape:
+            channels, height, width = studio.model.spec.shape
             raise UserError(
                 f"--taste {self.taste}: is of images {taste.shape}, and {self.path} makes {studio.model.spec.shape}; "
-                "give zerosum recommend the same --size and --channels"
+                f"make one of such images: zerosum recommend --size {height} {width} --channels {channels}"
             )
         wanted = studio.model.labels(max(len(self.classes), 1), self.classes or None) if self.classes else None
         start = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -20,7 +20,7 @@ class Recommend(Command):
 
     Trains DVBPR (an image network and a taste for each user) beside BPR, VBPR and popularity, and says how well the
     items that users took last stand in each one's order: among items that were taken before, and among new ones. The
-    taste is kept for zerosum design.
+    taste that is kept for zerosum design is learned anew, from all that users took.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -36,7 +36,8 @@ class Recommend(Command):
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the taste goes; tastes/DATA, with a number behind it from the second on, if not given."""
     triplets: int = 1_000_000
-    """Steps of DVBPR times its batch: (user, item taken, item not taken). BPR and VBPR see ten times as many."""
+    """Steps of DVBPR times its batch: (user, item taken, item not taken). BPR and VBPR see ten times as many; the taste
+    that is kept as many as DVBPR was best after."""
     factors: int = 64
     """Numbers that a taste has."""
     seed: int = 0
@@ -48,12 +49,30 @@ class Recommend(Command):
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
         from zerosum import api, atomic
         from zerosum.applications import kept, parts, taste
-        from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, popularity, train
+        from zerosum.applications.recommend import (
+            BPR,
+            DVBPR,
+            VBPR,
+            Look,
+            Model,
+            Settings,
+            Triplets,
+            at_best,
+            popularity,
+            train,
+            train_on_all,
+        )
         from zerosum.data.store import ArrayDataset
+        from zerosum.engine import choose_device
+        from zerosum.metrics.features import imagenet
+        from zerosum.metrics.features.base import Extractor
         from zerosum.metrics.features.weak import RandomConvolutions
+        from zerosum.recipes.pick import LONGEST_ON_CPU
         from zerosum.view import progress_bar
 
         data = self.data.plain()
+        if data.size is None and choose_device("auto").type == "cpu":  # as train reads them, whose run is to design
+            data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
         out = fresh_folder(self.out, Path("tastes") / Path(data.source).stem, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
@@ -62,24 +81,36 @@ class Recommend(Command):
             raise UserError(f"{data.source}: has points, not images")
         names = parts.file_names(data, found) or [str(i) for i in range(len(found))]
         taken = taste.read(self.interactions, names, self.skip_unknown)
-        print(f"{len(taken):,} lines of {len(taken.users):,} users and {len(names):,} items", file=sys.stderr)
+        height, width = found.spec.shape[1:]
+        print(
+            f"{len(taken):,} lines of {len(taken.users):,} users and {len(names):,} items of {height}x{width} pixels "
+            "(height x width)",
+            file=sys.stderr,
+        )
         if taken.unknown:
             lines, some = sum(taken.unknown.values()), ", ".join(list(taken.unknown)[:3])
             print(
                 f"{lines:,} lines of {len(taken.unknown):,} items without an image left out ({some})", file=sys.stderr
             )
         split = taste.split(taken)
+        everything = taste.joined(split.train, split.validation, split.test)
+        Triplets(everything, self.seed)  # refuses before the work what the taste that is kept could not be learned from
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
+        features: Extractor = (
+            imagenet.ImageNet(found.spec.shape) if imagenet.installed() else RandomConvolutions(found.spec)
+        )
         with progress_bar("features") as tick:
-            seen = RandomConvolutions(found.spec)(found.values, tick).numpy()
-        dvbpr = DVBPR(users, found.values, settings)
-        models: list[Model] = [BPR(users, len(names), settings), VBPR(users, seen, settings), dvbpr]
+            seen = features(found.values, tick).numpy()
+        models: list[Model] = [
+            BPR(users, len(names), settings), VBPR(users, seen, settings), DVBPR(users, found.values, settings),
+        ]  # fmt: skip
+        looks: dict[str, list[Look]] = {}
         rows: dict[str, dict[str, object]] = {}
         scorers = {"popularity": popularity(split.train)}
         for model in models:
             count = self.triplets if isinstance(model, DVBPR) else 10 * self.triplets
             with progress_bar(model.name) as tick:
-                train(model, split, triplets=count, seed=self.seed, told=tick)
+                looks[model.name] = train(model, split, triplets=count, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
         print("".join(f"{head:>16}" for head in ("", "AUC", "NDCG@10", "AUC, new", "NDCG, new")))
         known = taste.joined(split.train, split.validation)
@@ -90,6 +121,9 @@ class Recommend(Command):
             shown = [f"{value:.3f} +- {within:.3f}" for value, within in cells]
             print(f"{name:>16}" + "".join(f"{cell:>16}" for cell in shown))
             rows[name] = {"warm": _known(asdict(warm)), "cold": _known(asdict(cold))}
+        rows[VBPR.name]["features"] = {
+            "name": features.name, "weights": features.weights, "preparation": features.preparation,
+        }  # fmt: skip
         counts = [int((split.cold[split.test.item] == new).sum()) for new in (False, True)]
         print(
             f"of {counts[0]:,} interactions and {counts[1]:,} of new items; +- is of 95 %, over users", file=sys.stderr
@@ -97,7 +131,19 @@ class Recommend(Command):
         for what, new in (("taken before", False), ("new", True)):
             if not (split.cold[split.test.item] == new).any():
                 print(f"nan: of what users took last, nothing was {what}", file=sys.stderr)
-        kept.save(dvbpr, split.train.users, out)
+        weak = f"; they are weak: better ones come with {imagenet.INSTALL}" if features.weak else ""
+        print(f"VBPR sees items in features of {features.name}{weak}", file=sys.stderr)
+        steps = at_best(looks[DVBPR.name]).triplets
+        final = DVBPR(users, found.values, settings)
+        with progress_bar("the taste, from all") as tick:
+            train_on_all(final, split, triplets=steps, seed=self.seed, told=tick)
+        rows[DVBPR.name]["kept"] = {"triplets": steps, "interactions": len(everything)}
+        print(
+            f"kept is DVBPR learned anew from all {len(everything):,} interactions ({steps:,} triplets); nothing is "
+            "left to measure that one with",
+            file=sys.stderr,
+        )
+        kept.save(final, split.train.users, out)
         atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
         print(out)
         return 0

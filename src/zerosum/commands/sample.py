@@ -32,7 +32,7 @@ class Sample(Command):
     What is written follows from how --out ends: .png is one grid, .npz arrays, anything else a folder with
     one PNG per image (of real numbers TIFF), as deep as the run's data; with --interpolate .png is a strip, and .mp4
     or .gif a film of the walk; with --truncation .mp4 or .gif is a film of the same samples while it falls from none to
-    what is given.
+    what is given. A grid of 2 to 16 classes has each in columns of its own, by name.
     """
 
     examples: ClassVar[tuple[str, ...]] = (

@@ -49,17 +49,20 @@ def exact(digests: list[bytes]) -> list[list[int]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def near(thumbnails: np.ndarray) -> np.ndarray:
+def near(thumbnails: np.ndarray, every: bool = False) -> np.ndarray:
     """Near duplicates among thumbnails (n, 8, 9, 3) uint8: pairs (p, 2) int64 of an image and an earlier one
     like it.
 
-    Each image is named at most once as the later of a pair, so that p counts the images that could go.
+    Each image is named at most once as the later of a pair, so that p counts the images that could go. `every`: all
+    pairs (of an image, those within REACH), each once, for what belongs together: an image may be like two that are
+    not like each other.
     """
     if not len(thumbnails):
         return np.empty((0, 2), np.int64)
     hashes = difference_hash(thumbnails)
     alike = _Alike(thumbnails)
     earlier = np.full(len(hashes), -1, dtype=np.int64)
+    found = [np.empty((0, 2), np.int64)]
     # neighbouring cells go to different bands: an empty border alone must not fill a bucket
     bits = np.unpackbits(hashes[:, None].view(np.uint8), axis=1)
     bands = [np.packbits(bits[:, i::BANDS], axis=1).view(np.uint16)[:, 0].astype(np.uint32) for i in range(BANDS)]
@@ -76,18 +79,23 @@ def near(thumbnails: np.ndarray) -> np.ndarray:
                 break
             close = here[_close(sorted_hashes[here] ^ sorted_hashes[here + step])]
             pairs = np.sort(np.stack([order[close], order[close + step]], axis=1), axis=1)
-            pairs = pairs[earlier[pairs[:, 1]] < 0]
+            if not every:
+                pairs = pairs[earlier[pairs[:, 1]] < 0]
             for band in bands[:first] + bands[first + 1 : second]:
                 # a pair that shares a lower band too has been looked at under that one
                 pairs = pairs[band[pairs[:, 0]] != band[pairs[:, 1]]]
             pairs = alike.of(pairs)
             earlier[pairs[:, 1]] = pairs[:, 0]
+            if every:
+                found.append(pairs)
+    if every:
+        return np.concatenate(found)
     later = np.flatnonzero(earlier >= 0)
     return np.stack([earlier[later], later], axis=1)
 
 
 def altered(thumbnails: np.ndarray) -> np.ndarray:
-    """Pairs as of `near`, of images one of which was made brighter or darker, or mirrored; none of nearly plain ones.
+    """All pairs as of `near`, of images one of which was made brighter, darker, or mirrored; none of nearly plain ones.
 
     All are brought to one mean and contrast, the brighter half on the left. So shapes are alike, too, that are their
     own mirror image (three pairs of 5,000 handwritten digits).
@@ -99,7 +107,7 @@ def altered(thumbnails: np.ndarray) -> np.ndarray:
     even = (128 + CONTRAST * apart[shown] / spread[shown]).round().clip(0, 255).astype(np.uint8)
     right = (apart[shown] * np.linspace(-1, 1, CELLS[1])[:, None]).sum((1, 2, 3)) > 0
     even[right] = even[right][:, :, ::-1]
-    return shown[near(even)]
+    return shown[near(even, every=True)]
 
 
 def difference_hash(thumbnails: np.ndarray) -> np.ndarray:

@@ -42,7 +42,10 @@ GAIN: dict[Activation, float] = {
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(Networks):
-    """Feed-forward networks (Goodfellow et al. 2014); both get a one-hot class as input too."""
+    """Feed-forward networks (Goodfellow et al. 2014); both get a one-hot class as input too.
+
+    A critic that is given a head does not: the class goes to the head alone.
+    """
 
     latent: int = 100
     """Length of the latent vector z."""

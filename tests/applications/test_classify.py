@@ -1,0 +1,40 @@
+"""What a semi-supervised run says of images, and whether it knew them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zerosum import cli
+
+KNOWN = "the run was trained on these images"
+
+
+def photos(folder: Path, seed: int) -> Path:
+    """24 grey images of 16x16, as many of either class."""
+    random = np.random.default_rng(seed)
+    for number in range(24):
+        path = folder / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    return folder
+
+
+def test_it_is_said_which_images_the_run_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = photos(tmp_path / "old", 0), photos(tmp_path / "new", 1)
+    run, table = tmp_path / "run", tmp_path / "found.csv"
+    words = "--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out 0 --probe-every 0"
+    assert cli.main(["train", str(old), *words.split(), "--out", str(run)]) == 0
+    capsys.readouterr()
+    for more, known in (([str(old)], True), ([str(old), "--limit", "12"], True), ([str(new)], False)):
+        assert cli.main(["classify", str(run), *more, "--out", str(table)]) == 0
+        said = capsys.readouterr().err
+        assert "right: " in said
+        assert (KNOWN in said) == known
+    header, *lines = table.read_text().splitlines()
+    assert header == "file,class,probability"
+    assert len(lines) == 24
+    assert {line.split(",")[1] for line in lines} <= {"a", "b"}
