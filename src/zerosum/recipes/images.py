@@ -61,8 +61,8 @@ def few(data: Data) -> Run:
     """Few images of some more pixels: the game of `quick` on Progressive GAN's networks, whole from the start.
 
     100 faces at 80x64, 15 minutes of one core of Zen 5 (`zerosum bench faces`, 2 seeds): kernel distance 0.086 and
-    0.076; images not moved 0.143 and 0.153, `quick` behind all augmentation 0.70 and 0.85. How it was found is in
-    docs/log.md (2026-12-01).
+    0.076; images not moved 0.143 and 0.153, `quick` behind all augmentation 0.70 and 0.85. Of Zen 4, in half as many
+    images: 0.176 and 0.138, not moved 0.169 and 0.202. How it was found is in docs/log.md (2026-12-01).
     """
     run = growing(data)
     game = R1GAN(networks=Progressive(width=24, widest=96, folds=1))
