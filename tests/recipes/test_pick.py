@@ -317,6 +317,7 @@ def test_the_time_of_a_run_has_what_stands_between_its_steps(
         return found.rpartition(" in ")[2]
 
     assert said(images=10_000) == f"{10 + 30 + 0.3:.0f} s", "and a probe, at 3 % of the time"
+    assert said(images=64) == f"{0.064 + 2 * 0.5:.0f} s", "one step has two grids"
     assert said(minutes=0.5) == "30 s", "by the clock it is the clock's"
 
 

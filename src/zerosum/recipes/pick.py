@@ -280,7 +280,8 @@ def _with_length(
         reasons.append(f"adaptive augmentation may go from none to all in {run.augment_images:,} images")
     probe, grid = pauses(run, dataset, device)
     run = with_cadence(run, expected, _interval(probe, rate))
-    takes = expected / rate + expected // run.probe_every * probe + FRAMES * grid
+    grids = min(FRAMES, 1 + math.ceil(expected / (run.batch_size * run.algorithm.rounds)))  # no more than steps
+    takes = expected / rate + expected // run.probe_every * probe + grids * grid
     takes = takes if minutes is None else min(takes, 60 * minutes)
     reasons.insert(here, f"about {rate:,.0f} images a second here: {expected:,} images in {_time(takes)}")
     return run
