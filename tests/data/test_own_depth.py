@@ -74,6 +74,15 @@ def test_images_of_another_type_are_named_and_left_out(tmp_path: Path) -> None:
     )
 
 
+def test_images_that_are_left_out_do_not_settle_the_channels(tmp_path: Path) -> None:
+    """Ten grey ones stay grey beside one in colour that is of another type."""
+    images(tmp_path / "x", dtype="uint8", n=10)
+    deep.write(np.full((4, 16, 16), 40_000, np.uint16), tmp_path / "x" / "cut_out.png")
+    found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
+    assert [name for name, _ in found.skipped] == ["cut_out.png"]
+    assert found.spec.shape[0] == 1
+
+
 def test_a_folder_of_two_types_is_refused(tmp_path: Path) -> None:
     images(tmp_path / "x", n=5)
     for number in range(4):

@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from zerosum.algorithms.sngan import SNGAN
+from zerosum.algorithms.sngan import Hinged
 from zerosum.data.spec import Spec
 from zerosum.game import Adam, Labels, Settings
 from zerosum.networks import MLP, Networks, ResNet, blocks
@@ -24,7 +24,7 @@ from zerosum.schedule import Constant, Linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class Projection(SNGAN):
+class Projection(Hinged):
     """SNGAN of labelled images: D sees how well the features fit the class that is claimed."""
 
     networks: Networks = ResNet()
@@ -34,11 +34,13 @@ class Projection(SNGAN):
 
     def players(self, spec: Spec) -> dict[str, nn.Module]:
         net = self.networks
-        if not isinstance(net, MLP):  # every other critic of classes projects of itself
-            return super().players(spec)
-        # Of itself MLP joins the class to x, as Mirza and Osindero do; with a head, the class goes to that alone.
-        head = partial(blocks.Projection, classes=spec.classes, normalise=net.spectral)
-        return {"G": net.generator(spec), "D": net.critic(spec, head)}
+        # Of itself MLP joins the class to x, as Mirza and Osindero do; with a head, the class goes to that alone. Every
+        # other critic of classes projects.
+        if isinstance(net, MLP):
+            critic = net.critic(spec, partial(blocks.Projection, classes=spec.classes, normalise=net.spectral))
+        else:
+            critic = net.critic(spec)
+        return {"G": net.generator(spec), "D": critic}
 
 
 SETTINGS = Settings(

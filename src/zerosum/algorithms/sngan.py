@@ -19,19 +19,15 @@ from zerosum.schedule import Constant, Linear
 
 
 @dataclass(frozen=True, kw_only=True)
-class SNGAN(Algorithm):
-    """Every layer of D divided by its largest singular value, so that D is 1-Lipschitz without a penalty."""
+class Hinged(Algorithm):
+    """The turns of SNGAN's game, on whatever networks: `projection` plays them, too."""
 
-    networks: Networks = SNDCGAN()
     critic_steps: int = 1
     """n_dis: turns of D for one of G (the paper's table 1 has 1 and 5)."""
 
     @property
     def rounds(self) -> int:
         return self.critic_steps
-
-    def players(self, spec: Spec) -> dict[str, nn.Module]:
-        return {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}
 
     def step(self, turn: Turn, p: Players, batch: Batch, seen: int) -> None:
         for round in batch.rounds(self.critic_steps):
@@ -43,6 +39,16 @@ class SNGAN(Algorithm):
         with turn("G") as minimise:
             for b in turn.split(batch):
                 minimise(wasserstein_generator(p.D(p.G(b.z2, b.label2), b.label2)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SNGAN(Hinged):
+    """Every layer of D divided by its largest singular value, so that D is 1-Lipschitz without a penalty."""
+
+    networks: Networks = SNDCGAN()
+
+    def players(self, spec: Spec) -> dict[str, nn.Module]:
+        return {"G": self.networks.generator(spec), "D": self.networks.critic(spec)}
 
 
 SETTINGS = Settings(

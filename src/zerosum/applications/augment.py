@@ -23,9 +23,8 @@ from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
 from zerosum.data.spec import Data
 from zerosum.data.store import ArrayDataset
-from zerosum.engine import choose_device
 from zerosum.errors import SizeError, UserError
-from zerosum.recipes.pick import LONGEST_ON_CPU
+from zerosum.recipes.pick import for_device
 from zerosum.run import Run
 from zerosum.view import clock
 
@@ -75,8 +74,7 @@ def study(
     """The whole study of `data` in the folder `out`, going on where it was stopped. UserError if it cannot be made."""
     if not 0 < options.minutes < math.inf:
         raise UserError(f"--minutes {options.minutes:g}: must be a number above 0")
-    if data.size is None and choose_device(device).type == "cpu":  # as `zerosum train` reads them
-        data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
+    data = for_device(data, device)  # as `zerosum train` reads them
     whole, parts = opened(data, options, open_data)
     gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     try:

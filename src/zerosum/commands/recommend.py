@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -63,16 +63,14 @@ class Recommend(Command):
             train_on_all,
         )
         from zerosum.data.store import ArrayDataset
-        from zerosum.engine import choose_device
         from zerosum.metrics.features import imagenet
         from zerosum.metrics.features.base import Extractor
         from zerosum.metrics.features.weak import RandomConvolutions
-        from zerosum.recipes.pick import LONGEST_ON_CPU
+        from zerosum.recipes.pick import for_device
         from zerosum.view import progress_bar
 
         data = self.data.plain()
-        if data.size is None and choose_device("auto").type == "cpu":  # as train reads them, whose run is to design
-            data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
+        data = for_device(data, "auto")  # as train reads them, whose run is to design
         out = fresh_folder(self.out, Path("tastes") / Path(data.source).stem, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)

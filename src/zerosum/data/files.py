@@ -225,7 +225,7 @@ def _form(
         return (data.channels, *data.size), pack.BYTES, ()
     sample = [listing.items[i] for i in surveyed(len(listing.items))]
     sizes: Counter[tuple[int, int]] = Counter()
-    uses: Counter[int] = Counter()
+    uses: dict[str, Counter[int]] = {}  # of each type: images of another than the commonest are left out
     types: Counter[str] = Counter()
     done = 0
 
@@ -237,13 +237,13 @@ def _form(
         for result in results:
             if not isinstance(result, Broken):
                 sizes[result[0]] += 1
-                uses[result[1]] += 1
+                uses.setdefault(result[2], Counter())[result[1]] += 1
                 types[result[2]] += 1
         done += len(results)
         if progress is not None:
             progress(done, len(sample), f"looking at {listing.where}")
     if not sizes:  # all of the sample is broken: whatever the others are, they come as they may
-        sizes[(64, 64)], uses[3], types[pack.BYTES.name] = 1, 1, 1
+        sizes[(64, 64)], uses[pack.BYTES.name], types[pack.BYTES.name] = 1, Counter({3: 1}), 1
     size, notes = (data.size, ()) if data.size is not None else choose_size(sizes, data.longest)
     dtype = np.dtype(commonest(types))
     if types[dtype.name] < AGREE * sum(types.values()):
@@ -252,7 +252,7 @@ def _form(
             f"{data.source}: images of several types ({counts}); convert them to one, or leave --bits own out"
         )
     depth_of(dtype, data.value_range)  # before the time that reading takes
-    channels = channels_of(uses, dtype, data.channels)
+    channels = channels_of(uses[dtype.name], dtype, data.channels)
     if channels not in picture.MODES:
         raise UserError(
             f"{data.source}: images of {channels} channels; convert them to 1, 3 or 4, which can be looked at"

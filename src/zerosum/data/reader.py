@@ -149,16 +149,16 @@ class Reader:
         for side in channels:
             dtype = np.dtype(files.commonest(types[side]))
             depth_of(dtype, self.data.value_range)  # before the time that reading takes
-            found[side] = _View(files.channels_of(channels[side], dtype, self.data.channels), dtype)
+            found[side] = _View(files.channels_of(channels[side][dtype.name], dtype, self.data.channels), dtype)
         if self.data.made is not None:
             found["a"] = _View(making.channels(self.data.made, found["b"].channels), np.dtype(np.uint8))
         return found
 
     @cached_property
-    def _survey(self) -> tuple[Counter[Size], dict[Side, Counter[int]], dict[Side, Counter[str]]]:
-        """Sizes over both sides, and channels and types of each, of an evenly spread sample of every shelf."""
+    def _survey(self) -> tuple[Counter[Size], dict[Side, dict[str, Counter[int]]], dict[Side, Counter[str]]]:
+        """Sizes over both sides, channels by type and types of each, of an evenly spread sample of every shelf."""
         sizes: Counter[Size] = Counter()
-        channels: dict[Side, Counter[int]] = {}
+        channels: dict[Side, dict[str, Counter[int]]] = {}
         types: dict[Side, Counter[str]] = {}
         for rows in self.shelves:
 
@@ -176,7 +176,7 @@ class Reader:
                         continue
                     for side, size, used, kind in one:
                         sizes[size] += 1
-                        channels.setdefault(side, Counter())[used] += 1
+                        channels.setdefault(side, {}).setdefault(kind, Counter())[used] += 1
                         types.setdefault(side, Counter())[kind] += 1
                 done += len(results)
                 if self.progress is not None:

@@ -91,8 +91,7 @@ def pick(
     if algorithm is None and origin is None and dataset is None:
         data = sources.as_meant(data)
     if dataset is None:
-        if data.size is None and choose_device(device).type == "cpu":
-            data = replace(data, longest=min(data.longest, LONGEST_ON_CPU))
+        data = for_device(data, device)
         dataset = sources.read(data, progress)
     run, why = _recipe(data, dataset, algorithm, origin)
     by_clock = run.images is None  # before a caller says so of what names its length in images
@@ -124,6 +123,13 @@ def pick(
         expected = replace(run, images=run.images or FRAMES * run.grid_every)  # by the clock: see `with_cadence`
         reasons.append(memory.sentence(fit, expected, dataset.spec, out))
     return Choice(run, dataset, reasons)
+
+
+def for_device(data: Data, device: str) -> Data:
+    """The data at a size that the device learns in minutes, if none was asked for."""
+    if data.size is not None or choose_device(device).type != "cpu":
+        return data
+    return replace(data, longest=min(data.longest, LONGEST_ON_CPU))
 
 
 def _recipe(
