@@ -334,6 +334,17 @@ def test_adaptive_augmentation_may_reach_its_strength_within_the_run(photos: Cal
     assert images(augment_images=77) == 77
 
 
+def test_the_batch_that_is_warned_of_is_that_of_the_user(photos: Callable[..., Data]) -> None:
+    def warned(batch_size: int) -> bool:
+        choice = recipes.pick(
+            photos(16, 16), images=16, device="cpu", adjust=lambda run: replace(run, batch_size=batch_size)
+        )
+        return any("shows some images twice" in reason for reason in choice.reasons)
+
+    assert warned(8)
+    assert not warned(4), "there are four"
+
+
 def test_what_grows_is_not_compiled(game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each size and fade would have to be; what is whole from the start is compiled as any other."""
     run, dataset = game

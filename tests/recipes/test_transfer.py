@@ -112,7 +112,7 @@ def test_a_game_that_was_named_is_as_long_as_what_is_picked_for_the_new_data(
         Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="gan"
     )
     assert type(named.run.algorithm).__name__ == "GAN"
-    assert not [reason for reason in named.reasons if "weights" in reason]
+    assert [r for r in named.reasons if "weights" in r] == [f"begins with the weights of {other}, after 8 images"]
 
 
 def test_data_of_another_kind_are_refused_before_anything_is_timed(tmp_path: Path) -> None:

@@ -81,11 +81,10 @@ def pick(
     enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
     """
     given = dataset
-    origin = None
-    if weights_of is not None:
-        origin = Origin.of(weights_of)
+    origin, named = None if weights_of is None else Origin.of(weights_of), algorithm is not None
+    if origin is not None:
         data = data if dataset is not None else origin.sized(data)
-        origin, algorithm = (origin, origin.algorithm) if algorithm is None else (None, algorithm)
+        algorithm = algorithm or origin.algorithm
     if algorithm is not None and data.pairing is None and algorithms.translates(algorithm):
         data = replace(data, pairing="auto")  # such an algorithm asks for two sides
     if algorithm is None and origin is None and dataset is None:
@@ -93,7 +92,8 @@ def pick(
     if dataset is None:
         data = for_device(data, device)
         dataset = sources.read(data, progress)
-    run, why = _recipe(data, dataset, algorithm, origin)
+    lender = None if named else origin
+    run, why = _recipe(data, dataset, algorithm, lender)
     by_clock = run.images is None  # before a caller says so of what names its length in images
     try:
         with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
@@ -104,7 +104,7 @@ def pick(
             raise
         found, data = dataset.spec.shape[1:], replace(data, size=misfit.nearest)
         dataset = sources.read(data, progress)
-        run, why = _recipe(data, dataset, algorithm, origin)
+        run, why = _recipe(data, dataset, algorithm, lender)
         by_clock = run.images is None
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}, which the networks take; --size H W sets another", *why]
@@ -114,8 +114,13 @@ def pick(
         else []
     )
     reasons = [*read, *why]
+    if origin is not None and named:
+        reasons.append(origin.begins)
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
     run = adjust(run)
+    generated = dataset.spec.is_image and dataset.spec.target is None
+    if generated and len(dataset) < run.batch_size:
+        reasons.append(f"a batch of {run.batch_size} shows some images twice: there are {len(dataset)}")
     fit = _fitted(run, dataset, device, memory_limit, adjust, reasons)
     run = run if fit is None else replace(run, micro_batches=fit.run.micro_batches)
     run = adjust(_with_length(run, dataset, images, minutes, device, adjust, reasons, by_clock))
@@ -142,7 +147,7 @@ def _recipe(
         _check_pairs(algorithm, spec)
         # How long, and behind what: as for these data, but for a game that is nothing without its own.
         run = origin.lend(_recipe(data, dataset, algorithm if algorithm in ALONE else None, None)[0])
-        warnings = _warnings(run, len(dataset)) if spec.is_image and spec.target is None else []
+        warnings = _warnings(len(dataset)) if spec.is_image and spec.target is None else []
         return run, [_said(dataset), origin.why, *warnings]
     if spec.target is not None:
         assert isinstance(dataset, Sides)
@@ -190,17 +195,12 @@ def _said(dataset: Dataset | Sides) -> str:
 def _for_images(data: Data, dataset: Dataset | Sides, algorithm: str | None) -> tuple[Run, list[str]]:
     count = len(dataset)
     run, why = image_recipes.named(algorithm, data) if algorithm else image_recipes.bare(data, dataset.spec, count)
-    return run, [_said(dataset), why, *_warnings(run, count)]
+    return run, [_said(dataset), why, *_warnings(count)]
 
 
-def _warnings(run: Run, count: int) -> list[str]:
+def _warnings(count: int) -> list[str]:
     """What so many images are too few for."""
-    warnings = []
-    if count < FEW:
-        warnings.append(f"fewer than {FEW:,} images: watch for copies of them among the samples")
-    if count < run.batch_size:
-        warnings.append(f"a batch of {run.batch_size} shows some images twice: there are {count}")
-    return warnings
+    return [f"fewer than {FEW:,} images: watch for copies of them among the samples"] if count < FEW else []
 
 
 def _for_sides(data: Data, dataset: Sides, algorithm: str | None) -> tuple[Run, list[str]]:

@@ -41,12 +41,16 @@ class Origin:
         return name if package == algorithms.__name__ else None
 
     @property
+    def begins(self) -> str:
+        return f"begins with the weights of {self.path}, after {self.seen:,} images"
+
+    @property
     def why(self) -> str:
-        """What `lend` does, in a sentence."""
-        return (
-            f"begins with the weights of {self.path}, after {self.seen:,} images: its networks, batches and rates; "
-            "--algorithm chooses others"
-        )
+        """What `lend` and `sized` do, in a sentence."""
+        own = "its networks, batches and rates"
+        if self.spec.is_image:
+            own = f"{own}, and images of its size and channels if nothing else is said"
+        return f"{self.begins}: {own}; --algorithm chooses other settings"
 
     def sized(self, data: Data) -> Data:
         """The data at the size and with the channels of this run's, where they say none."""
