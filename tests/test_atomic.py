@@ -32,6 +32,12 @@ def fail(monkeypatch: pytest.MonkeyPatch, operation: str, number: int = errno.EN
     monkeypatch.setattr(atomic, "hook", hook)
 
 
+def test_names_of_files_stay_apart() -> None:
+    assert atomic.safe_names(["T-shirt/top", "Bag"]) == ["T-shirt_top", "Bag"]
+    assert atomic.safe_names(["a/b", "a?b", "c"]) == ["0-a_b", "1-a_b", "2-c"]
+    assert atomic.safe_names(["Cat", "cat"]) == ["0-Cat", "1-cat"], "one on disks that know no capitals"
+
+
 def test_file_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forced to the disk before it gets its name, and the name after."""
     seen = operations(monkeypatch)

@@ -220,6 +220,16 @@ def test_films_are_the_same_again(tmp_path: Path) -> None:
     assert np.abs(first[1:6] - first[:5]).mean(axis=(1, 2, 3)).min() > 8  # another frame would not pass for the same
 
 
+def test_captions_are_black_on_white_whatever_the_colours_are() -> None:
+    """A frame of so many colours that the quantiser spends all of its own on them."""
+    pixels = np.random.default_rng(0).integers(90, 200, (200, 200, 3), dtype=np.uint8)
+    pixels[0] = 255
+    pixels[0, 7] = 0
+    shown = np.asarray(film.paletted(Image.fromarray(pixels)).convert("RGB"))
+    assert np.array_equal(shown[0], pixels[0])
+    assert np.abs(shown[1:].astype(int) - pixels[1:]).mean() < 12
+
+
 def test_alpha_lies_on_white_and_other_sizes_are_fitted(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     save_film([clear, Image.new("L", (10, 10), 0)], None, tmp_path / "x.gif", hold_last_seconds=0)

@@ -71,9 +71,12 @@ def train(
     replaces what the run would read: a `Dataset`, an array of images uint8 (N, C, H, W), (N, H, W, C) or
     (N, H, W), a pair (images, labels), or a torch Dataset. `out` is the run's folder (a new one under runs/
     if not given), `view` what to show (what suits the place, if not given; `SilentView()` for nothing),
-    `weights_of` another run, to begin with its last weights: of its game, unless `run` or `algorithm` says another of
-    the same networks. Raises UserError.
+    `weights_of` the folder of another run, to begin with its last weights: of its game, unless `run` or `algorithm`
+    says another of the same networks. Raises UserError, which names arguments as the command does (`weights_of` is
+    --from there).
     """
+    if not isinstance(weights_of, str | Path | None):
+        raise UserError(f"weights_of: {type(weights_of).__name__} is no folder; give the path of the run")
     wanted: dict[str, Any] = {"images": images, "minutes": minutes, "seed": seed}
 
     def plan() -> Plan:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +30,13 @@ hook: Callable[[str, Path], None] = _nothing
 def safe_name(text: str) -> str:
     """As the name of a file or folder: letters, digits, spaces, - _ and . as they are, _ for all else."""
     return "".join(c if c.isalnum() or c in " -_." else "_" for c in text).strip(". ") or "_"
+
+
+def safe_names(texts: Sequence[str]) -> list[str]:
+    """`safe_name` of each, no two the same: else all are numbered, even where only capitals tell two apart."""
+    names = [safe_name(text) for text in texts]
+    alike = len({name.casefold() for name in names}) < len(names)
+    return [f"{number}-{name}" for number, name in enumerate(names)] if alike else names
 
 
 def _temporary(path: Path) -> Path:

@@ -166,6 +166,9 @@ def _shrunk(image: Image.Image, factor: float) -> Image.Image:
 
 
 def paletted(image: Image.Image) -> Image.Image:
-    """An RGB image in 256 colours chosen for it alone: mode P."""
+    """An RGB image in 256 colours: black and white, as captions are, and those chosen for it alone. Mode P."""
     sketch = image.resize((96, 96), Image.Resampling.NEAREST)  # the same palette ten times sooner
-    return image.quantize(palette=sketch.quantize(256, Image.Quantize.MEDIANCUT), dither=Image.Dither.NONE)
+    chosen = sketch.quantize(254, Image.Quantize.MEDIANCUT).getpalette() or []
+    colours = Image.new("P", (1, 1))
+    colours.putpalette([0, 0, 0, 255, 255, 255, *chosen[: 3 * 254]])
+    return image.quantize(palette=colours, dither=Image.Dither.NONE)

@@ -140,6 +140,14 @@ class Run:
         return self.adam_d.slowed(usual / (usual + more)) if more else self.adam_d
 
 
+def check_length(images: int | None, minutes: float | None) -> None:
+    """Raise UserError for a length that cannot be; None is no limit."""
+    if images is not None and images < 1:
+        raise UserError(f"--images {images}: must be 1 or more")
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UserError(f"--minutes {minutes}: must be above 0 and finite")
+
+
 def check(run: Run) -> None:
     """Raise UserError for values that cannot be."""
     if run.images is None and run.minutes is None:
@@ -152,10 +160,7 @@ def check(run: Run) -> None:
     for name in ("probe_every", "regret_every"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)}: must be 1 or more, or 0 for none")
-    if run.images is not None and run.images < 1:
-        raise UserError(f"--images {run.images}: must be 1 or more")
-    if run.minutes is not None and not 0 < run.minutes < math.inf:
-        raise UserError(f"--minutes {run.minutes}: must be above 0 and finite")
+    check_length(run.images, run.minutes)
     if run.threads is not None and run.threads < 1:
         raise UserError(f"--threads {run.threads}: must be 1 or more")
     if run.batch_size % run.micro_batches:

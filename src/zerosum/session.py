@@ -32,6 +32,7 @@ from zerosum.equilibrium import advisor
 from zerosum.errors import UserError
 from zerosum.film import save_film
 from zerosum.metrics.report import write_report
+from zerosum.recipes.transfer import Origin
 from zerosum.run import Run
 from zerosum.runlog import (
     ENVIRONMENT,
@@ -140,7 +141,7 @@ def _play(
             threads=run.threads or torch.get_num_threads(),
         )  # fmt: skip
         training = Training(run, dataset, device, out, view)
-        origin = None if weights_of is None else _take_over(training, weights_of)
+        origin = None if weights_of is None else _take_over(training, Origin.of(weights_of))
         lock: Lock | None = None
         outcome = ""
 
@@ -215,21 +216,15 @@ def data_record(spec: Spec, dataset: Dataset | Sides) -> dict[str, Any]:
     }
 
 
-def _take_over(training: Training, path: Path) -> dict[str, Any]:
+def _take_over(training: Training, origin: Origin) -> dict[str, Any]:
     """Put the last weights of another run, live and averaged, into one that is to begin; where they come from."""
-    _, run, saved = sample.stored(path, "last")
-    try:
-        for name, average in training.ema.items():
-            snapshot.fit(average.network, saved.under(f"ema/{name}/"), saved.path)
-        for name, network in training.players.networks.items():  # last: an average may share its weights
-            snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
-    except UserError as error:
-        raise UserError(
-            f"--from {path}: its networks are not those of this run ({type(run.algorithm).__name__} of that size, "
-            "width and number of classes are wanted); leave --algorithm and its networks, --conditional, --size and "
-            "--channels to it, or leave --from out"
-        ) from error
-    return {"run": path.resolve().name, "images_seen": saved.images_seen}
+    origin.check_networks(training.players.networks)
+    saved = origin.saved
+    for name, average in training.ema.items():
+        snapshot.fit(average.network, saved.under(f"ema/{name}/"), saved.path)
+    for name, network in training.players.networks.items():  # last: an average may share its weights
+        snapshot.fit(network, saved.under(f"players/{name}/"), saved.path)
+    return {"run": origin.path.resolve().name, "images_seen": origin.seen}
 
 
 def write_recipe(training: Training, fresh: bool, origin: dict[str, Any] | None = None) -> None:

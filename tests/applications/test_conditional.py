@@ -12,6 +12,7 @@ import torch
 import tiny
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
+from zerosum.game import Adam
 from zerosum.losses import discriminator
 from zerosum.networks import (
     DCGAN,
@@ -28,6 +29,7 @@ from zerosum.networks import (
     Subpixel,
 )
 from zerosum.networks.blocks import Projection, one_hot
+from zerosum.schedule import Constant
 
 NETS: dict[str, Networks] = {
     "mlp": MLP(latent=4, width=8), "dcgan": DCGAN(latent=4, width=4), "subpixel": Subpixel(latent=4, width=4),
@@ -145,6 +147,23 @@ def test_a_semi_supervised_game_learns_two_classes_of_points(weight: float) -> N
     with torch.no_grad():
         classes, _ = critic(torch.from_numpy(points.astype(np.float32)), None, True)
     assert float((classes.argmax(1).numpy() == label).mean()) > 0.95
+
+
+@pytest.mark.parametrize("name", ["cgan", "acgan", "projection"])
+def test_g_draws_the_class_that_is_asked_for(name: str) -> None:
+    """Of three clouds, most points lie nearest to their own: by chance a third would."""
+    adam = Adam(lr=Constant(1e-3))
+    run = tiny.run(name, toy=True, batch_size=64, seed=1, images=100_000, adam_g=adam, adam_d=adam)
+    training = tiny.training(run, tiny.points(400))
+    for _ in range(600):
+        training.step()
+    label = torch.arange(3).repeat(100)
+    angle = 2 * math.pi * torch.arange(3) / 3
+    centres = torch.stack([angle.cos(), angle.sin()], 1)
+    z = torch.randn(300, run.algorithm.networks.latent, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        drawn = training.players.networks["G"].eval()(z, label)
+    assert float((torch.cdist(drawn, centres).argmin(1) == label).double().mean()) > 0.7
 
 
 def test_the_toy_of_projection_shows_d_the_class_in_its_head_alone() -> None:

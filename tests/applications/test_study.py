@@ -459,7 +459,10 @@ def test_fresh_real_images_help(tmp_path: Path) -> None:
 
 
 def test_wrong_labels_hurt(tmp_path: Path) -> None:
-    assert planted(tmp_path, Mislabelled(bars(600, seed=4))) in ("hurts", "cannot be told")
+    """All of them wrong; of labels drawn at random half are right, so they do no good at most."""
+    fresh = bars(600, seed=4)
+    assert planted(tmp_path / "swapped", Fresh(Labelled(fresh.images, 1 - fresh.labels))) == "hurts"
+    assert planted(tmp_path / "random", Mislabelled(fresh)) != "helps"
 
 
 def test_copies_do_not_help(tmp_path: Path) -> None:
@@ -738,6 +741,7 @@ def test_a_small_study_by_the_command(
         gate[key] for key in ("drawn", "copies of training images")
     ]
     assert len(list((out / "synthetic").glob("*/*.png"))) == gate["passed"]
+    assert {p.parent.name for p in (out / "synthetic").glob("*/*.png")} <= {"lies", "stands"}, "as the classes are"
     assert card["data"]["sha256"] == record["data"]["sha256"]
     assert card["recipe"] == "R1GAN with Subpixel"
     assert (card["seed"], card["seed of the recipe"]) == (0, 0)

@@ -447,9 +447,13 @@ def test_tastes_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     noise_as_fashion(tmp_path, 1_000, 40)
     out, words = tmp_path / "out", ("--data", str(tmp_path), "--seeds", "0")
     written = quick("tastes", out, *words)
-    speed, ranked, designs = written["tables"]
+    speed, ranked, gained, designs = written["tables"]
     assert set(speed["arms"]) == {"BPR", "VBPR"}
     assert {"random", "popularity", "BPR", "VBPR", "DVBPR"} < set(ranked["arms"])
+    auc = {name: runs["runs"][0]["warm_auc"] for name, runs in ranked["arms"].items()}
+    (more,) = gained["arms"]["BPR over popularity"]["runs"]
+    assert more["gain"] == pytest.approx(auc["BPR"] - auc["popularity"], abs=2e-4)
+    assert more["low"] < more["gain"] < more["high"]
     (found,) = designs["arms"]["designs"]["runs"]
     assert found["low"] <= found["better"] <= found["high"]
     assert all(0 <= found[name] <= 1 for name in ("asked", "shown", "far", "outside", "copies", "judge"))
@@ -457,7 +461,7 @@ def test_tastes_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (out / "tastes" / "designs-seed0.json").unlink()
     monkeypatch.setattr(tastes, "train", None)
     monkeypatch.setattr(tastes, "played", None)
-    (again,) = quick("tastes", out, *words)["tables"][2]["arms"]["designs"]["runs"]
+    (again,) = quick("tastes", out, *words)["tables"][3]["arms"]["designs"]["runs"]
     assert again == found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zerosum import cli, inference, sample
 from zerosum import data as sources
@@ -81,6 +82,41 @@ def test_images_that_are_left_out_do_not_settle_the_channels(tmp_path: Path) -> 
     found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
     assert [name for name, _ in found.skipped] == ["cut_out.png"]
     assert found.spec.shape[0] == 1
+
+
+@pytest.mark.parametrize(("dtype", "full"), [("uint8", 255), ("uint16", 65535)])
+def test_grey_with_alpha_is_colour_with_alpha(tmp_path: Path, dtype: str, full: int) -> None:
+    """As with 8 bits; no network here is of two channels."""
+    (tmp_path / "x").mkdir()
+    for number in range(4):
+        plane = np.full((2, 16, 16), full // 3, dtype)
+        plane[1] = full
+        plane[1, :, 8 + number :] = 0
+        if dtype == "uint8":
+            Image.fromarray(plane.transpose(1, 2, 0), "LA").save(tmp_path / "x" / f"{number}.png")
+        else:
+            deep.write(plane, tmp_path / "x" / f"{number}.png")
+    found = sources.open(Data(source=str(tmp_path / "x"), bits="own", cache=str(tmp_path / "cache")))
+    assert (found.spec.shape, found.skipped) == ((4, 16, 16), ())
+    values = found.stored(np.arange(4))[0]
+    assert values.dtype == dtype
+    assert (values[:, :3] == full // 3).all()
+    assert [int((image[3, 0] == full).sum()) for image in values] == [8, 9, 10, 11]
+
+
+def test_what_reading_did_is_said_as_of_eight_bits(tmp_path: Path) -> None:
+    images(tmp_path / "x", dtype="uint8", n=4, channels=3)
+    (tmp_path / "x" / "0.png").rename(tmp_path / "elsewhere.png")
+    Image.open(tmp_path / "elsewhere.png").save(tmp_path / "x" / "0.jpg")
+    cut_out = Image.fromarray(np.random.default_rng(1).integers(0, 255, (16, 16, 4), dtype=np.uint8))
+    cut_out.save(tmp_path / "x" / "9.png")
+    said = {
+        bits: sources.open(Data(source=str(tmp_path / "x"), bits=bits, cache=str(tmp_path / "cache"))).notes
+        for bits in ("8", "own")
+    }
+    assert said["own"] == said["8"]
+    assert "mixed formats: 4 PNG, 1 JPEG; what compression did to some" in said["own"][0]
+    assert said["own"][1] == "1 of 5 images had an alpha channel and were laid on white"
 
 
 def test_a_folder_of_two_types_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ import zerosum
 from zerosum import recipes
 from zerosum.algorithms.progressive import ProgressiveGAN
 from zerosum.algorithms.r3gan import R3GAN
+from zerosum.checkpoint import Checkpoint
+from zerosum.data.depth import Depth
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 from zerosum.game import Adam
@@ -31,7 +33,12 @@ def origin(seen: int = 500, **changes: object) -> Origin:
     adam = Adam(lr=Cosine(3e-3, 3e-4, 700))
     game = ProgressiveGAN(networks=NET, growth=(100, 300), fades=(50, 50))
     usual: dict[str, object] = {"algorithm": game, "adam_g": adam, "adam_d": adam, "ema_half_life": Linear(0, 40, 400)}
-    return Origin(Path("other"), tiny.run("progressive", **{**usual, **changes}), DATA.spec, seen)
+    return Origin(
+        Path("other"),
+        tiny.run("progressive", **{**usual, **changes}),
+        DATA.spec,
+        Checkpoint(Path("other"), seen, {}, {}),
+    )
 
 
 def mine() -> Run:
@@ -109,9 +116,10 @@ def test_a_game_that_was_named_is_as_long_as_what_is_picked_for_the_new_data(
     assert (run.images, run.minutes) == (None, 10.0)
     assert run.adam_g.lr(0) == pytest.approx(10 * run.adam_g.lr(600_000))
     named = recipes.pick(
-        Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="gan"
-    )
-    assert type(named.run.algorithm).__name__ == "GAN"
+        Data(source="photos"), images=16, device="cpu", dataset=DATA, weights_of=other, algorithm="sngan",
+        adjust=lambda run: replace(run, algorithm=tiny.small_algorithm("sngan")),
+    )  # fmt: skip
+    assert type(named.run.algorithm).__name__ == "SNGAN"
     assert [r for r in named.reasons if "weights" in r] == [f"begins with the weights of {other}, after 8 images"]
 
 
@@ -129,6 +137,40 @@ def test_data_of_another_kind_are_refused_before_anything_is_timed(tmp_path: Pat
             recipes.pick(Data(source="photos"), device="cpu", dataset=data, weights_of=other)
     with pytest.raises(UserError, match=r"--from .*nothing: not a run folder"):
         Origin.of(tmp_path / "nothing")
+
+
+def untimed(*_: object) -> float:
+    raise AssertionError("nothing is to be timed")
+
+
+def test_other_networks_are_refused_before_anything_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("zerosum.recipes.pick"), "estimate", untimed)
+    other = kept(tmp_path / "other", tiny.run("sngan"))
+    with pytest.raises(UserError, match=f"--from {other}: its networks are not those of this run"):
+        recipes.pick(Data(source="photos"), device="cpu", dataset=DATA, weights_of=other, algorithm="gan")
+    for images, minutes, told in ((0, None, "--images 0"), (None, -1.0, "--minutes -1.0")):
+        with pytest.raises(UserError, match=told):
+            recipes.pick(Data(source="no/such/folder"), images=images, minutes=minutes)
+
+
+def test_a_run_that_has_not_begun_lends_nothing(tmp_path: Path) -> None:
+    other = tiny.keep(tiny.training(tiny.run("sngan"), DATA), tmp_path / "other")
+    with pytest.raises(UserError, match=f"it has not seen an image yet.*zerosum train --resume {other}"):
+        Origin.of(other)
+
+
+def test_bits_that_would_be_lost_are_said() -> None:
+    deep = replace(DATA.spec, depth=Depth("uint16", 0, 65535))
+    other = replace(origin(), spec=deep)
+    assert other.warnings(DATA.spec) == [
+        "the images of other have more than 8 bits, these are read in 8: --bits own keeps them"
+    ]
+    assert other.warnings(deep) == origin().warnings(DATA.spec) == []
+
+
+def test_a_model_is_no_folder() -> None:
+    with pytest.raises(UserError, match="weights_of: object is no folder; give the path of the run"):
+        zerosum.train("digits", weights_of=object())  # type: ignore[arg-type]
 
 
 def test_translators_are_of_any_size_and_keep_their_sides_channels(tmp_path: Path) -> None:

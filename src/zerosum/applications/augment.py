@@ -198,10 +198,11 @@ def synthetic_set(made: Study, options: Options, data: ArrayDataset, name: str, 
     """
     part, folder = made.parts[0], made.out / SYNTHETIC
     passed, _ = made.synthetic(part)
+    kinds = atomic.safe_names(made.class_names)
     for number, (image, label) in enumerate(zip(passed.found.images, passed.found.labels.tolist(), strict=True)):
-        kind = made.class_names[label]
-        text = {"zerosum": "generated", "class": kind, "source": f"{made.source.name} of {part.name}"}
-        pictures.save_png(from_pixels(image), folder / f"{label}-{atomic.safe_name(kind)}" / f"{number:05d}.png", text)
+        source = f"{made.source.name} of {part.name}"
+        text = {"zerosum": "generated", "class": made.class_names[label], "source": source}
+        pictures.save_png(from_pixels(image), folder / kinds[label] / f"{number:05d}.png", text)
     recipe = sample.read_recipe(made.gan_of(part))["run"]
     about = {
         "synthetic": True, "images": by_class(passed, made.class_names),

@@ -120,12 +120,9 @@ def _sheet(made: Study, out: Path) -> str:
 
     train = made.data.of(made.parts[0].train)
     lines = []
-    for number, name in enumerate(made.class_names):
+    for number, kind in enumerate(atomic.safe_names(made.class_names)):
         real = train.images[train.labels == number][:SHOWN]
-        folder = out / "synthetic"
-        found = sorted(
-            path for path in folder.glob("*/*.png") if path.parent.name == f"{number}-{atomic.safe_name(name)}"
-        )[:SHOWN]
+        found = sorted((out / "synthetic" / kind).glob("*.png"))[:SHOWN]
         made_up = [np.asarray(Image.open(path)) for path in found]
         shaped = [x[None] if x.ndim == 2 else x.transpose(2, 0, 1) for x in made_up]
         blank = np.full_like(train.images[0], 255)

@@ -159,6 +159,10 @@ class Ranking:
     auc_within: float = math.nan
     """Half of the 95 % interval, users drawn anew: what one user takes is no two observations. NaN of one user."""
     ndcg_within: float = math.nan
+    areas: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """The AUC of each interaction, float64 (count,)."""
+    users: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    """Whose it is, (count,)."""
 
 
 def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Ranking:
@@ -185,11 +189,11 @@ def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.n
             areas.append(1 - (above + equal / 2) / max(len(values), 1))
             rank = 1 + above + equal / 2
             gains.append(1 / np.log2(1 + rank) if rank <= TOP else 0.0)
-    within = (_within(np.array(each), held.user) for each in (areas, gains))
-    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held), *within)
+    within = (half_interval(np.array(each), held.user) for each in (areas, gains))
+    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held), *within, np.array(areas), held.user)
 
 
-def _within(values: np.ndarray, user: np.ndarray) -> float:
+def half_interval(values: np.ndarray, user: np.ndarray) -> float:
     """Half of the 95 % interval of a mean of values (n,) that go together by user (n,): by the sums of each user's."""
     from scipy import stats  # slow to import
 

@@ -93,6 +93,12 @@ def below(what: str, values: Sequence[float | None], bound: float, form: str = "
     return Target(what, f"below {text(bound, form)}", _cell(values, form), met)
 
 
+def above(what: str, values: Sequence[float | None], bound: float, form: str = ".3g") -> Target:
+    """Met if every seed is beyond the bound."""
+    met = bool(values) and all(v is not None and v > bound for v in values)
+    return Target(what, f"above {text(bound, form)}", _cell(values, form), met)
+
+
 def text(value: float, form: str) -> str:
     return format(value, form).replace("%", " %")
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from zerosum.data import labels, pack, picture, plates
 from zerosum.data import sizes as taken
@@ -151,8 +152,12 @@ def _blocks(
 
     def use_own(item: Item) -> tuple[np.ndarray, list[str]]:
         found = plates.read(listing.read(item), item.name, "own")
-        facts = [f"note {note}" for note in found.notes] + ["resized"] * (found.size != shape[1:])
-        return found.render(shape, plan.dtype, data.fit), ["image", *facts]
+        facts = ["image", f"format {found.format}", *(f"note {note}" for note in found.notes)]
+        if found.size != shape[1:]:
+            facts.append("resized")
+        if isinstance(found.pixels, Image.Image) and found.pixels.mode == "RGBA" and shape[0] != 4:
+            facts.append("flattened")
+        return found.render(shape, plan.dtype, data.fit), facts
 
     def use(item: Item) -> tuple[np.ndarray, list[str]]:
         found = picture.read(listing.read(item))

@@ -19,7 +19,8 @@ class Plate:
 
     pixels: Image.Image | np.ndarray
     bits: int  # per channel, as the file stored them
-    notes: tuple[str, ...] = ()  # what a user should know of the file
+    format: str = ""  # of the file
+    notes: tuple[str, ...] = ()  # what a user should know of it
     alpha: bool = False  # of an array uint16 of 4 channels: whether the last says how much of the others is seen
 
     @property
@@ -71,7 +72,7 @@ class Plate:
         return picture.without_rims(whole[None])[0] if self.alpha else whole
 
 
-DECODED = 2  # how images are decoded in their own depth: part of the key of a pack of them
+DECODED = 3  # how images are decoded in their own depth: part of the key of a pack of them
 
 
 def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
@@ -84,20 +85,22 @@ def suffixes(bits: Literal["8", "own"]) -> frozenset[str]:
 
 
 def has_alpha(format: str, channels: int) -> bool:
-    """Whether the last of 4 channels of a file is alpha. PNG's is; in other files it may be infrared, or anything."""
-    return format == "PNG" and channels == 4
+    """Whether the last channel of a file is alpha. PNG's is, of 2 or 4; elsewhere it may be infrared, or anything."""
+    return format == "PNG" and channels in (2, 4)
 
 
 def read(raw: bytes, name: str, bits: Literal["8", "own"]) -> Plate:
     """The bytes of the file `name`, decoded. Raises Broken with the reason."""
     if bits == "8":
         plain = picture.read(raw)
-        return Plate(plain.image, plain.bits)
+        return Plate(plain.image, plain.bits, plain.format)
     from zerosum.data import deep
 
     found = deep.read(raw, name)
     values = found.values
+    if len(values) == 2 and has_alpha(found.format, 2):  # networks see 1, 3 or 4 channels
+        values = values[[0, 0, 0, 1]]
     shallow = values.dtype == np.uint8 and len(values) in picture.MODES
     pixels = picture.from_pixels(values) if shallow else values
     alpha = not shallow and has_alpha(found.format, len(values))
-    return Plate(pixels, 8 * values.dtype.itemsize, found.notes, alpha)
+    return Plate(pixels, 8 * values.dtype.itemsize, found.format, found.notes, alpha)

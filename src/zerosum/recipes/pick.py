@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from zerosum import algorithms, memory
 from zerosum import data as sources
@@ -33,7 +34,7 @@ from zerosum.recipes import images as image_recipes
 from zerosum.recipes.base import FRAMES, from_settings, with_cadence
 from zerosum.recipes.images import FEW
 from zerosum.recipes.transfer import Origin
-from zerosum.run import Run, check
+from zerosum.run import Run, check, check_length
 from zerosum.trainer import Training
 from zerosum.view import SilentView
 
@@ -80,6 +81,7 @@ def pick(
     whose weights this one is to begin with, and whose game it plays if no algorithm is named. UserError if there is not
     enough memory (`memory_limit` bytes, or what is free), even in micro-batches, or disk at `out`.
     """
+    check_length(images, minutes)
     given = dataset
     origin, named = None if weights_of is None else Origin.of(weights_of), algorithm is not None
     if origin is not None:
@@ -96,9 +98,7 @@ def pick(
     run, why = _recipe(data, dataset, algorithm, lender)
     by_clock = run.images is None  # before a caller says so of what names its length in images
     try:
-        with torch.device("meta"):  # shapes alone: there may be too little memory for the weights
-            wanted = adjust(run)
-            wanted.algorithm.players(wanted.sees(dataset.spec))
+        networks = _shapes(adjust(run), dataset.spec)
     except SizeError as misfit:
         if given is not None or data.size is not None:
             raise
@@ -106,16 +106,18 @@ def pick(
         dataset = sources.read(data, progress)
         run, why = _recipe(data, dataset, algorithm, lender)
         by_clock = run.images is None
+        networks = _shapes(adjust(run), dataset.spec)
         size = f"size {_by(misfit.nearest)} for {_by(found)}"
         why = [f"{size}, which the networks take; --size H W sets another", *why]
     read = (
-        [*dataset.notes, *_skipped(dataset.skipped, checked=not dataset.spec.wide)]
+        [*dataset.notes, *_skipped(dataset.skipped, checked=data.bits == "8")]
         if isinstance(dataset, ArrayDataset | Sides)
         else []
     )
     reasons = [*read, *why]
-    if origin is not None and named:
-        reasons.append(origin.begins)
+    if origin is not None:
+        origin.check_networks(networks)
+        reasons += [origin.begins] * named + origin.warnings(dataset.spec)
     # The caller's own settings come before the clock is asked and once more after it, which sets threads and cadence.
     run = adjust(run)
     generated = dataset.spec.is_image and dataset.spec.target is None
@@ -135,6 +137,12 @@ def for_device(data: Data, device: str) -> Data:
     if data.size is not None or choose_device(device).type != "cpu":
         return data
     return replace(data, longest=min(data.longest, LONGEST_ON_CPU))
+
+
+def _shapes(run: Run, spec: Spec) -> dict[str, nn.Module]:
+    """The run's networks without their weights, for which there may be too little memory."""
+    with torch.device("meta"):
+        return run.algorithm.players(run.sees(spec))
 
 
 def _recipe(
@@ -346,8 +354,7 @@ def quickest(
         rival = replace(run, precision=precision, memory_format=memory_format, threads=threads)
         return estimate(rival, dataset, device, seconds), rival
 
-    with torch.device("meta"):
-        networks = run.algorithm.players(run.sees(dataset.spec)).values()
+    networks = _shapes(run, dataset.spec).values()
     pairs = [
         *dict.fromkeys(
             (precision, memory_format if run.memory_format == "auto" else run.memory_format)

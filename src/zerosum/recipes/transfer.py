@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from zerosum import algorithms, sample
 from zerosum.algorithms.progressive import ProgressiveGAN
+from zerosum.checkpoint import Checkpoint
 from zerosum.data.spec import Data, Spec
 from zerosum.errors import UserError
 from zerosum.game import Adam, Algorithm
@@ -22,17 +26,27 @@ class Origin:
     path: Path
     run: Run
     spec: Spec
-    seen: int
-    """Images at its last checkpoint."""
+    saved: Checkpoint
+    """Its last one."""
 
     @staticmethod
     def of(path: Path) -> Origin:
-        """Raises UserError if it is not a run, or has no weights."""
+        """Raises UserError if it is not a run, or has no weights that learned."""
         try:
             recipe, run, saved = sample.stored(path, "last")
         except UserError as error:
             raise UserError(f"--from {error}") from error
-        return Origin(path, run, sample.spec_of(recipe["data"]), saved.images_seen)
+        if not saved.images_seen:
+            raise UserError(
+                f"--from {path}: it has not seen an image yet, so there is nothing to begin with; first go on with it: "
+                f"zerosum train --resume {path}"
+            )
+        return Origin(path, run, sample.spec_of(recipe["data"]), saved)
+
+    @property
+    def seen(self) -> int:
+        """Images that its weights have learned from."""
+        return self.saved.images_seen
 
     @property
     def algorithm(self) -> str | None:
@@ -70,6 +84,23 @@ class Origin:
                 f"--from {self.path}: its networks are for {mine}, and these data are {theirs}; give data of that kind "
                 "(--size, --channels), or leave --from out"
             )
+
+    def check_networks(self, networks: Mapping[str, nn.Module]) -> None:
+        """UserError if its weights are not of these networks, which may be on the meta device."""
+        for name, network in networks.items():
+            wanted = {key: value.shape for key, value in network.state_dict().items()}
+            if wanted != {key: value.shape for key, value in self.saved.under(f"players/{name}/").items()}:
+                raise UserError(
+                    f"--from {self.path}: its networks are not those of this run ({type(self.run.algorithm).__name__} "
+                    "of that size, width and number of classes are wanted); leave --algorithm and its networks, "
+                    "--conditional, --size and --channels to it, or leave --from out"
+                )
+
+    def warnings(self, spec: Spec) -> list[str]:
+        """What a user should know who has such data."""
+        if not self.spec.depth.wide or spec.depth.wide:
+            return []
+        return [f"the images of {self.path} have more than 8 bits, these are read in 8: --bits own keeps them"]
 
     def lend(self, run: Run) -> Run:
         """`run` with the game of this one: whole, in its batches, at its rates.
