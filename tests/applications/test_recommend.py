@@ -179,11 +179,11 @@ def test_the_interval_of_a_ranking_is_over_users() -> None:
     random = np.random.default_rng(0)
     user = np.repeat(np.arange(50), 2)
     each = random.normal(size=50)[user]  # both of a user's alike: as if there were 50
-    within = taste._within(each, user)
-    alone = taste._within(each[::2], np.arange(50))
+    within = taste.half_interval(each, user)
+    alone = taste.half_interval(each[::2], np.arange(50))
     assert within == pytest.approx(alone, rel=1e-9)
     assert alone == pytest.approx(2.0096 * each[::2].std(ddof=1) / np.sqrt(50), rel=1e-4)
-    assert np.isnan(taste._within(np.ones(2), np.zeros(2, dtype=int)))
+    assert np.isnan(taste.half_interval(np.ones(2), np.zeros(2, dtype=int)))
 
 
 def test_triplets_are_of_what_was_taken_and_what_was_not() -> None:

@@ -159,20 +159,35 @@ class Ranking:
     auc_within: float = math.nan
     """Half of the 95 % interval, users drawn anew: what one user takes is no two observations. NaN of one user."""
     ndcg_within: float = math.nan
-    areas: np.ndarray = field(default_factory=lambda: np.empty(0))
-    """The AUC of each interaction, float64 (count,)."""
-    users: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
-    """Whose it is, (count,)."""
 
 
-def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Ranking:
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Where held-out interactions stand, one by one, (count,): whose each is, its AUC and its NDCG."""
+
+    user: np.ndarray
+    auc: np.ndarray
+    ndcg: np.ndarray
+
+    @property
+    def ranking(self) -> Ranking:
+        if not len(self.user):
+            return Ranking(math.nan, math.nan, 0)
+        within = (half_interval(each, self.user) for each in (self.auc, self.ndcg))
+        return Ranking(float(self.auc.mean()), float(self.ndcg.mean()), len(self.user), *within)
+
+
+def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray) -> Ranking:
+    """The means of `places`."""
+    return places(scores, held, known, among).ranking
+
+
+def places(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Places:
     """Of the held-out interactions whose item is in `among`, bool (items,), against the others in it.
 
     What a user has taken, in `known` or in `held`, is no other.
     """
     held = held.of(np.flatnonzero(among[held.item]))
-    if not len(held):
-        return Ranking(float("nan"), float("nan"), 0)
     taken: dict[int, list[int]] = {}
     for some in (known, held):
         for u, i in zip(some.user.tolist(), some.item.tolist(), strict=True):
@@ -189,8 +204,7 @@ def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.n
             areas.append(1 - (above + equal / 2) / max(len(values), 1))
             rank = 1 + above + equal / 2
             gains.append(1 / np.log2(1 + rank) if rank <= TOP else 0.0)
-    within = (half_interval(np.array(each), held.user) for each in (areas, gains))
-    return Ranking(float(np.mean(areas)), float(np.mean(gains)), len(held), *within, np.array(areas), held.user)
+    return Places(held.user, np.array(areas, float), np.array(gains, float))
 
 
 def half_interval(values: np.ndarray, user: np.ndarray) -> float:

@@ -19,7 +19,17 @@ from zerosum.applications.design import NEIGHBOURS, Studio
 from zerosum.applications.kept import UserScorer
 from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, Triplets, popularity, train
 from zerosum.applications.studio import of_run
-from zerosum.applications.taste import Interactions, Ranking, Scores, Split, half_interval, joined, ranking, split
+from zerosum.applications.taste import (
+    Interactions,
+    Places,
+    Scores,
+    Split,
+    half_interval,
+    joined,
+    places,
+    ranking,
+    split,
+)
 from zerosum.bench import protocol
 from zerosum.bench.field import Judge
 from zerosum.bench.protocol import Bench, Result, data_record, recipe
@@ -256,11 +266,12 @@ class _Stage:
         def work() -> Result:
             scores, times = make()
             known = joined(self.split.train, self.split.validation)
-            warm = ranking(scores, self.split.test, known, ~self.split.cold)
+            of_users = places(scores, self.split.test, known, ~self.split.cold)
+            warm = of_users.ranking
             cold = ranking(scores, self.split.test, known, self.split.cold & self.shoppers.cold)
             return {
                 "warm_auc": warm.auc, "warm_within": warm.auc_within, "warm_ndcg": warm.ndcg, "cold_auc": cold.auc,
-                "cold_ndcg": cold.ndcg, **times, "of_users": _packed(warm),
+                "cold_ndcg": cold.ndcg, **times, "of_users": _packed(of_users),
             }  # fmt: skip
 
         return self.bench.arm(f"ranked-{name}", self.seed, self.protocol, work)
@@ -338,10 +349,10 @@ class _Stage:
         }  # fmt: skip
 
 
-def _packed(found: Ranking) -> str:
+def _packed(found: Places) -> str:
     """The AUC of every interaction in ten-thousandths, user by user: `3:9120,8714 4:10000 ...`."""
-    whole = (10_000 * found.areas).round().astype(int)
-    each = {int(user): ",".join(map(str, whole[found.users == user])) for user in np.unique(found.users)}
+    whole = (10_000 * found.auc).round().astype(int)
+    each = {int(user): ",".join(map(str, whole[found.user == user])) for user in np.unique(found.user)}
     return " ".join(f"{user}:{areas}" for user, areas in each.items())
 
 
