@@ -109,7 +109,7 @@ def test_the_averaged_weights_are_sampled(tmp_path: Path) -> None:
 def test_what_was_done_is_recorded(model: Model) -> None:  # trap 25
     assert model.sample(2, seed=5).protocol == {
         "images_seen": model.images_seen, "chunk": CHUNK, "weights": "ema", "precision": model.precision, "seed": 5,
-        "truncation": None,
+        "truncation": None, **({"classes": "all in turn"} if model.spec.classes else {}),
     }  # fmt: skip
     assert model.sample(2, truncation=0.7).protocol["truncation"] == 0.7
 
@@ -198,7 +198,26 @@ def test_labels_in_turn(folder: Path) -> None:  # trap 24
     chosen = model.sample(6, classes=["class 2", 0]).labels
     assert chosen is not None
     assert chosen.tolist() == [2, 0, 2, 0, 2, 0]
-    assert model.sample(3, classes=["1"]).labels.tolist() == [1, 1, 1]  # type: ignore[union-attr]
+
+
+def test_a_text_is_a_name_and_a_number_a_place(folder: Path) -> None:
+    """Or, of folders 10, 20 and 30, `--classes 1` would draw the second."""
+    model = load(folder)
+    model.class_names = ("10", "20", "30")
+    assert model.sample(2, classes=["20", 2]).labels.tolist() == [1, 2]  # type: ignore[union-attr]
+    for wrong in ("1", 20):
+        with pytest.raises(UserError, match=f"--classes {wrong}: no such class; the classes are 10, 20, 30"):
+            model.sample(2, classes=[wrong])
+    model.class_names = ()
+    assert model.sample(2, classes=["1", 0]).labels.tolist() == [1, 0]  # type: ignore[union-attr]
+
+
+def test_the_record_names_the_classes_that_were_drawn(folder: Path) -> None:
+    of_classes = load(folder)
+    assert of_classes.sample(4).protocol["classes"] == "all in turn"
+    assert of_classes.sample(4, classes=["class 2", 0]).protocol["classes"] == ["class 2", "class 0"]
+    walk = of_classes.interpolate(5, classes=[1, 2], still=True).protocol
+    assert [walk[name] for name in ("classes", "steps", "stops", "still")] == [["class 1", "class 2"], 5, 2, True]
 
 
 def test_the_label_changes_the_image_and_nothing_else(folder: Path) -> None:

@@ -175,7 +175,10 @@ class Model:
         return (math.sqrt(2) * torch.erfinv((2 * u - 1) * edge)).float()
 
     def labels(self, n: int, classes: Sequence[str | int] | None) -> Tensor | None:
-        """Labels (n,) in turn from the given classes (all, if None); None for an unconditional model."""
+        """Labels (n,) in turn from the given classes (all, if None); None for an unconditional model.
+
+        A text is the name of a class, a number its place among them.
+        """
         if not self.spec.classes:
             if classes:
                 raise UserError("--classes: this run was trained without labels; train with --conditional True")
@@ -184,11 +187,23 @@ class Model:
         return torch.tensor([wanted[i % len(wanted)] for i in range(n)], dtype=torch.int64)
 
     def _class(self, name: str | int) -> int:
-        if str(name) in self.class_names:
-            return self.class_names.index(str(name))
-        if str(name).isdigit() and int(name) < self.spec.classes:
+        if isinstance(name, str) and name in self.called:
+            return self.called.index(name)
+        if not isinstance(name, str) and 0 <= name < self.spec.classes:
             return int(name)
-        raise UserError(f"--classes {name}: no such class; the classes are {', '.join(self.class_names)}")
+        raise UserError(f"--classes {name}: no such class; the classes are {', '.join(self.called)}")
+
+    @property
+    def called(self) -> tuple[str, ...]:
+        """What the classes are called: by number, if there are no names."""
+        named = len(self.class_names) == self.spec.classes
+        return self.class_names if named else tuple(map(str, range(self.spec.classes)))
+
+    def _drawn(self, label: Tensor | None, classes: Sequence[str | int] | None) -> dict[str, Any]:
+        """For the record: the classes that were drawn, in turn."""
+        if label is None:
+            return {}
+        return {"classes": [self.called[k] for k in label[: len(classes)].tolist()] if classes else "all in turn"}
 
     def sample(
         self,
@@ -203,16 +218,14 @@ class Model:
         if n < 1:
             raise UserError(f"-n {n}: ask for 1 sample or more")
         label = self.labels(n, classes)
-        samples = self._samples(
-            self.latents(n, seed, truncation), label, {"seed": seed, "truncation": truncation}, progress=progress
-        )
+        record = {"seed": seed, "truncation": truncation, **self._drawn(label, classes)}
+        samples = self._samples(self.latents(n, seed, truncation), label, record, progress=progress)
         if label is None or not self.spec.is_image:
             return samples
         columns = self._columns(n, len(classes) if classes else self.spec.classes)
         if columns is None:
             return samples
-        known = len(self.class_names) == self.spec.classes
-        names = tuple(self.class_names[k] for k in label[:columns].tolist()) if known else ()
+        names = tuple(self.called[k] for k in label[:columns].tolist())
         return dataclasses.replace(samples, columns=columns, names=names)
 
     def _columns(self, n: int, turn: int) -> int | None:
@@ -248,14 +261,16 @@ class Model:
         z = torch.cat([slerp(a, b, t[(i > 0) :]) for i, (a, b) in enumerate(pairwise(ends))])
         if still:
             z = ends[:1].repeat(len(z), 1)
-        label = self.labels(stops, (classes or [0]) if self.spec.classes else classes)
+        wanted = (classes or [0]) if self.spec.classes else classes
+        label = self.labels(stops, wanted)
+        record = {"seed": seed, "stops": stops, "steps": steps, "still": still, **self._drawn(label, wanted)}
         if label is not None and len(set(label.tolist())) == 1:
             label = label[:1].expand(len(z)).contiguous()
         elif label is not None:
             shares = torch.eye(self.spec.classes)[label]
             between = [torch.lerp(a, b, t[(i > 0) :, None]) for i, (a, b) in enumerate(pairwise(shares))]
             label = torch.cat(between)
-        return self._samples(z, label, {"seed": seed, "stops": stops}, columns=len(z))
+        return self._samples(z, label, record, columns=len(z))
 
     def values(self, z: Tensor, label: Tensor | None, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """G(z) for latents (N, latent) as data: uint8 (N, C, H, W), or points float32 (N, d)."""

@@ -313,6 +313,43 @@ def test_training_held_out_and_test_images_are_disjoint() -> None:
     assert not kinds[1] & kinds[2]  # trap 30
 
 
+def sided(count: int, seed: int, labels: np.ndarray | None = None) -> ArrayDataset:
+    """Blobs in the left half (class 0) or in the right one; `labels` in place of the true ones."""
+    side = np.random.default_rng([1, seed]).integers(0, 2, count)
+    values = np.full((count, 1, 12, 24), 60, np.uint8)
+    for image, blob, right in zip(values, blobs(count, seed), side, strict=True):
+        image[:, :, 12 * right : 12 * right + 12] = blob
+    return ArrayDataset(values, side if labels is None else labels(side), ("left", "right"))  # type: ignore[operator]
+
+
+def test_whether_images_show_the_class_asked_for_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    data = sided(1_300, 0)
+    real = Reals(Part(data, np.arange(800), "train"), Part(data, np.arange(800, 1_300), "held out"), "blobs", False)
+    settings = Settings(features="random")
+
+    def measured(fakes: ArrayDataset) -> Evaluation:
+        return evaluate(real, of_dataset(fakes, "fakes", real.train), settings, Cache(None))
+
+    right = measured(sided(400, 1))
+    assert right.classes_from == "the labels of both sides"
+    assert right.measurements["agreement"].value > 0.98
+    assert not [f for f in right.verdict if f.kind == "wrong classes"]
+    for c in right.classes:
+        assert {"kernel", "density", "coverage", "agreement"} <= set(c.measurements)
+    swapped = measured(sided(400, 1, lambda side: np.where(np.arange(400) % 2, side, 1 - side)))
+    assert swapped.measurements["agreement"].value == pytest.approx(0.5, abs=0.1)
+    (said,) = (f for f in swapped.verdict if f.kind == "wrong classes")
+    assert "Wrong classes: a classifier takes" in said.text
+    collapsed = sided(400, 1)
+    one = collapsed.values[collapsed.labels == 1][0]
+    collapsed.values[collapsed.labels == 1] = one
+    found = {c.share.name: c.measurements["coverage"].value for c in measured(collapsed).classes}
+    assert found["right"] < 0.3 * found["left"], "agreement that one image buys"
+    show(right)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "class share real kernel distance real coverage real label agreement real" in told
+
+
 def test_mirrored_training_is_recorded(real: Reals) -> None:
     fakes = replace(of(blobs(400, seed=1), real), run=Path("run"))
     result = evaluate(replace(real, flips=True), fakes, QUICK, Cache(None))

@@ -134,6 +134,17 @@ def test_without_classes_coverage_tells_missing_variety() -> None:
     assert kinds(("coverage", measured("coverage", 0.9, 0.5, "higher"))) == ["nothing found"]
 
 
+def test_classes_that_were_asked_for_do_not_hide_missing_variety() -> None:
+    low = ("coverage", measured("coverage", 0.5, 0.9, "higher"))
+    assert kinds(low, shares=[share(0.1, 0.1)], guessed=False) == ["mode dropping"]
+
+
+@pytest.mark.parametrize(("value", "found"), [(0.5, "wrong classes"), (0.75, "nothing found"), (0.95, "nothing found")])
+def test_another_class_than_was_asked_for_is_told(value: float, found: str) -> None:
+    agreement = ("agreement", measured("label agreement", value, 0.8, "higher"))
+    assert kinds(agreement, shares=[share(0.1, 0.1)], guessed=False) == [found]
+
+
 def test_samples_off_the_data_are_not_called_missing_variety() -> None:
     """Between the modes: little is covered, and yet all of it is reached."""
     coverage, precision = (

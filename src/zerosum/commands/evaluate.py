@@ -114,6 +114,8 @@ def progress() -> Any:
 
 def show(found: Evaluation) -> None:
     """The verdict and the tables, on standard output."""
+    from zerosum.metrics.measurement import SHOWN_OF_CLASS
+
     extractor = found.choice.extractor
     weak = " (weak)" if extractor.weak else ""
     print(f"{found.what}  against  {found.against}")
@@ -125,16 +127,14 @@ def show(found: Evaluation) -> None:
     write_table(table)
     if found.classes:
         print(f"classes from {found.classes_from}")
-        table = _table(("class", "share", "real share", "kernel distance", "real against real"))
+        known = {key: c.measurements[key].protocol.metric for c in found.classes for key in c.measurements}
+        keys = [key for key in SHOWN_OF_CLASS if key in known]
+        table = _table(("class", "share", "real", *(name for key in keys for name in (known[key], "real"))))
         for c in found.classes:
-            kernel = c.measurements.get("kernel")
-            near = (number(kernel.value), "" if kernel.floor is None else number(kernel.floor.value)) if kernel else ""
-            table.add_row(
-                c.share.name,
-                f"{100 * c.share.fake.value:.1f} %",
-                f"{100 * c.share.real.value:.1f} %",
-                *(near or ("", "")),
-            )
+            row = [c.share.name, *(f"{100 * share.value:.1f} %" for share in (c.share.fake, c.share.real))]
+            for m in map(c.measurements.get, keys):
+                row += ["", ""] if m is None else [number(m.value), "" if m.floor is None else number(m.floor.value)]
+            table.add_row(*row)
         write_table(table)
     for note in found.notes:
         print(f"note         {note}")
@@ -143,7 +143,7 @@ def show(found: Evaluation) -> None:
 
 
 def _in_features(key: str) -> bool:
-    return key not in ("detail", "grain", "copies", "class balance")
+    return key not in ("detail", "grain", "copies", "class balance", "agreement")
 
 
 def cells(m: Measurement) -> tuple[str, str, str]:

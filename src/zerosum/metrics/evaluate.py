@@ -49,7 +49,7 @@ LEAST_OF_CLASS = 40  # images of a class on either side, for numbers of its own
 LEVEL = 0.95
 # What a number can be, by key; others any. Not the kernel distance: being unbiased, it is below 0 as often as above.
 POSSIBLE = {
-    **dict.fromkeys(("precision", "recall", "coverage", "authenticity"), (0.0, 1.0)),
+    **dict.fromkeys(("precision", "recall", "coverage", "authenticity", "agreement"), (0.0, 1.0)),
     **dict.fromkeys(("frechet", "density", "class balance"), (0.0, math.inf)),
 }
 ANY = (-math.inf, math.inf)
@@ -83,6 +83,8 @@ class Side:
     """Grain of each image (n,); None for points."""
     classes: Tensor | None
     """Class numbers (n,): true labels where both sides have some, else a classifier's guesses; None without."""
+    named: Tensor | None = None
+    """What a classifier says that each image shows (n,), where `classes` are what it is to show; None without."""
     known: Statistics | None = None
 
     def __len__(self) -> int:
@@ -94,6 +96,7 @@ class Side:
             self.features[where], None if self.power is None else self.power[where],
             None if self.grain is None else self.grain[where],
             None if self.classes is None else self.classes[where],
+            None if self.named is None else self.named[where],
         )  # fmt: skip
 
     @cached_property
@@ -160,18 +163,19 @@ class _Work:
         labels = labels_of(train) if train.class_names else None
         values, fake_labels = self.fakes.take(n, self.seed, labels, partial(self._told, "drawing"))
         names, source = self._classes(guess, fake_labels, real_labels)
-        if fake_labels is not None:
-            guess = None
-        real = self._side(real_values, real_labels, guess, "real images")
+        asked = fake_labels is not None
+        if asked and guess is None and not self.settings.quick:
+            self.notes.append("whether images show the class asked for is not said: no classifier learned the classes")
+        real = self._side(real_values, real_labels, guess, "real images", asked=asked)
         if bool((real.features == real.features[0]).all()):
             raise UserError(
                 f"--features {self.extractor.name}: all {n:,} real images have the same features, so nothing can be "
                 "said of others; choose other features, or other real images with --against"
             )
-        fake = self._side(values, fake_labels, guess, "generated images")
+        fake = self._side(values, fake_labels, guess, "generated images", asked=asked)
         other: Side | None = None
         if floored:
-            other = self._side(*train.gather(np.sort(pool[n : 2 * n])), guess, "other real images")
+            other = self._side(*train.gather(np.sort(pool[n : 2 * n])), guess, "other real images", asked=asked)
         measurements: dict[str, Measurement] = {}
         for metric in self._metrics(real, bool(names)):
             measurements |= self._measured(metric, real, fake, other)
@@ -198,7 +202,7 @@ class _Work:
         return Evaluation(
             what=self.fakes.what, against=self.real.what, images_seen=self.fakes.images_seen, choice=choice,
             measurements=measurements, classes=classes, classes_from=source, p_values=p_values,
-            verdict=verdict(measurements, [c.share for c in classes], p_values, guessed=guess is not None),
+            verdict=verdict(measurements, [c.share for c in classes], p_values, guessed=not asked),
             notes=tuple(self.notes), pairs=pairs, samples=values[:64], seconds=time.perf_counter() - self.began,
         )  # fmt: skip
 
@@ -226,15 +230,22 @@ class _Work:
         right = f"{100 * guess.accuracy:.1f} %"
         return guess.class_names, f"a classifier's guesses on both sides ({right} right on real images new to it)"
 
-    def _side(self, values: np.ndarray, labels: np.ndarray | None, guess: Classifier | None, what: str) -> Side:
+    def _side(
+        self, values: np.ndarray, labels: np.ndarray | None, guess: Classifier | None, what: str, *, asked: bool
+    ) -> Side:
+        """Of images whose labels are what they are to show, if `asked`; else what they show is up to `guess`."""
         sha = hash_of_values(values)
         features = self._features(self.extractor, values, sha, what)
         classes = None if labels is None else torch.from_numpy(labels.astype(np.int64))
+        named: Tensor | None = None
         if guess is not None:
             own = features if guess is self.extractor else self._features(guess, values, sha, what)
-            classes = guess.probabilities(own).argmax(1)
+            named = guess.probabilities(own).argmax(1)
+        if named is not None and not asked:
+            classes, named = named, None
         images = values.ndim == 4
-        side = Side(features, fine_power(values) if images else None, grain(values) if images else None, classes)
+        power, grains = (fine_power(values), grain(values)) if images else (None, None)
+        side = Side(features, power, grains, classes, named)
         return replace(side, known=self._statistics(side, sha))
 
     def _features(self, extractor: Extractor, values: np.ndarray, sha: str, what: str) -> Tensor:
@@ -287,6 +298,8 @@ class _Work:
         if real.power is not None:
             found.append(Metric({"detail": ("fine detail", "log2 of the ratio to real", "higher")}, _detail))
             found.append(Metric({"grain": ("grain", "log2 of the ratio to real", "lower")}, _grain))
+        if real.named is not None:
+            found.append(Metric(_named(""), _agreement))
         if classes:
             found.append(Metric({"class balance": ("class balance", "KL(fake || real), nats", "lower")}, _balance))
         return found
@@ -353,7 +366,13 @@ class _Work:
                 if other is not None and other.classes is not None:
                     others = np.flatnonzero(other.classes == c)
                     rest = other.at(others[:m]) if len(others) >= m else None
-                metrics = [Metric({"kernel": ("kernel distance", f"cubic, class {name}", "lower")}, _kernel)]
+                near: tuple[str, Better] = f"k = 5, class {name}", "higher"
+                metrics = [
+                    Metric({"kernel": ("kernel distance", f"cubic, class {name}", "lower")}, _kernel),
+                    Metric({"density": ("density", *near), "coverage": ("coverage", *near)}, _density),
+                ]
+                if real.named is not None:
+                    metrics.append(Metric(_named(f"class {name}"), _agreement))
                 if m > 2 * self.extractor.dimensions:
                     metrics.append(Metric({"frechet": ("Frechet distance", f"class {name}", "lower")}, _frechet))
                 for metric in metrics:
@@ -395,8 +414,23 @@ def _kernel(real: Side, fake: Side) -> dict[str, float]:
 
 def _neighbours(real: Side, fake: Side) -> dict[str, float]:
     precision, recall = neighbours.precision_recall(real.features, fake.features)
+    return {"precision": precision, "recall": recall, **_density(real, fake)}
+
+
+def _density(real: Side, fake: Side) -> dict[str, float]:
     density, coverage = neighbours.density_coverage(real.features, fake.features)
-    return {"precision": precision, "recall": recall, "density": density, "coverage": coverage}
+    return {"density": density, "coverage": coverage}
+
+
+def _named(settings: str) -> dict[str, tuple[str, str, Better]]:
+    return {"agreement": ("label agreement", settings, "higher")}
+
+
+def _agreement(_: Side, fake: Side) -> dict[str, float]:
+    """The share of images that a classifier takes for what they are to show."""
+    assert fake.named is not None
+    assert fake.classes is not None
+    return {"agreement": float((fake.named == fake.classes).double().mean())}
 
 
 def _authenticity(real: Side, fake: Side) -> dict[str, float]:

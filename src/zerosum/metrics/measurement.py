@@ -14,6 +14,7 @@ from zerosum.errors import UserError
 from zerosum.metrics.intervals import Interval
 
 Better = Literal["lower", "higher"]
+SHOWN_OF_CLASS = ("kernel", "coverage", "agreement")  # of all that is measured of single classes, by their keys
 NOTED = {"noted": True}  # recorded, and allowed to differ between measurements that are compared
 
 

@@ -14,14 +14,24 @@ from typing import Literal
 from zerosum.metrics.intervals import Interval
 from zerosum.metrics.measurement import Measurement
 
-Kind = Literal["copies", "mode dropping", "class shares", "blur", "noise", "differs", "nothing found", "cannot say"]
+Kind = Literal[
+    "copies",
+    "mode dropping",
+    "class shares",
+    "wrong classes",
+    "blur",
+    "noise",
+    "differs",
+    "nothing found",
+    "cannot say",
+]
 
 RARE = 1e-3  # p-value below which chance is not believed; of classes, for all of them together
 DROPPED = 0.5  # a class is dropped if its share is below so much of its share among the real images
 FINE = 0.5  # log2 of the ratio of fine power: a loss of less than 30 % is not called blur
 FLAT = 10  # log2: an image with less than a thousandth of the fine power is flat; the factor says no more
 GRAINY = 0.3  # log2 of the ratio of grain: less than a quarter more is not called noise
-TOLD_BY = ("frechet", "kernel", "precision", "recall", "coverage", "copies", "detail", "grain")
+TOLD_BY = ("frechet", "kernel", "precision", "recall", "coverage", "copies", "detail", "grain", "agreement")
 SHORT = 0.1  # coverage, precision or recall below its floor by less is not spoken of
 
 
@@ -54,7 +64,8 @@ def verdict(
     """What the measurements say, most telling first, what they cannot say last; at least one finding.
 
     `measurements` by their keys in `metrics.evaluate`; `p_values` of "copies", "class balance", "detail" and "grain",
-    where known; `guessed`: whether the classes are a classifier's guesses, which spoilt images mislead.
+    where known; `guessed`: whether the classes are a classifier's guesses, which spoilt images mislead, and not labels
+    of both sides.
     """
     p_values = p_values or {}
     fine = _fine(measurements, p_values)
@@ -62,7 +73,9 @@ def verdict(
     found = [
         *_copies(measurements.get("copies"), p_values.get("copies"), blurred=spoilt == "blurred"),
         *_classes(shares, p_values.get("class balance"), spoilt if guessed else ""),
-        *(() if shares else _coverage(measurements, spoilt)),
+        *_agreement(measurements.get("agreement"), spoilt),
+        # As many of each class as were asked for say nothing of what is in them.
+        *(() if shares and guessed else _coverage(measurements, spoilt)),
         *fine,
     ]
     found += _distance(measurements, named=bool(found))
@@ -113,6 +126,18 @@ def _classes(shares: Sequence[Share], p: float | None, spoilt: str) -> list[Find
             )
         ]
     return []
+
+
+def _agreement(agreement: Measurement | None, spoilt: str) -> list[Finding]:
+    if agreement is None or agreement.floor is None or not _short(agreement):
+        return []
+    text = (
+        f"a classifier takes {_percent(agreement.value)} of the images for what was asked for, and "
+        f"{_percent(agreement.floor.value)} of real ones for what they are"
+    )
+    if spoilt:
+        return [Finding("cannot say", f"Classes cannot be judged: {text}, but the images are {spoilt}.")]
+    return [Finding("wrong classes", f"Wrong classes: {text}.")]
 
 
 def _coverage(measurements: Mapping[str, Measurement], spoilt: str) -> list[Finding]:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from zerosum.metrics import directions
 from zerosum.metrics.intervals import Interval
-from zerosum.metrics.measurement import Measurement
+from zerosum.metrics.measurement import SHOWN_OF_CLASS, Measurement
 from zerosum.metrics.report.content import Content, Facts
 from zerosum.metrics.report.records import Direction, Equilibrium, Evaluation, Judgement, Regret, TwoSample
 from zerosum.metrics.report.strips import Scale, around, axis, strip
@@ -32,13 +32,15 @@ def render(content: Content) -> str:
     environment.filters["data"] = _data
     evaluation, equilibrium = content.evaluation, content.equilibrium
     test = equilibrium.two_sample if equilibrium else None
+    of_class = _of_class(evaluation) if evaluation else {}
     return environment.get_template("page.html").render(
         content=content,
         facts=list(_facts(content.facts)),
         evaluation=evaluation,
         measurements=list(_measurements(evaluation.measurements)) if evaluation else [],
         translations=list(_translations(evaluation)) if evaluation else [],
-        classes=list(_classes(evaluation)) if evaluation else [],
+        classes=list(_classes(evaluation, of_class)) if evaluation else [],
+        of_class=list(of_class.values()),
         nearest=_nearest(evaluation),
         test=test,
         gauge=axis(GAUGE, {tick: words.percent(tick) for tick in TICKS}),
@@ -122,22 +124,25 @@ def _cell(m: Measurement | None) -> tuple[str, str]:
     return ("", "") if m is None else words.measured(m.value, m.low, m.high)
 
 
-def _classes(evaluation: Evaluation) -> Iterator[dict[str, Any]]:
+def _of_class(evaluation: Evaluation) -> dict[str, str]:
+    """What is shown of single classes: its key, and its name."""
+    known = {key: m.protocol.metric for c in evaluation.classes for key, m in c.measurements.items()}
+    return {key: known[key] for key in SHOWN_OF_CLASS if key in known}
+
+
+def _classes(evaluation: Evaluation, of_class: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     if not evaluation.classes:
         return
     scale = around(x for c in evaluation.classes for x in (0.0, c.real_share, c.fake_low, c.fake_high))
     for c in evaluation.classes:
         share, interval = words.share(c.fake_share, c.fake_low, c.fake_high)
-        near = c.measurements.get("kernel")
-        distance = words.measured(near.value, near.low, near.high) if near else ("", "")
         yield {
             "name": c.name,
             "real": words.share(c.real_share)[0],
             "share": share,
             "interval": interval,
             "strip": strip(scale, c.fake_share, (c.fake_low, c.fake_high), line=c.real_share),
-            "distance": distance,
-            "floor": _floor(near.floor) if near else "",
+            "measured": [(*_cell(m), _floor(m.floor) if m else "") for m in map(c.measurements.get, of_class)],
         }
 
 
