@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from zerosum import cli
-from zerosum.applications.attack import RANGE, fgsm, pgd, robust_accuracy
+from zerosum import cli, data
+from zerosum.applications import attack as attacking
+from zerosum.applications.attack import RANGE, Attacked, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
 from zerosum.commands.attack import same_source
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
+from zerosum.metrics.features import classifier as classifiers
 
 Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -146,6 +149,49 @@ def test_images_without_labels_are_one_error(tmp_path: Path, capsys: pytest.Capt
     assert "--features" not in said
 
 
+def test_the_classifier_that_is_trained_has_not_seen_what_is_attacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what one call wrote, the next leaves."""
+    random = np.random.default_rng(0)
+    for number in range(60):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 100, (16, 16), dtype=np.uint8) + np.uint8(150 * (number % 2))
+        Image.fromarray(pixels).save(path)  # no two of them alike
+    seen: dict[str, np.ndarray] = {}
+    train = classifiers.train
+
+    def training(build: Callable[[], nn.Sequential], images: np.ndarray, *more: Any, **named: Any) -> nn.Sequential:
+        seen["trained on"] = images
+        return train(build, images, *more, **named)
+
+    def attack(model: nn.Module, images: np.ndarray, *more: Any, **named: Any) -> Attacked:
+        seen["attacked"] = images
+        return robust_accuracy(model, images, *more, **named)
+
+    monkeypatch.setattr(classifiers, "train", training)
+    monkeypatch.setattr(attacking, "robust_accuracy", attack)
+    monkeypatch.chdir(tmp_path)
+    words = ["attack", "photos", "--epsilons", "0.02", "0.5", "--steps", "2"]
+    assert cli.main(words) == 0
+    trained_on, attacked = ({image.tobytes() for image in seen[part]} for part in ("trained on", "attacked"))
+    assert (len(trained_on), len(attacked)) == (20, 40)
+    assert not trained_on & attacked
+    first = Path("attack/attack.json").read_bytes()
+    record = json.loads(first)
+    assert record["classifier"].startswith("trained on a third of photos, accuracy ")
+    fingerprint = data.open(Data(source="photos")).fingerprint
+    assert record["data"] == {"source": "photos", "split": "train", "fingerprint": fingerprint}
+    assert (record["images"], [row["epsilon"] for row in record["rows"]]) == (40, [0.02, 0.5])
+
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(Path("attack-002/attack.png"))
+    assert Path("attack/attack.json").read_bytes() == first
+    assert cli.main([*words, "--out", "attack"]) == 2
+    assert "--out attack: holds attack.json already; give another folder" in capsys.readouterr().err
+
+
 def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +200,10 @@ def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
         path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((16, 16), 60 * number, dtype=np.uint8)).save(loose / f"{number}.png")
     for held, attacked in ((6, 6), (0, None)):
         run, out = tmp_path / f"run{held}", tmp_path / f"out{held}"
         words = f"--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out {held} --probe-every 0"
@@ -168,6 +218,10 @@ def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
             record = json.loads((out / "attack.json").read_text())
             assert record["images"] == attacked
             assert record["classifier"].endswith("images that it held out of training")
+            known = json.loads((run / "recipe.json").read_text())["data"]["fingerprint"]
+            assert record["data"]["fingerprint"] == known, "that of all the data"
+            assert cli.main(["attack", str(loose), "--run", str(run)]) == 2
+            assert "loose: has no labels; sort the images into a folder a class" in capsys.readouterr().err
             assert cli.main(["attack", str(tmp_path / "photos"), "--limit", "12", "--run", str(run)]) == 2
             assert "was trained on these images; give others" in capsys.readouterr().err
 

@@ -13,11 +13,11 @@ from zerosum import cli
 KNOWN = "the run was trained on these images"
 
 
-def photos(folder: Path, seed: int) -> Path:
-    """24 grey images of 16x16, as many of either class."""
+def photos(folder: Path, seed: int, classes: str = "ab") -> Path:
+    """24 grey images of 16x16, as many of each class."""
     random = np.random.default_rng(seed)
     for number in range(24):
-        path = folder / "ab"[number % 2] / f"{number}.png"
+        path = folder / classes[number % len(classes)] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
     return folder
@@ -38,3 +38,23 @@ def test_it_is_said_which_images_the_run_was_trained_on(tmp_path: Path, capsys: 
     assert header == "file,class,probability"
     assert len(lines) == 24
     assert {line.split(",")[1] for line in lines} <= {"a", "b"}
+
+
+def test_of_images_of_some_classes_it_is_said_how_many_are_right_and_of_others_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, table = tmp_path / "run", tmp_path / "found.csv"
+    words = "--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out 0 --probe-every 0"
+    assert cli.main(["train", str(photos(tmp_path / "all", 0, "abc")), *words.split(), "--out", str(run)]) == 0
+    capsys.readouterr()
+    some, other = photos(tmp_path / "some", 1, "bc"), photos(tmp_path / "other", 2, "bd")
+    assert cli.main(["classify", str(run), str(some), "--out", str(table)]) == 0
+    lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
+    right = sum(Path(name).parent.name == kind for name, kind, _ in lines)
+    said = capsys.readouterr().err
+    assert f"right: {right / len(lines):.2%} (" in said
+    assert "; of b, c alone" in said
+    assert cli.main(["classify", str(run), str(other), "--out", str(table)]) == 0
+    said = capsys.readouterr().err
+    assert "how many are right is not known: d is none of the run's classes (a, b, c)" in said
+    assert "right: " not in said

@@ -53,13 +53,20 @@ def test_designs_score_higher_than_what_was_drawn(studio: Studio) -> None:
     assert float(found.z.norm(dim=1).max()) <= studio.model.latent**0.5 + 2.01
 
 
-def test_a_scorer_that_cannot_be_followed_does_as_well(studio: Studio) -> None:
+def test_for_a_scorer_that_cannot_be_followed_steps_at_random_go_some_of_the_way(studio: Studio) -> None:
+    z, label = studio.model.latents(16, 2), torch.zeros(16, dtype=torch.int64)
+
     def stern(images: Tensor) -> Tensor:
         return torch.from_numpy(images.detach().numpy().mean((1, 2, 3)))
 
-    blind = studio.design(stern, 2, drawn=200, steps=30, seed=1)
-    start = studio.design(stern, 2, drawn=200, steps=1, seed=1)
-    assert float(blind.scores.mean()) >= float(start.scores.mean())
+    def gain(score: Callable[[Tensor], Tensor]) -> float:
+        go = partial(studio._followed, logit=-100.0, near=None, reach=0.5, steps=30, spread=1.0, seed=0, told=None)
+        before, after = (studio.model.generator(at, label).clamp(-1, 1) for at in (z, go(score, z=z, label=label)))
+        return float((bright(after) - bright(before)).mean())
+
+    followed = gain(bright)
+    assert followed > 0
+    assert gain(stern) > followed / 10
 
 
 def test_designs_stay_near_the_item_they_start_from(studio: Studio) -> None:
@@ -177,6 +184,30 @@ def test_the_catalogue_is_drawn_from_all_items(tmp_path: Path, monkeypatch: pyte
     assert found.labels is not None
     assert set(found.labels.tolist()) == {0, 1, 2}
     assert settled == [{0, 1, 2}], "what the critic takes for usual is drawn from all, too"
+
+
+def test_the_catalogue_is_to_be_what_the_run_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    items = tiny.images(count=60)
+    training = tiny.training(tiny.run("r1gan", conditional=True), items)
+    training.step()
+    run = tiny.keep(training, tmp_path)
+    there = [items]
+    monkeypatch.setattr(studio_of.sources, "read", lambda _: there[-1])
+    studio_of.of_run(run)
+    assert not capsys.readouterr().err
+    there.append(tiny.images(count=50))
+    studio_of.of_run(run)
+    assert f"tiny: is not what {run} was trained on" in capsys.readouterr().err
+    there.append(tiny.images((1, 16, 8), count=60))
+    with pytest.raises(UserError, match=r"tiny: images of \(1, 16, 8\).*trained on \(1, 8, 8\)"):
+        studio_of.of_run(run)
+    there.append(tiny.images(count=60, classes=2))
+    with pytest.raises(UserError, match=r"tiny: 2 classes, and .* was trained on 3"):
+        studio_of.of_run(run)
+    with pytest.raises(UserError, match="items: images of"):
+        studio_of.of_run(run, items=tiny.images((1, 8, 16), count=60))
 
 
 def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:

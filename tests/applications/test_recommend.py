@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ from zerosum.applications import recommend, taste
 from zerosum.applications.recommend import (
     BPR,
     DVBPR,
+    TINY,
     VBPR,
+    Dense,
     Look,
+    Rows,
     Settings,
     Triplets,
     at_best,
@@ -23,7 +27,7 @@ from zerosum.applications.recommend import (
     train,
     train_on_all,
 )
-from zerosum.applications.taste import Interactions, ranking, read, split
+from zerosum.applications.taste import Interactions, places, ranking, read, split
 from zerosum.commands.recommend import _known
 from zerosum.errors import UserError
 
@@ -175,6 +179,20 @@ def test_ranking_by_hand() -> None:
     assert tied.auc == 0.5
 
 
+def test_an_item_without_another_is_not_ranked() -> None:
+    """It would be first of one: as good as can be, whatever the scores."""
+    names = ("ann", "bob"), tuple("abc")
+    known = Interactions(np.array([0]), np.array([1]), np.array([0]), *names)
+    held = Interactions(np.array([0, 1]), np.array([2, 2]), np.array([1, 1]), *names)
+    scores = np.array([[0.0, 1.0, 2.0], [0.0, 2.0, 1.0]])
+    found = places(lambda users: scores[users], held, known, np.array([False, True, True]))
+    assert (found.user.tolist(), found.auc.tolist()) == ([1], [0.0]), "ann has taken the only other one"
+    assert found.ranking.count == 1
+    alone = ranking(lambda users: scores[users], held, known, np.array([False, False, True]))
+    assert alone.count == 0
+    assert np.isnan(alone.auc)
+
+
 def test_the_interval_of_a_ranking_is_over_users() -> None:
     random = np.random.default_rng(0)
     user = np.repeat(np.arange(50), 2)
@@ -251,20 +269,36 @@ def test_a_row_that_comes_twice_moves_by_both() -> None:
 
 
 def test_vbprs_gradient_is_that_of_its_loss() -> None:
+    """Of the sum of ln sigma(x_uij) - lambda / 2 |factors|^2, by every parameter; E decays once, biases do not.
+
+    How far Adagrad's first step went, and what it has summed, give back the gradient that it was given: by a row that
+    of the sum, by E and beta' that of the mean. One user and two items come twice.
+    """
     features = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
-    model = VBPR(4, features, Settings(factors=3, decay=0.0))
-    u, i, j = torch.tensor([1, 2]), torch.tensor([2, 5]), torch.tensor([4, 0])
-    embed = model.embed.value.clone().requires_grad_()
-    seen = model.features[i] - model.features[j]
+    rate, decay = 0.1, 0.05
+    model = VBPR(4, features, Settings(factors=3, rate=rate, decay=decay))
     plain = model.plain
-    x = (plain.user.value[u] * (plain.item.value[i] - plain.item.value[j])).sum(1)
-    x = x + (model.taste.value[u] * (seen @ embed)).sum(1) + seen @ model.bias.value
-    torch.nn.functional.logsigmoid(x).mean().backward()
-    before = model.embed.value.clone()
-    model.step(u, i, j)
-    moved = model.embed.value - before
-    assert embed.grad is not None
-    assert torch.equal(moved.sign(), embed.grad.sign())
+    plain.bias.value, model.bias.value = torch.randn(6, 1), torch.randn(5)
+    u, i, j = torch.tensor([1, 2, 1]), torch.tensor([2, 5, 2]), torch.tensor([4, 0, 0])
+    parts: dict[str, Rows | Dense] = {
+        "user": plain.user, "item": plain.item, "bias": plain.bias,
+        "taste": model.taste, "embed": model.embed, "bias of looks": model.bias,
+    }  # fmt: skip
+    at = {name: part.value.clone().requires_grad_() for name, part in parts.items()}
+    mine, taken, left, liked = at["user"][u], at["item"][i], at["item"][j], at["taste"][u]
+    seen = model.features[i] - model.features[j]
+    x = (mine * (taken - left)).sum(1) + (at["bias"][i] - at["bias"][j])[:, 0]
+    gain = torch.nn.functional.logsigmoid(x + (liked * (seen @ at["embed"])).sum(1) + seen @ at["bias of looks"])
+    lengths = sum(factors.square().sum() for factors in (mine, taken, left, liked, at["embed"]))
+    (gain.sum() - decay / 2 * lengths).backward()
+    assert model.step(u, i, j) == pytest.approx(-float(gain.detach().mean()), rel=1e-5)
+    for name, part in parts.items():
+        moved = part.value - at[name].detach()
+        if isinstance(part, Rows):
+            given = moved * (part.sum + TINY).sqrt()[:, None] / rate
+        else:
+            given = len(u) * moved * (part.sum.sqrt() + TINY) / rate
+        torch.testing.assert_close(given, at[name].grad, rtol=1e-3, atol=1e-5, msg=partial("{}: {}".format, name))
 
 
 @pytest.mark.parametrize("name", ["BPR", "VBPR", "DVBPR"])

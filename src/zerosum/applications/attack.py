@@ -21,6 +21,7 @@ from zerosum.data.store import check_images
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
 from zerosum.metrics.intervals import Interval, binomial
+from zerosum.sample import to_uint8
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -168,9 +169,8 @@ def _attacked(
     made = torch.cat(examples)[:shown]
     with torch.no_grad():
         named = model(made).argmax(1).numpy()
-    changed_images = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
     return Attacked(
-        rows, binomial(clean, len(x)), images[: len(made)], changed_images, epsilons[middle], labels[: len(made)], named
+        rows, binomial(clean, len(x)), images[: len(made)], to_uint8(made), epsilons[middle], labels[: len(made)], named
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zerosum.data.store import check_images
 from zerosum.metrics.features.base import CHUNK, Told, unit
-from zerosum.metrics.features.classifier import BATCH, network, train
+from zerosum.metrics.features.classifier import BATCH, halvings_of, network, train
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 WIDTH = 16
 STEPS = 400  # of 64 images each, however few are trained on: every arm costs alike and sees as many images
 TURN, SHIFT, ZOOM = math.radians(10), 0.1, 0.1  # at most: radians, shares of a side, of the size
-LEAST = 8  # pixels a side of what the network is given
 
 Probabilities = Callable[[np.ndarray], np.ndarray]
 """From images uint8 (n, C, H, W) to probabilities float64 (n, K)."""
@@ -43,9 +42,8 @@ def fit(
     """
     check_images(images, labels)
     shape = images.shape[1:]
-    halvings = max(0, (min(shape[1:]) // LEAST).bit_length() - 1)
     net = train(
-        partial(network, shape, classes, WIDTH, halvings=halvings), images, labels, steps, seed,
+        partial(network, shape, classes, WIDTH, halvings=halvings_of(shape)), images, labels, steps, seed,
         partial(moved, flip=flip) if classical else None, told, BATCH,
     )  # fmt: skip
 

@@ -15,6 +15,7 @@ from zerosum.applications.recommend import DVBPR, Settings
 from zerosum.errors import UserError
 
 WEIGHTS, ABOUT = "taste.safetensors", "taste.json"
+FOLDER = Path("tastes")  # that tastes go into where no other is named
 
 
 class Taste:
@@ -50,6 +51,17 @@ def save(model: DVBPR, users: tuple[str, ...], folder: Path) -> None:
     about = {"users": list(users), "shape": list(model.images.shape[1:]), "factors": model.settings.factors}
     atomic.write_file(folder / WEIGHTS, safetensors.torch.save(tensors))
     atomic.write_file(folder / ABOUT, (json.dumps(about) + "\n").encode())
+
+
+def newest() -> Path:
+    """The folder in FOLDER whose taste was written last. UserError if there is none."""
+    found = max(FOLDER.glob(f"*/{ABOUT}"), key=lambda path: path.stat().st_mtime, default=None)
+    if found is None:
+        raise UserError(
+            f"--taste is missing, and there is none in {FOLDER}/: give a folder that zerosum recommend wrote, or make "
+            "one with zerosum recommend ITEMS --interactions TABLE.csv"
+        )
+    return found.parent
 
 
 def load(folder: Path) -> Taste:

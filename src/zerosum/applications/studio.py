@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ MOST = 20_000  # items of the catalogue that designs are held against
 
 
 def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = None) -> Studio:
-    """`items`: the catalogue; what the run was trained on, if not given.
+    """`items`: the catalogue; what the run was trained on, if not given, with a warning if that has changed.
 
-    UserError where that is not there any more, or the run makes no images.
+    UserError where that is not there any more or has another shape or number of classes, or the run makes no images.
     """
     path = Path(path)
     model = sample.load(path, which, "fp32")
@@ -35,6 +36,22 @@ def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = N
     critic.float().eval().requires_grad_(False)
     whole = items or sources.read(run.data)
     assert isinstance(whole, ArrayDataset)  # of noise: `sample.load` refuses two sides
+    source = "items" if items else run.data.source
+    if whole.spec.shape != model.spec.shape:
+        raise UserError(
+            f"{source}: images of {whole.spec.shape} (C, H, W), and {path} was trained on {model.spec.shape}; give "
+            "back those, or train a run on these"
+        )
+    if model.spec.classes not in (0, whole.spec.classes):
+        raise UserError(
+            f"{source}: {whole.spec.classes} classes, and {path} was trained on {model.spec.classes}; give back those, "
+            "or train a run on these"
+        )
+    if not items and whole.fingerprint != recipe["data"]["fingerprint"]:
+        print(
+            f"warning: {source}: is not what {path} was trained on; designs are held against what is there now",
+            file=sys.stderr,
+        )
     part = whole if items else train_part(whole, run.data)
     order = randomness.permutation(0, "design/catalogue", 0, len(part))
     values, labels = part.gather(np.sort(order[:MOST]))

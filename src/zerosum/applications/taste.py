@@ -185,14 +185,15 @@ def ranking(scores: Scores, held: Interactions, known: Interactions, among: np.n
 def places(scores: Scores, held: Interactions, known: Interactions, among: np.ndarray, at_once: int = 256) -> Places:
     """Of the held-out interactions whose item is in `among`, bool (items,), against the others in it.
 
-    What a user has taken, in `known` or in `held`, is no other.
+    What a user has taken, in `known` or in `held`, is no other. An interaction without any other is left out: it would
+    stand first whatever its score.
     """
     held = held.of(np.flatnonzero(among[held.item]))
     taken: dict[int, list[int]] = {}
     for some in (known, held):
         for u, i in zip(some.user.tolist(), some.item.tolist(), strict=True):
             taken.setdefault(u, []).append(i)
-    areas, gains = [], []
+    ranked, areas, gains = list[int](), list[float](), list[float]()
     for first in range(0, len(held), at_once):
         users, items = held.user[first : first + at_once], held.item[first : first + at_once]
         found = scores(users)
@@ -200,11 +201,14 @@ def places(scores: Scores, held: Interactions, known: Interactions, among: np.nd
             other = among.copy()
             other[taken[u]] = False
             values = row[other]
+            if not len(values):
+                continue
             above, equal = int((values > row[i]).sum()), int((values == row[i]).sum())
-            areas.append(1 - (above + equal / 2) / max(len(values), 1))
+            ranked.append(u)
+            areas.append(1 - (above + equal / 2) / len(values))
             rank = 1 + above + equal / 2
             gains.append(1 / np.log2(1 + rank) if rank <= TOP else 0.0)
-    return Places(held.user, np.array(areas, float), np.array(gains, float))
+    return Places(np.array(ranked, np.int64), np.array(areas, float), np.array(gains, float))
 
 
 def half_interval(values: np.ndarray, user: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, refuse_file
+from zerosum.commands.base import Command, DataOptions, fresh_folder
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from torch import nn
 
     from zerosum.data.spec import Data
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """A classifier, and images uint8 (n, C, H, W) that it has not seen, with their labels int64 (n,)."""
+
+    network: nn.Module
+    names: tuple[str, ...]
+    """Of the classes."""
+    images: np.ndarray
+    labels: np.ndarray
+    about: str
+    """Which classifier, and which part of the data the images are, in words."""
+    fingerprint: str
+    """Of all the data."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +61,15 @@ class Attack(Command):
     """Images that are attacked."""
     seed: int = 0
     """PGD's starts and, with --run, the images are drawn from it."""
-    out: Path = Path("attack")
-    """The folder to write: attack.json and attack.png."""
+    out: Path | None = None
+    """The folder to write, attack.json and attack.png; attack, with a number behind it from the second on, if not
+    given."""
 
     def run(self) -> int:
         for option, value, least in (("-n", self.number, 1), ("--seed", self.seed, 0), ("--steps", self.steps, 1)):
             if value < least:
                 raise UserError(f"{option} {value}: must be {least} or more")
-        refuse_file(self.out)
+        out = fresh_folder(self.out, Path("attack"), "attack.json")
         import numpy as np
 
         from zerosum import atomic, pictures
@@ -62,32 +78,35 @@ class Attack(Command):
         from zerosum.view import progress_bar
 
         check_epsilons(self.epsilons)
-        network, names, images, labels, about = self._classifier(self.data.plain())
+        target = self._target(self.data.plain())
         with progress_bar("attacking") as tick:
-            found = robust_accuracy(network, images, labels, self.epsilons, steps=self.steps, seed=self.seed, told=tick)
-        head = f"accuracy on {len(images):,} images as they are: {found.clean.value:.1%}"
-        commonest = float(np.bincount(labels).max() / len(labels))
+            found = robust_accuracy(
+                target.network, target.images, target.labels, self.epsilons, steps=self.steps, seed=self.seed, told=tick
+            )
+        head = f"accuracy on {len(target.images):,} images as they are: {found.clean.value:.1%}"
+        commonest = float(np.bincount(target.labels).max() / len(target.labels))
         if found.clean.low <= commonest:
             head += f"\nnaming the commonest class: {commonest:.1%}; the classifier cannot be told from that here"
         print(f"{head}\nepsilon    noise     FGSM      PGD ({self.steps} steps)")
         for row in found.rows:
             print(f"{row.epsilon:<9g}{row.noise.value:>7.1%}{row.fgsm.value:>9.1%}{row.pgd.value:>9.1%}")
         record = {
-            "classifier": about, "images": len(images), "steps": self.steps, "seed": self.seed,
+            "classifier": target.about, "images": len(target.images), "steps": self.steps, "seed": self.seed,
+            "data": {"source": self.data.source, "split": self.data.split, "fingerprint": target.fingerprint},
             "clean": asdict(found.clean), "commonest class": commonest,
             "rows": [asdict(row) for row in found.rows],
         }  # fmt: skip
-        atomic.write_file(self.out / "attack.json", (json.dumps(record, indent=1) + "\n").encode())
-        pictures.save_png(attack_sheet(found, names), self.out / "attack.png", {"zerosum": "altered"})
-        print(self.out / "attack.json")
-        print(self.out / "attack.png")
+        atomic.write_file(out / "attack.json", (json.dumps(record, indent=1) + "\n").encode())
+        pictures.save_png(attack_sheet(found, target.names), out / "attack.png", {"zerosum": "altered"})
+        print(out / "attack.json")
+        print(out / "attack.png")
         return 0
 
-    def _classifier(self, data: Data) -> tuple[nn.Module, tuple[str, ...], np.ndarray, np.ndarray, str]:
-        """The network, its classes, and images with labels that it has not seen."""
+    def _target(self, data: Data) -> _Target:
         from zerosum import api, randomness, sample
         from zerosum import run as runs
         from zerosum.applications import trained
+        from zerosum.data.classes import labels_of
         from zerosum.data.source import as_seen
         from zerosum.data.split import held_out_part
         from zerosum.metrics.cache import Cache
@@ -95,7 +114,7 @@ class Attack(Command):
         from zerosum.view import progress_bar
 
         if self.run_folder is None:
-            found = api.open_images(data)
+            found = whole = api.open_images(data)
             if max(found.spec.shape[1:], default=0) > SIDE:
                 raise UserError(f"--size: classifiers of up to {SIDE} pixels are attacked; give --size {SIDE} {SIDE}")
             if (reason := unfit(found)) is not None:
@@ -114,7 +133,9 @@ class Attack(Command):
             network, names = model.network, model.class_names
             if not model.spec.is_image:
                 raise UserError(f"{self.run_folder}: is of points, and images are attacked")
-            found = api.open_images(as_seen(data, model.spec))
+            found = whole = api.open_images(as_seen(data, model.spec))
+            if labels_of(found) is None:
+                raise UserError(f"{data.source}: has no labels; sort the images into a folder a class")
             if found.class_names != names:
                 raise UserError(f"{data.source}: its classes are not those of {self.run_folder} ({', '.join(names)})")
             about = f"{self.run_folder.name} at {model.images_seen:,} images"
@@ -129,9 +150,8 @@ class Attack(Command):
                 found, about = unseen, f"{about}, images that it held out of training"
             index = randomness.permutation(self.seed, "attack/images", 0, len(found))[: self.number]
         images, labels = found.gather(index)
-        if labels is None:
-            raise UserError(f"{data.source}: has no labels; sort the images into a folder a class")
-        return network, names, images, labels, about
+        assert labels is not None
+        return _Target(network, names, images, labels, about, whole.fingerprint)
 
 
 def same_source(a: Data, b: Data) -> bool:

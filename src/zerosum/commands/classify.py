@@ -24,8 +24,8 @@ class Classify(Command):
     """Say what images show, by a classifier that was trained with few labels (--algorithm ssgan).
 
     Writes a table: a line for each image with the class and how sure the classifier is of it. Where the images have
-    labels of the same classes, the share that is right is said, too, and whether the run was trained on these images:
-    then it says little of others.
+    labels of the run's classes, or of some of them, the share that is right is said, too, and whether the run was
+    trained on these images: then it says little of others.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -44,6 +44,8 @@ class Classify(Command):
     def run(self) -> int:
         if self.out is not None and self.out.is_dir():
             raise UserError(f"--out {self.out}: is a folder; give a file that ends in .csv")
+        import numpy as np
+
         from zerosum import api, atomic
         from zerosum.applications import parts, trained
         from zerosum.data.source import as_seen
@@ -69,10 +71,20 @@ class Classify(Command):
         else:
             atomic.write_file(self.out, table.getvalue().encode())
             print(self.out)
-        if found.labels is not None and found.class_names == model.class_names:
-            right = binomial(int((p.argmax(1) == found.labels).sum()), len(found))
-            known = "; the run was trained on these images, or on some of them" if self._trained_on(found) else ""
-            print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%}){known}", file=sys.stderr)
+        if found.labels is None:
+            return 0
+        if others := [name for name in found.class_names if name not in model.class_names]:
+            print(
+                f"how many are right is not known: {others[0]} is none of the run's classes "
+                f"({', '.join(model.class_names)})",
+                file=sys.stderr,
+            )
+            return 0
+        number = np.array([model.class_names.index(name) for name in found.class_names])  # where some are missing
+        right = binomial(int((p.argmax(1) == number[found.labels]).sum()), len(found))
+        some = f"; of {', '.join(found.class_names)} alone" if len(number) < len(model.class_names) else ""
+        known = "; the run was trained on these images, or on some of them" if self._trained_on(found) else ""
+        print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%}){some}{known}", file=sys.stderr)
         return 0
 
     def _trained_on(self, found: Dataset) -> bool:

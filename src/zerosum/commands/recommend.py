@@ -71,7 +71,7 @@ class Recommend(Command):
 
         data = self.data.plain()
         data = for_device(data, "auto")  # as train reads them, whose run is to design
-        out = fresh_folder(self.out, Path("tastes") / Path(data.source).stem, kept.ABOUT)
+        out = fresh_folder(self.out, kept.FOLDER / Path(data.source).stem, kept.ABOUT)
         found = api.open_images(data)
         assert isinstance(found, ArrayDataset)
         found = found.in_eight_bits()
@@ -110,11 +110,18 @@ class Recommend(Command):
             with progress_bar(model.name) as tick:
                 looks[model.name] = train(model, split, triplets=count, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
+        steps = at_best(looks[DVBPR.name]).triplets
+        final = DVBPR(users, found.values, settings)
+        with progress_bar("the taste, from all") as tick:
+            train_on_all(final, split, triplets=steps, seed=self.seed, told=tick)
+        kept.save(final, split.train.users, out)  # before the table: a fault in reporting must not cost the training
         print("".join(f"{head:>16}" for head in ("", "AUC", "NDCG@10", "AUC, new", "NDCG, new")))
         known = taste.joined(split.train, split.validation)
+        counts: list[int] = []
         for name, scores in scorers.items():
             warm = taste.ranking(scores, split.test, known, ~split.cold)
             cold = taste.ranking(scores, split.test, known, split.cold)
+            counts = [warm.count, cold.count]  # the same for each
             cells = [cell for r in (warm, cold) for cell in ((r.auc, r.auc_within), (r.ndcg, r.ndcg_within))]
             shown = [f"{value:.3f} +- {within:.3f}" for value, within in cells]
             print(f"{name:>16}" + "".join(f"{cell:>16}" for cell in shown))
@@ -122,26 +129,20 @@ class Recommend(Command):
         rows[VBPR.name]["features"] = {
             "name": features.name, "weights": features.weights, "preparation": features.preparation,
         }  # fmt: skip
-        counts = [int((split.cold[split.test.item] == new).sum()) for new in (False, True)]
         print(
             f"of {counts[0]:,} interactions and {counts[1]:,} of new items; +- is of 95 %, over users", file=sys.stderr
         )
-        for what, new in (("taken before", False), ("new", True)):
-            if not (split.cold[split.test.item] == new).any():
-                print(f"nan: of what users took last, nothing was {what}", file=sys.stderr)
+        for what, count in zip(("taken before", "new"), counts, strict=True):
+            if not count:
+                print(f"nan: of what users took last, nothing was {what}, or no other item was", file=sys.stderr)
         weak = f"; they are weak: better ones come with {imagenet.INSTALL}" if features.weak else ""
         print(f"VBPR sees items in features of {features.name}{weak}", file=sys.stderr)
-        steps = at_best(looks[DVBPR.name]).triplets
-        final = DVBPR(users, found.values, settings)
-        with progress_bar("the taste, from all") as tick:
-            train_on_all(final, split, triplets=steps, seed=self.seed, told=tick)
         rows[DVBPR.name]["kept"] = {"triplets": steps, "interactions": len(everything)}
         print(
             f"kept is DVBPR learned anew from all {len(everything):,} interactions ({steps:,} triplets); nothing is "
             "left to measure that one with",
             file=sys.stderr,
         )
-        kept.save(final, split.train.users, out)
         atomic.write_file(out / "ranking.json", (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
         print(out)
         return 0

@@ -365,7 +365,9 @@ class _Work:
                 rest: Side | None = None
                 if other is not None and other.classes is not None:
                     others = np.flatnonzero(other.classes == c)
-                    rest = other.at(others[:m]) if len(others) >= m else None
+                    if len(others) >= LEAST_OF_CLASS:
+                        m = min(m, len(others))
+                        rest = other.at(others[:m])
                 near: tuple[str, Better] = f"k = 5, class {name}", "higher"
                 metrics = [
                     Metric({"kernel": ("kernel distance", f"cubic, class {name}", "lower")}, _kernel),

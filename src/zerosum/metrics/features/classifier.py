@@ -30,6 +30,7 @@ MOST_TESTED = 2_000  # other images, for its accuracy
 LEAST_PER_CLASS = 10  # images of the rarest class: fewer teach nothing and test nothing
 BETTER_THAN_GUESSING = 2.0  # the errors of always naming the commonest class, over the classifier's own, at least
 SIDE = 64  # pixels: larger images are brought down to it
+PROPER = 8  # pixels a side, up to twice as many, that the convolutions proper work on
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ def network(
         *stem, *block(channels, w), *block(w, 2 * w), nn.MaxPool2d(2), *block(2 * w, 2 * w), nn.MaxPool2d(2),
         nn.Flatten(), *before, nn.Dropout(0.5), nn.Linear(hidden or flat, classes),
     )  # fmt: skip
+
+
+def halvings_of(shape: tuple[int, ...]) -> int:
+    """The `halvings` of `network` that bring images (C, H, W) to what the convolutions proper work on."""
+    return max(0, (min(shape[1:]) // PROPER).bit_length() - 1)
 
 
 def train(
@@ -148,11 +154,10 @@ def classifier(data: Dataset, cache: Cache, settings: Settings = Settings(), tol
     if reason is not None:
         raise UserError(f"--features classifier: {reason}; choose another with --features")
     shape = _shape(data.spec.shape)
-    halvings = max(0, (min(shape[1:]) // 8).bit_length() - 1)  # the convolutions proper work on 8 .. 15 pixels
     classes = len(data.class_names)
 
     def build() -> nn.Sequential:
-        return network(shape, classes, settings.width, halvings=halvings, hidden=settings.hidden)
+        return network(shape, classes, settings.width, halvings=halvings_of(shape), hidden=settings.hidden)
 
     def make() -> tuple[dict[str, Tensor], dict[str, float]]:
         used = trained_on(len(data), settings)
