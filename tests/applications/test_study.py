@@ -23,14 +23,16 @@ from zerosum.applications.augment import Options, opened
 from zerosum.applications.classify import Scores, fit, moved, scores, terms
 from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
-from zerosum.applications.study import CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
+from zerosum.applications.study import BESIDE, CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
 from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, OfGAN, by_class, gated, in_shares
 from zerosum.bench.training import shortened
+from zerosum.data.source import open_source
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
 from zerosum.errors import SizeError, UserError
 
 picking = importlib.import_module("zerosum.recipes.pick")
+studying = importlib.import_module("zerosum.applications.study")
 
 
 def bars(n: int, seed: int = 0) -> Labelled:
@@ -130,10 +132,10 @@ def test_no_draw_takes_what_an_altered_test_image_was(tmp_path: Path) -> None:
 
 def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
     train, test = bars(20), bars(20, seed=1)
-    refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
+    refuse_overlap(splitting.alike(train.joined(test).images).same, 20)
     test.images[3] = train.images[7]
     with pytest.raises(UserError, match=r"1 test images are in the training .*test image 3 and training image 7"):
-        refuse_overlap(ArrayDataset(train.images, train.labels), ArrayDataset(test.images, test.labels))
+        refuse_overlap(splitting.alike(train.joined(test).images).same, 20)
 
 
 def test_an_image_is_found_with_all_that_it_is_like() -> None:
@@ -141,11 +143,11 @@ def test_an_image_is_found_with_all_that_it_is_like() -> None:
     middle = np.random.default_rng(0).integers(10, 246, (1, 1, 8, 9))
     low, high = ((middle + step).astype(np.uint8) for step in (-2, 2))
     last = middle.astype(np.uint8)
-    assert splitting.alike(np.concatenate([high, low, last])) == [(0, 2), (1, 2)]
+    assert splitting.alike(np.concatenate([high, low, last])).same == [(0, 2), (1, 2)]
     for first, other in ((low, high), (high, low)):
-        test = ArrayDataset(np.concatenate([other, last]))
+        same = splitting.alike(np.concatenate([first, other, last])).same
         with pytest.raises(UserError, match=r"^1 test images are in .*\(test image 1 and training image 0\)"):
-            refuse_overlap(ArrayDataset(first), test)
+            refuse_overlap(same, 1)
 
 
 def test_groups_come_from_a_table(tmp_path: Path) -> None:
@@ -216,21 +218,24 @@ def test_effects_are_those_of_a_paired_t_test() -> None:
     assert effect([-0.1, -0.11, -0.1]).answer == "hurts"
 
 
-def answers(shared: bool, patients: bool = False, draws: int = 5, studies: int = 300) -> float:
+def answers(
+    shared: bool, patients: bool = False, draws: int = 5, studies: int = 300, counts: tuple[int, int] | None = None
+) -> float:
     """The share of studies of two arms alike that tell them apart all the same.
 
-    To each of 60 test images (of 20 patients, or of one each) one way of training is kinder than the other, by chance;
-    draws of training images vary, too.
+    To each of 60 test images (of 20 patients, or of one each), or of so many of two classes, one way of training is
+    kinder than the other, by chance; draws of training images vary, too.
     """
     random = np.random.default_rng(5)
-    labels = np.arange(60) % 2
-    groups = np.arange(60) // 6 * 2 + labels if patients else np.arange(60)
+    labels = np.arange(60) % 2 if counts is None else np.repeat([0, 1], counts)
+    n, share = len(labels), 1 / np.bincount(labels)[labels] / 2
+    groups = np.arange(n) // 6 * 2 + labels if patients else np.arange(n)
     wrong = 0
     for _ in range(studies):
-        kinder = random.normal(0, 0.3, 60)[groups]
-        right = kinder + random.normal(0, 0.02, (draws, 1)) + random.normal(0, 0.1, (draws, 60))
+        kinder = random.normal(0, 0.3, n)[groups]
+        right = kinder + random.normal(0, 0.02, (draws, 1)) + random.normal(0, 0.1, (draws, n))
         each = [float(np.mean([d[labels == k].mean() for k in (0, 1)])) for d in right]
-        tested = of_test_images(right.mean(0) / 60, labels, groups)
+        tested = of_test_images(right.mean(0) * share, labels, groups)
         wrong += effect(each, *((0.0, 0.0, tested) if shared else ())).answer != "cannot be told"
     return wrong / studies
 
@@ -240,14 +245,15 @@ def test_two_arms_alike_are_seldom_told_apart_on_a_shared_test_set() -> None:
     assert answers(shared=True) < 0.08
     assert answers(shared=True, patients=True) < 0.08
     assert answers(shared=True, draws=3) < 0.08
+    assert answers(shared=True, counts=(3, 300)) < 0.1, "three of a rare class tell little, whatever the others"
 
 
 def test_the_variance_of_test_images_is_that_of_a_mean() -> None:
     hits = np.array([1, 0, 1, 1, 0, 1, 0, 0.0])
     labels = np.array([0, 0, 0, 0, 0, 1, 1, 1])
     found = of_test_images(hits / np.array([5, 3])[labels] / 2, labels, np.arange(8))
-    wanted = (np.var(hits[:5], ddof=1) / 5 + np.var(hits[5:], ddof=1) / 3) / 4
-    assert found == pytest.approx((wanted, 6))
+    each = np.array([np.var(hits[:5], ddof=1) / 5, np.var(hits[5:], ddof=1) / 3]) / 4
+    assert found == pytest.approx((each.sum(), each.sum() ** 2 / (each[0] ** 2 / 4 + each[1] ** 2 / 2)))
     twice = of_test_images(np.tile(hits / 16, 2), np.zeros(16), np.tile(np.arange(8), 2))
     alone = of_test_images(hits / 8, np.zeros(8), np.arange(8))
     assert twice == pytest.approx(alone), "an image twice is one image"
@@ -313,12 +319,26 @@ def test_what_the_gate_left_too_little_of_is_said() -> None:
     assert shortage({f"draw {i}": short for i in range(5)}, 2.0).endswith("draw 2: 0 of 44 of b; and 2 more).")
 
 
-def test_a_test_image_is_worth_its_share_of_balanced_accuracy(tmp_path: Path) -> None:
+def rarest_and_others(labels: np.ndarray) -> tuple[int, int]:
+    """How many there are of the rarest class, and how many that are not of the commonest."""
+    counts = np.bincount(labels)
+    return int(counts.min()), int(len(labels) - counts.max())
+
+
+def test_a_test_patient_is_worth_his_share_of_each_score(tmp_path: Path) -> None:
     data = bars(40)
     few = np.flatnonzero(data.labels == 1)[:4]
     part = Part("fold 1", np.arange(20, 40), np.concatenate([np.flatnonzero(data.labels == 0)[:10], few]))
     made = Study(data, ("a", "b"), [part], Plan(), Copies(), tmp_path)
-    assert made.worth == 1 / (2 * 4)
+    assert made.worth == {"balanced_accuracy": 1 / (2 * 4), "sensitivity": 1 / 4, "specificity": 1 / 10}
+    pairs = replace(part, groups=np.arange(14) // 2)  # each patient has two of the images
+    of_patients = Study(data, ("a", "b"), [pairs], Plan(positive=0), Copies(), tmp_path)
+    assert of_patients.worth == {"balanced_accuracy": 1 / (2 * 2), "sensitivity": 1 / 5, "specificity": 1 / 2}
+    three = Study(Labelled(data.images, np.arange(40) % 3), ("a", "b", "c"), [part], Plan(), Copies(), tmp_path)
+    of, others = rarest_and_others(three.data.labels[part.test])
+    assert three.worth == {
+        "balanced_accuracy": 1 / (3 * of), "sensitivity": 1 / (3 * of), "specificity": 1 / (3 * others),
+    }  # fmt: skip
     (tmp_path / "fold-1").mkdir()
     (tmp_path / "fold-1" / "gate.json").write_text("{")
     with pytest.raises(UserError, match=r"gate\.json: cannot be read .*repeat the command"):
@@ -356,6 +376,55 @@ def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> No
     table.write_text("group\n" + "\n".join(names[:30]) + "\n")
     with pytest.raises(UserError, match="has 30 lines for 40 images"):
         opened(Data(source="mnist"), options, opened_side)
+
+
+@pytest.mark.parametrize("labelled", [None, 10])
+def test_a_table_of_groups_is_read_before_the_search_for_images_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labelled: int | None
+) -> None:
+    sides = {"train": bars(30), "test": bars(10, seed=1)}
+    searched: list[int] = []
+    search = splitting.alike
+
+    def counted(images: np.ndarray) -> splitting.Alike:
+        searched.append(len(images))
+        return search(images)
+
+    def opened_side(data: Data) -> ArrayDataset:
+        side = sides["test" if data.split == "test" else "train"]
+        return ArrayDataset(side.images, side.labels, ("a", "b"))
+
+    monkeypatch.setattr(splitting, "alike", counted)
+    with pytest.raises(UserError, match=r"none\.csv: cannot be read"):
+        opened(Data(source="mnist"), Options(labelled=labelled, groups=tmp_path / "none.csv"), opened_side)
+    assert searched == []
+    opened(Data(source="mnist"), Options(labelled=labelled), opened_side)
+    assert searched == [30 if labelled is None else 40], "once"
+
+
+def test_draws_of_a_set_without_test_images_are_tested_on_half_of_it(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(24):
+        path = tmp_path / ("train" if number < 16 else "val") / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (12, 12), dtype=np.uint8)).save(path)
+    whole, parts = opened(Data(source=str(tmp_path)), Options(labelled=4, draws=2), open_source)
+    assert len(whole) == 16, "without val"
+    for part in parts:
+        assert len(part.train) == 4
+        assert 4 < len(part.test) < 12
+        assert not set(part.train) & set(part.test)
+
+
+def test_a_broken_file_of_any_name_is_no_image_of_the_set(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("a.png", "c.png"):
+        Image.fromarray(random.integers(0, 256, (12, 12), dtype=np.uint8)).save(tmp_path / name)
+    (tmp_path / "b\u200b.png").write_bytes(b"x")  # a space that is not seen
+    data = Data(source=str(tmp_path))
+    found = open_source(data)
+    assert len(found.skipped) == 1
+    assert splitting.file_names(data, found) == ["a.png", "c.png"]
 
 
 def test_the_gate_refuses_copies_and_other_classes() -> None:
@@ -438,6 +507,27 @@ def test_a_class_that_seldom_passes_is_said_to_be_rarer() -> None:
     assert by_class(passed, ("bar", "cross")) == {
         "bar": {"passed": 20, "wanted": 20}, "cross": {"passed": 0, "wanted": 20},
     }  # fmt: skip
+
+
+def test_a_smaller_ratio_has_as_many_of_each_class_whatever_others_are_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No image of a class that passes easily stands in for one of a class that does not."""
+    given: list[np.ndarray] = []
+
+    def first_class(images: np.ndarray, labels: np.ndarray, classes: int, **more: object) -> Callable[..., np.ndarray]:
+        given.append(np.bincount(labels, minlength=classes))
+        return lambda unseen: np.tile([1.0, 0.0], (len(unseen), 1))
+
+    monkeypatch.setattr(studying, "fit", first_class)
+    for ratios in ((1.0,), (1.0, 2.0)):
+        given.clear()
+        found = study(tmp_path / str(len(ratios)), Counting(), ratios=ratios, gate=True, seeds=1).run()
+        judge, *arms = given[: len(found) + 1]  # of the first fold
+        counts = dict(zip(found, arms, strict=True))
+        assert np.array_equal(judge, counts[REAL])
+        more = counts["synthetic, 1 to 1"] - counts[REAL]
+        assert more.tolist() == [counts[REAL][0], 0]
 
 
 # ---- planted controls ----------------------------------------------------------------------------------
@@ -565,12 +655,109 @@ def test_another_source_or_other_labels_are_another_study(tmp_path: Path) -> Non
     study(tmp_path, Counting()).run()
     longer = Counting()
     longer.about = "for longer"
-    with pytest.raises(UserError, match="other settings \\(of the source\\)"):
+    with pytest.raises(UserError, match=r"other settings \(--minutes, or the recipes of another zerosum\)"):
         study(tmp_path, longer).run()
     corrected = study(tmp_path, Counting())
     corrected.data.labels[0] = 1 - corrected.data.labels[0]
-    with pytest.raises(UserError, match="other settings \\(parts\\)"):
+    with pytest.raises(UserError, match=r"other settings \(--labelled, --draws, --folds, --seed, --groups, or"):
         corrected.run()
+
+
+def test_a_study_of_one_ratio_goes_on_with_what_was_kept_before_ratios_were_apart(tmp_path: Path) -> None:
+    study(tmp_path / "one", Counting()).settle()
+    settings = json.loads((tmp_path / "one" / "plan.json").read_text())
+    assert settings["synthetic images"] == 4
+    assert {*settings} == {
+        "ratios", "seeds", "steps", "positive", "flip", "gate", "source", "of the source", "classes", "parts",
+        "synthetic images",
+    }  # fmt: skip
+    several = study(tmp_path / "several", Counting(), ratios=(1.0, 2.0))
+    several.settle()
+    path = tmp_path / "several" / "plan.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"synthetic images": 4}))
+    with pytest.raises(UserError, match=r"other settings \(another zerosum\)"):
+        several.run()
+
+
+class Enough(Exception):
+    """All that a test wants to see has happened."""
+
+
+def begun(tmp_path: Path, options: Options, labels: np.ndarray, class_names: tuple[str, ...], said: list[str]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), 1, 48, 48), dtype=np.uint8)
+
+    def opened_folder(data: Data) -> ArrayDataset:
+        return ArrayDataset(images, labels, class_names)
+
+    data = Data(source="photos")
+    augment.study(data, options, Plan(), tmp_path, open_data=opened_folder, say=said.append, device="cpu")
+
+
+def test_another_study_is_refused_before_anything_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def timed(made: Study, minutes: float) -> float:
+        raise Enough
+
+    monkeypatch.setattr(augment, "expected", timed)
+
+    def begin(options: Options) -> None:
+        begun(tmp_path, options, np.arange(40) % 2, ("a", "b"), [])
+
+    with pytest.raises(Enough):
+        begin(Options())
+    with pytest.raises(UserError, match=r"other settings \(--minutes, or .*\); give another folder"):
+        begin(Options(minutes=6.0))
+    for options in (Options(seed=1), Options(folds=4)):
+        with pytest.raises(UserError, match=r"other settings \(--labelled, --draws, --folds, --seed, --groups, or "):
+            begin(options)
+    with pytest.raises(UserError, match=r"other settings \(--positive\)"):
+        begin(Options(positive="a"))
+    with pytest.raises(Enough):
+        begin(Options())
+
+
+def test_classes_without_any_image_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Labels that count from 1 are read with a class 0."""
+    found: list[Study] = []
+
+    def timed(made: Study, minutes: float) -> float:
+        found.append(made)
+        raise Enough
+
+    monkeypatch.setattr(augment, "expected", timed)
+    said: list[str] = []
+    labels = np.arange(40) % 2 + 1
+    with pytest.raises(Enough):
+        begun(tmp_path, Options(positive="1"), labels, ("0", "1", "2"), said)
+    assert found[0].class_names == ("1", "2")
+    assert np.array_equal(found[0].data.labels, labels - 1)
+    assert found[0].plan.positive == 0, "by its name"
+    assert "classes without any image are left out: 0" in said
+    with pytest.raises(UserError, match="no labels of two or more classes"):
+        begun(tmp_path / "one", Options(), np.ones(40, np.int64), ("0", "1"), said)
+    whole = ArrayDataset(bars(4).images, np.arange(4) % 2, ("a", "b"))
+    assert splitting.without_empty(whole) == (whole, ())
+    gaps = replace(whole, labels=np.array([3, 9, 9, 3]), class_names=tuple("0123456789"))
+    kept, names = splitting.without_empty(gaps)
+    assert kept.class_names == ("3", "9")
+    assert np.array_equal(kept.labels, [0, 1, 1, 0])  # type: ignore[arg-type]
+    assert names == tuple("01245678")
+
+
+def test_the_time_that_is_said_has_all_in_it_that_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def quick(*_: object, **more: object) -> Callable[..., np.ndarray]:
+        return lambda unseen: np.tile([0.5, 0.5], (len(unseen), 1))
+
+    monkeypatch.setattr(studying, "fit", quick)
+    monkeypatch.setattr(augment, "fit", quick)
+    made = study(tmp_path / "gate", Counting(), seeds=1, gate=True)
+    assert made.left(0.0, 1.0) == 3 * 5, "folds of four arms and the gate's classifier"
+    assert made.left(1.0, 1.0) == 3 * (60 + BESIDE + 5), "with trials and searches for copies"
+    made.run()
+    assert made.left(1.0, 1.0) == 0
+    assert augment.expected(made, 1.0) >= BESIDE, "the synthetic set is drawn once more"
+    without = study(tmp_path / "none", Counting(), seeds=1)
+    without.run()
+    assert augment.expected(without, 0.0) == 0
 
 
 def test_a_gan_that_was_stopped_stops_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -694,7 +881,7 @@ def test_plans_that_cannot_be_are_refused() -> None:
 
 def test_pairs_are_named_once() -> None:
     images = np.stack([bars(2).images[0]] * 3)
-    assert {(0, 1), (0, 2)} <= set(splitting.alike(images))
+    assert {(0, 1), (0, 2)} <= set(splitting.alike(images).same)
     assert len(set(groups_of(ArrayDataset(images)).tolist())) == 1
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from zerosum.data import ArrayDataset, Data, from_arrays, from_torch, picture
 from zerosum.data import open as open_data
+from zerosum.data.labels import NoSplit
 from zerosum.errors import UserError
 
 
@@ -292,10 +293,14 @@ def test_npz_splits(tmp_path: Path) -> None:
             expected = np.concatenate([parts[side] for side in sides])
             assert np.array_equal(everything(found)[:, 0], expected)
             assert found.spec.classes == 4  # as in the split that has most
-    np.savez(tmp_path / "b.npz", x_train=parts["train"], y_train=[0, 1, 0, 1])
+    np.savez(tmp_path / "b.npz", x_train=parts["train"], y_train=[0, 1, 0, 1], x_val=parts["val"], y_val=[0, 1])
     assert len(opened(tmp_path / "b.npz")) == 4
-    with pytest.raises(UserError, match=r"--split test"):
+    with pytest.raises(NoSplit, match=r"--split test: .*b\.npz has only train, val; leave --split out"):
         opened(tmp_path / "b.npz", split="test")
+    np.savez(tmp_path / "c.npz", x_test=parts["test"], y_test=[0, 1, 0])
+    with pytest.raises(UserError, match=r"--split train: .*c\.npz has only test; give one of them") as refused:
+        opened(tmp_path / "c.npz")
+    assert not isinstance(refused.value, NoSplit)
 
 
 def test_npz_without_known_keys_or_labels(tmp_path: Path) -> None:

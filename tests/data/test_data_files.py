@@ -14,6 +14,7 @@ from PIL import Image
 
 from zerosum.data import ArrayDataset, Data, check, listing, plates
 from zerosum.data import open as open_data
+from zerosum.data.labels import NoSplit
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 
@@ -102,7 +103,7 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:  # the he
 def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--split test"):
         opened(folder_of(tmp_path / "a", pngs(3)), split="test")
-    with pytest.raises(UserError, match=r"--split test"):
+    with pytest.raises(NoSplit, match=r"--split test: .*b has only train, val; leave --split out"):
         opened(folder_of(tmp_path / "b", pngs(3, prefix="train/") | pngs(2, prefix="val/")), split="test")
 
 

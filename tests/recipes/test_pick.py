@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tiny
 from zerosum import algorithms, recipes
 from zerosum.algorithms.cyclegan import CycleGAN
 from zerosum.algorithms.progressive import ProgressiveGAN
@@ -28,6 +30,7 @@ from zerosum.recipes.base import from_settings
 from zerosum.run import Run
 
 picking = importlib.import_module("zerosum.recipes.pick")
+ESTIMATE = picking.estimate
 
 
 @pytest.fixture(autouse=True)
@@ -304,6 +307,30 @@ def test_compiled_where_the_run_is_long_enough(
     rate, found = recipes.quickest(replace(run, **length), dataset)  # type: ignore[arg-type]
     assert found.compile == expected
     assert rate == (compiled if expected == "on" else 200.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "takes", "steps"), [("gan", 1.0, 3), ("r1gan", 1.0, 8), ("r1gan", 0.1, 32), ("r1gan", 3.0, 4)]
+)
+def test_a_trial_has_whole_rounds_of_lazy_penalties(
+    game: tuple[Run, object], monkeypatch: pytest.MonkeyPatch, name: str, takes: float, steps: int
+) -> None:
+    """Of R1 every 8 steps: one more or less in a dozen steps made the rate another; unless rounds are too long."""
+    now, done = [0.0], [0]
+
+    class Trial:
+        seen = 0
+
+        def step(self) -> None:
+            done[0] += 1
+            self.seen += 1
+            now[0] += takes
+
+    monkeypatch.setattr(picking, "_trial", lambda *_: nullcontext(Trial()))
+    monkeypatch.setattr(picking.time, "perf_counter", lambda: now[0])
+    run = replace(game[0], algorithm=tiny.settings(name).algorithm)
+    assert ESTIMATE(run, game[1], "cpu", 3.0) == pytest.approx(1 / takes)  # type: ignore[arg-type]
+    assert done[0] == 1 + steps
 
 
 def test_the_time_of_a_run_has_what_stands_between_its_steps(

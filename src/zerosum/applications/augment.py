@@ -17,7 +17,7 @@ from zerosum.applications import parts as splitting
 from zerosum.applications import study_report
 from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
-from zerosum.applications.study import Plan, Study, Verdict, rows, shortage, verdict
+from zerosum.applications.study import BESIDE, Plan, Study, Verdict, rows, shortage, verdict
 from zerosum.applications.synthetic import Labelled, OfGAN, by_class, minutes_of
 from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
@@ -43,7 +43,8 @@ class Options:
     """What a study can be told."""
 
     labelled: int | None = None
-    """Draw so many labelled images, several times, and test on the set's own test images (or on all others)."""
+    """Draw so many labelled images, several times, one of a group at most, and test on the set's own test images (or on
+    half of the set)."""
     folds: int = 5
     """Stratified folds, where all labels are used."""
     draws: int = 5
@@ -87,6 +88,12 @@ def study(
         data = replace(data, size=misfit.nearest)
         gan = replace(gan, data=data)
         whole, parts = opened(data, options, open_data)
+    whole, left_out = splitting.without_empty(whole)
+    if left_out:
+        more = f" and {len(left_out) - splitting.NAMED:,} more" if len(left_out) > splitting.NAMED else ""
+        say(f"classes without any image are left out: {', '.join(left_out[: splitting.NAMED])}{more}")
+    if len(whole.class_names) < 2:
+        raise _no_classes(data)
     splitting.refuse_missing(whole, parts)
     if kept_out := parts[0].kept_out:
         say(f"{kept_out:,} training images belong together with test images (--groups, or alike): no draw takes them")
@@ -94,6 +101,7 @@ def study(
     assert whole.labels is not None
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
     made = Study(images, whole.class_names, parts, plan, gan, out)
+    made.settle()  # before a trial is made of what it would refuse
     say(f"about {clock(expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
     found = made.run(say)
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
@@ -101,7 +109,7 @@ def study(
     judged = verdict(found, plan, doubt, short)
     say("the synthetic set")
     folder = synthetic_set(made, options, whole, data.source, judged.sentence)
-    report = study_report.write(made, rows(found, plan, doubt), judged, options, whole, data.source, out)
+    report = study_report.write(made, rows(found, plan, doubt), judged, options, whole, data.source, folder)
     say(f"{report} shows real training images: pass it on only where those may go")
     return Found(judged, report, folder)
 
@@ -109,11 +117,7 @@ def study(
 def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset, list[Part]]:
     """All images that the study needs, in one set, and which of them are trained on and tested on."""
     train = _labelled(open_data(data), data)
-    if options.labelled is None:
-        groups = splitting.groups_of(train, _named(data, train, options))
-        assert train.labels is not None
-        return train, splitting.folds(train.labels, groups, options.folds, options.seed)
-    test = _test(data, open_data)
+    test = None if options.labelled is None else _test(data, open_data)
     if test is not None:
         for what, a, b in (
             ("classes", train.class_names, test.class_names),
@@ -124,22 +128,21 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
                     f"{data.source}: the {what} of the training images ({a}) and of the test images ({b}) differ; give "
                     "both sides the same folders and size"
                 )
-        splitting.refuse_overlap(train, test)
+    # Before the search for images alike, which takes long: a wrong table is refused at once.
+    named = None if options.groups is None else _named(data, train, test, options.groups)
+    whole = train
+    if test is not None:
         labels = np.concatenate([train.labels, test.labels])
         whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
-        if options.groups is None:
-            groups = splitting.groups_of(whole)
-        else:  # of the test images, too: nobody of them may be trained on
-            first = splitting.file_names(data, train)
-            last = splitting.file_names(replace(data, split="test"), test)
-            named = None if first is None or last is None else [*first, *last]
-            groups = splitting.groups_of(whole, splitting.named_groups(options.groups, named, len(whole)))
-        tested = np.arange(len(train), len(whole))
-    else:
-        whole, groups = train, splitting.groups_of(train, _named(data, train, options))
-        assert train.labels is not None
-        tested = splitting.folds(train.labels, groups, 2, options.seed, f"--labelled {options.labelled}")[0].test
+    alike = splitting.alike(whole.values)
+    splitting.refuse_overlap(alike.same, len(train))
+    groups = splitting.groups_of(whole, named, alike)
     assert whole.labels is not None
+    if options.labelled is None:
+        return whole, splitting.folds(whole.labels, groups, options.folds, options.seed)
+    tested = np.arange(len(train), len(whole))
+    if test is None:
+        tested = splitting.folds(whole.labels, groups, 2, options.seed, f"--labelled {options.labelled}")[0].test
     return whole, splitting.draws(whole.labels, groups, tested, options.labelled, options.draws, options.seed)
 
 
@@ -151,19 +154,27 @@ def _test(data: Data, open_data: Open) -> ArrayDataset | None:
         return None
 
 
-def _named(data: Data, train: ArrayDataset, options: Options) -> np.ndarray | None:
-    if options.groups is None:
-        return None
-    return splitting.named_groups(options.groups, splitting.file_names(data, train), len(train))
+def _named(data: Data, train: ArrayDataset, test: ArrayDataset | None, table: Path) -> np.ndarray:
+    """The group of every image, test images last: of those, too, for nobody of them may be trained on."""
+    names = splitting.file_names(data, train)
+    if test is None:
+        return splitting.named_groups(table, names, len(train))
+    last = splitting.file_names(replace(data, split="test"), test)
+    every = None if names is None or last is None else [*names, *last]
+    return splitting.named_groups(table, every, len(train) + len(test))
 
 
 def _labelled(found: ArrayDataset, data: Data) -> ArrayDataset:
     if not found.spec.is_image or found.labels is None or len(found.class_names) < 2:
-        raise UserError(
-            f"{data.source}: has no labels of two or more classes; sort the images into a folder a class, or give "
-            "--labels a CSV"
-        )
+        raise _no_classes(data)
     return found.in_eight_bits()
+
+
+def _no_classes(data: Data) -> UserError:
+    return UserError(
+        f"{data.source}: has no labels of two or more classes; sort the images into a folder a class, or give --labels "
+        "a CSV"
+    )
 
 
 def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:
@@ -178,7 +189,10 @@ def positive(name: str | None, class_names: tuple[str, ...]) -> int | None:
 
 
 def expected(made: Study, minutes: float) -> float:
-    """How many seconds it takes: the GANs by the clock, the classifiers by a trial of one."""
+    """How many seconds it takes: the GANs by the clock, the classifiers by a trial of one.
+
+    With the synthetic set at the end, which is drawn and passes the gate once more, however much is measured already.
+    """
     plan, part = made.plan, made.parts[0]
     train = made.data.of(part.train)
     classes = len(made.class_names)
@@ -186,7 +200,8 @@ def expected(made: Study, minutes: float) -> float:
     began = time.perf_counter()
     fit(train.images, train.labels, classes, seed=0, classical=True, steps=TRIAL_STEPS)
     step = (time.perf_counter() - began) / TRIAL_STEPS
-    return made.left(minutes, plan.steps * step)
+    once_more = plan.steps * step + BESIDE if plan.gate else 0.0
+    return made.left(minutes, plan.steps * step) + once_more
 
 
 def synthetic_set(made: Study, options: Options, data: ArrayDataset, name: str, sentence: str) -> Path:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from zerosum import randomness
 from zerosum.data import duplicates, plates, sets
 from zerosum.data.files import label
+from zerosum.data.listing import printable
 from zerosum.data.picture import from_pixels
 from zerosum.data.source import find, image_listing
 from zerosum.data.spec import Data
@@ -22,31 +24,41 @@ from zerosum.data.store import ArrayDataset
 from zerosum.errors import UserError
 
 LEAST_PER_CLASS = 2  # labelled images: of one, nothing can be told apart
-NAMED = 3  # pairs that an error names
+NAMED = 3  # pairs or classes that a sentence names
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
     """Images to train on and images to test on, by their numbers in the set; `overlap`: see `effects.effect`.
 
-    `shared`: where all parts are tested on the same images, the groups of those (n,). `kept_out`: how many other images
-    belong together with one of those, and so are trained on in no part.
+    `groups`: of the images to test on (n,), where any belong together. `shared`: all parts are tested on these images.
+    `kept_out`: how many other images belong together with one of them, and so are trained on in no part.
     """
 
     name: str
     train: np.ndarray
     test: np.ndarray
     overlap: float = 0.0
-    shared: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    shared: bool = False
     kept_out: int = 0
 
 
-def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray:
+class Alike(NamedTuple):
+    """Pairs of images that are alike, by their numbers, the earlier one first."""
+
+    same: list[tuple[int, int]]
+    """Equal, or nearly so."""
+    altered: list[tuple[int, int]]
+    """Equal or nearly so once they are made as bright as each other and turned the same way."""
+
+
+def groups_of(data: ArrayDataset, named: np.ndarray | None = None, found: Alike | None = None) -> np.ndarray:
     """Numbers int64 (n,), the same for images that belong together: of one patient, or of one picture.
 
-    `named`: a group of each image, such as its patient. Images count as one picture if they are equal or nearly so,
-    also when one was made brighter or darker, or mirrored (`data.duplicates`). What belongs to something that belongs
-    to a third belongs to that, too.
+    `named`: a group of each image, such as its patient. `found`: what `alike` says of them, where it was asked already.
+    Images count as one picture if they are equal or nearly so, also when one was made brighter or darker, or mirrored
+    (`data.duplicates`). What belongs to something that belongs to a third belongs to that, too.
     """
     n = len(data)
     if named is not None and len(named) != n:
@@ -62,7 +74,8 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
     def join(a: int, b: int) -> None:
         parent[max(root(a), root(b))] = min(root(a), root(b))
 
-    for a, b in alike(data.values, altered=True):
+    same, altered = alike(data.values) if found is None else found
+    for a, b in (*same, *altered):
         join(a, b)
     if named is not None:
         first: dict[object, int] = {}
@@ -71,19 +84,18 @@ def groups_of(data: ArrayDataset, named: np.ndarray | None = None) -> np.ndarray
     return np.array([root(i) for i in range(n)])
 
 
-def alike(images: np.ndarray, altered: bool = False) -> list[tuple[int, int]]:
-    """Pairs of images uint8 (n, C, H, W) that are equal or nearly so, the earlier one first.
+def alike(images: np.ndarray) -> Alike:
+    """All pairs among images uint8 (n, C, H, W).
 
     Of those nearly so all pairs are named, so that a chain of images alike stays together, and an image that is like
     several is found with each of them.
-
-    `altered`: also those that are when they are as bright as each other and turned the same way.
     """
     pictures = [from_pixels(image) for image in images]
     equal = duplicates.exact([duplicates.digest(picture) for picture in pictures])
     thumbnails = np.stack([duplicates.thumbnail(picture) for picture in pictures])
-    near = [duplicates.near(thumbnails, every=True), *([duplicates.altered(thumbnails)] if altered else [])]
-    return sorted({*((a, b) for a, *others in equal for b in others), *map(tuple, np.concatenate(near).tolist())})
+    near = duplicates.near(thumbnails, every=True)
+    same = {*((a, b) for a, *others in equal for b in others), *((a, b) for a, b in near.tolist())}
+    return Alike(sorted(same), [(a, b) for a, b in duplicates.altered(thumbnails).tolist()])
 
 
 def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str | None = None) -> list[Part]:
@@ -108,7 +120,7 @@ def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str 
     found = []
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
     for number, (train, test) in enumerate(splitter.split(labels, labels, groups)):
-        found.append(Part(f"fold {number + 1}", train, test, len(test) / len(train)))
+        found.append(Part(f"fold {number + 1}", train, test, len(test) / len(train), groups[test]))
     return found
 
 
@@ -150,8 +162,22 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
                 )
             chosen += members[:share]
         overlap = count / max(len(single) - count, 1)  # draws of a small pool share images, as folds do
-        found.append(Part(f"draw {number + 1}", np.sort(np.array(chosen)), test, overlap, groups[test], kept_out))
+        train = np.sort(np.array(chosen))
+        found.append(Part(f"draw {number + 1}", train, test, overlap, groups[test], shared=True, kept_out=kept_out))
     return found
+
+
+def without_empty(data: ArrayDataset) -> tuple[ArrayDataset, tuple[str, ...]]:
+    """The set without the classes that no image is of, the others numbered anew; and what those are called.
+
+    Labels that count from 1 are read with a class 0.
+    """
+    assert data.labels is not None
+    used, labels = np.unique(data.labels, return_inverse=True)
+    if len(used) == len(data.class_names):
+        return data, ()
+    left_out = tuple(name for k, name in enumerate(data.class_names) if k not in used)
+    return replace(data, labels=labels, class_names=tuple(data.class_names[k] for k in used)), left_out
 
 
 def refuse_missing(data: ArrayDataset, parts: Sequence[Part]) -> None:
@@ -168,11 +194,13 @@ def refuse_missing(data: ArrayDataset, parts: Sequence[Part]) -> None:
                 )
 
 
-def refuse_overlap(train: ArrayDataset, test: ArrayDataset, names: Sequence[str] = ()) -> None:
-    """UserError if an image of `test` is in `train`, or nearly."""
-    count = len(train)
+def refuse_overlap(same: Sequence[tuple[int, int]], count: int) -> None:
+    """UserError if one of the first `count` images, to train on, is the same as one of the others, to test on.
+
+    `same`: pairs as `alike` has them.
+    """
     both: dict[int, int] = {}  # each test image once, with the first training image that it is like
-    for a, b in alike(np.concatenate([train.values, test.values])):
+    for a, b in same:
         if a < count <= b:
             both.setdefault(b, a)
     if both:
@@ -241,5 +269,5 @@ def file_names(data: Data, dataset: ArrayDataset) -> list[str] | None:
     listing = image_listing(find(data.source), plates.suffixes(data.bits))
     if listing is None:
         return None
-    skipped = {name for name, _ in dataset.skipped}
-    return [item.name for item in label(listing, data).listing.items if item.name not in skipped]
+    skipped = {name for name, _ in dataset.skipped}  # as they are printed
+    return [item.name for item in label(listing, data).listing.items if printable(item.name) not in skipped]

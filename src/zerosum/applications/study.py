@@ -12,7 +12,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -28,12 +29,21 @@ from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, g
 from zerosum.errors import UserError
 
 MADE = 4  # raise it when a study's synthetic images, or what of them passes, come to be others
+MADE_FOR_SEVERAL = 5  # the same, of a study of several ratios, whose arms have them in common
 PRIMARY = "balanced_accuracy"
 KEYS = ("balanced_accuracy", "auc", "sensitivity", "specificity")
 REAL, CLASSICAL = "real images alone", "classical augmentation"
 GATE = "gate.json"
 NAMED = 3  # classes of a fold or draw that a sentence names
 NEEDED = 3  # folds or draws from which on a verdict is given
+BESIDE = 30.0  # seconds that a GAN takes beside its minutes: a trial on the machine, drawing, the search for copies
+GIVEN = {  # what a user gives the settings of a study by
+    "ratios": "--ratios", "seeds": "--seeds", "positive": "--positive", "flip": "--flip",
+    "of the source": "--minutes, or the recipes of another zerosum",
+    "classes": "the names of the classes",
+    "parts": "--labelled, --draws, --folds, --seed, --groups, or the data and how they are read",
+    "synthetic images": "another zerosum",
+}  # fmt: skip
 
 Told = Callable[[str], None]
 
@@ -90,13 +100,14 @@ class Study:
 
     def run(self, say: Told = lambda text: None) -> dict[str, dict[str, list[Scores]]]:
         """Scores of every arm and part, one a seed: {arm: {part: [scores]}}."""
-        self._settle()
+        self.settle()
         return {arm: dict(found) for arm, found in _turned([self._part(part, say) for part in self.parts]).items()}
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Write the plan, or hold it against what is there. UserError if that was of another plan, or other data."""
+        made = MADE if len(set(self.plan.ratios)) == 1 else MADE_FOR_SEVERAL
         settings = {**asdict(self.plan), "source": self.source.name, "of the source": self.source.about}
-        about = {**settings, "classes": self.class_names, "parts": self._digests(), "synthetic images": MADE}
+        about = {**settings, "classes": self.class_names, "parts": self._digests, "synthetic images": made}
         wanted = json.loads(json.dumps(about))
         path = self.out / "plan.json"
         try:
@@ -108,10 +119,14 @@ class Study:
         if not isinstance(known, dict | None):
             raise UserError(f"{path}: is damaged (it holds no settings); give another --out")
         if known is not None and known != wanted:
-            other = ", ".join(sorted(k for k in wanted if known.get(k) != wanted[k]))
-            raise UserError(f"--out {self.out}: holds a study with other settings ({other}); give another folder")
+            other = "; ".join(GIVEN.get(k, k) for k in {**wanted, **known} if known.get(k) != wanted.get(k))
+            raise UserError(
+                f"--out {self.out}: holds a study with other settings ({other}); give another folder, or what that "
+                "study was begun with"
+            )
         atomic.write_file(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
+    @cached_property
     def _digests(self) -> dict[str, list[str]]:
         """SHA-256 of what each part trains on and tests on. UserError if an image is on both sides."""
         found = {}
@@ -141,8 +156,7 @@ class Study:
         for arm, seed in missing:
             assert made is not None
             classical, ratio = self.plan.arms[arm]
-            count = round(ratio * len(train))
-            more = made.found.of(np.arange(min(count, len(made.found))))
+            more = made.first(round(ratio * len(train)))
             say(f"{part.name}: {arm}, classifier {seed + 1} of {self.plan.seeds}")
             began = time.perf_counter()
             judge = self._fit(train.joined(more) if ratio else train, self._seed(part, seed), classical)
@@ -154,9 +168,10 @@ class Study:
     def synthetic(self, part: Part, say: Told = lambda text: None) -> tuple[Passed, float]:
         """What the source of a part makes of its training images and the gate lets through, for all arms of the part.
 
-        As many as the largest ratio asks for; of any number from the first on, each class has its share. Beside them
-        the seconds that drawing and the gate took, its classifier and its search for copies too; those of the training
-        of a GAN are not in it, for its run counts them, over all its sessions.
+        As many as the largest ratio asks for. Of any number from the first on, each class has its share (`in_shares`),
+        so an arm of a smaller ratio has as many of each, whatever others are tried (`Passed.first`). Beside them the
+        seconds that drawing and the gate took, its classifier and its search for copies too; those of the training of a
+        GAN are not in it, for its run counts them, over all its sessions.
         """
         say(f"{part.name}: {self.source.name}")
         train, number = self.data.of(part.train), self.parts.index(part)
@@ -167,11 +182,29 @@ class Study:
         return passed, time.perf_counter() - began
 
     @property
-    def worth(self) -> float:
-        """What one test image of the rarest class changes in balanced accuracy."""
+    def worth(self) -> dict[str, float]:
+        """What one test patient, or image where none are named, changes in a score: of the part that has fewest.
+
+        The AUC, a share of pairs, has no such step.
+        """
         classes = len(self.class_names)
-        rarest = min(np.bincount(self.data.labels[part.test], minlength=classes).min() for part in self.parts)
-        return 1 / (classes * max(int(rarest), 1))
+        of, others = np.maximum(np.min([self._patients(part) for part in self.parts], 0), 1)
+        last = classes - 1 if self.plan.positive is None else self.plan.positive
+        sought = [last] if classes == 2 else list(range(classes))
+        return {
+            "balanced_accuracy": 1 / (classes * int(of.min())),
+            "sensitivity": 1 / (len(sought) * int(of[sought].min())),
+            "specificity": 1 / (len(sought) * int(others[sought].min())),
+        }
+
+    def _patients(self, part: Part) -> np.ndarray:
+        """Test patients with images of each class, and with images of any other: (2, K)."""
+        labels = self.data.labels[part.test]
+        groups = np.arange(len(labels)) if part.groups is None else part.groups
+        classes = [labels == k for k in range(len(self.class_names))]
+        return np.array(
+            [[len(np.unique(groups[of])) for of in classes], [len(np.unique(groups[~of])) for of in classes]]
+        )
 
     @property
     def doubt(self) -> Doubt:
@@ -184,10 +217,11 @@ class Study:
 
     def _shared(self) -> Shared | None:
         """Of a study that was measured, where all parts are tested on the same images; else None."""
-        groups, test = self.parts[0].shared, self.parts[0].test
-        if groups is None:
+        first = self.parts[0]
+        if not first.shared:
             return None
-        labels = self.data.labels[test]
+        assert first.groups is not None
+        labels = self.data.labels[first.test]
         found = {}
         for arm in self.plan.arms:
             shape = len(labels), len(self.class_names)
@@ -197,7 +231,7 @@ class Study:
                 for seed in range(self.plan.seeds)
             ]
             found[arm] = {key: np.mean([one[key] for one in each], 0) for key in KEYS}
-        return Shared(found, labels, groups)
+        return Shared(found, labels, first.groups)
 
     def minutes(self, arm: str) -> float:
         """What one classifier of an arm took, with the synthetic images that it needs: a mean over parts and seeds."""
@@ -212,14 +246,17 @@ class Study:
         return minutes_of(self.gan_of(part)) + self.gate_of(part)[SECONDS] / 60
 
     def left(self, minutes: float, seconds: float) -> float:
-        """Seconds that what is not measured yet will take: GANs of so many minutes, classifiers of so many seconds."""
+        """Seconds that what is not measured yet will take: GANs of so many minutes, classifiers of so many seconds.
+
+        0 minutes: of a source that is no GAN.
+        """
         total = 0.0
         for part in self.parts:
             kept = Kept(self._folder(part))
             missing = sum(not kept.has(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds))
             if missing:  # then the gate's classifier is trained, too
                 gan = max(minutes - minutes_of(self.gan_of(part)), 0.0)
-                total += 60 * gan + seconds * (missing + self.plan.gate)
+                total += 60 * gan + (BESIDE if minutes else 0.0) + seconds * (missing + self.plan.gate)
         return total
 
     @property
@@ -285,13 +322,14 @@ class Doubt:
     """What differences may be due to: see `effects.effect`."""
 
     overlap: float = 0.0
-    worth: float = 0.0
+    worth: Mapping[str, float] = field(default_factory=dict)
+    """By score."""
     shared: Shared | None = None
 
     def of(self, key: str, arm: str, against: str | None = None) -> tuple[float, float, Variance]:
         """As `effect` takes it."""
         tested = NONE if self.shared is None else self.shared.variance(key, arm, against)
-        return self.overlap, self.worth if key == PRIMARY else 0.0, tested
+        return self.overlap, self.worth.get(key, 0.0), tested
 
 
 @dataclass(frozen=True)
@@ -333,8 +371,8 @@ def rows(found: Mapping[str, Mapping[str, Sequence[Scores]]], plan: Plan, doubt:
 def shortage(gates: Mapping[str, Mapping[str, Any]], most: float) -> str:
     """Where fewer images passed the gate than were asked for, in a sentence; "" if nowhere.
 
-    `gates`: by fold or draw. `most`: the largest ratio, for which they were asked for; arms of smaller ones take what
-    passed first, whatever it is of.
+    `gates`: by fold or draw. `most`: the largest ratio, for which they were asked for; arms of smaller ones lack those
+    that are missing among the first.
     """
     short = [
         f"{name}: {counts['passed']} of {counts['wanted']} of {kind}"

@@ -31,9 +31,14 @@ TITLES = {
 
 
 def write(
-    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, name: str, out: Path
-) -> Path:
-    """`study.json` and `report.html` in the folder `out`; the page's path. `name`: of the data."""
+    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, name: str,
+    synthetic: Path,
+) -> Path:  # fmt: skip
+    """`study.json` and `report.html` in the study's folder; the page's path.
+
+    `name`: of the data. `synthetic`: the folder of the synthetic set, a folder a class.
+    """
+    out = made.out
     gates = {part.name: made.gate_of(part) for part in made.parts}
     record: dict[str, Any] = {
         "verdict": {"answer": verdict.answer, "sentence": verdict.sentence, **asdict(verdict.gain)},
@@ -68,7 +73,7 @@ def write(
     page = environment.get_template("study.html").render(
         verdict=verdict, rows=rows, keys=[(key, TITLES[key]) for key in KEYS], primary=TITLES[PRIMARY],
         made=made, options=options, gates=gates, record=json.loads(text), picture=_picture(rows),
-        sheet=_sheet(made, out), shown=SHOWN, width=WIDTH, count=len(data),
+        sheet=_sheet(made, synthetic), shown=SHOWN, width=WIDTH, count=len(data),
     )  # fmt: skip
     atomic.write_file(out / "report.html", page.encode())
     return out / "report.html"
@@ -114,7 +119,7 @@ def _picture(rows: Sequence[Row]) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _sheet(made: Study, out: Path) -> str:
+def _sheet(made: Study, synthetic: Path) -> str:
     """Real training images of each class above synthetic ones, as a data URL of a PNG."""
     from PIL import Image
 
@@ -122,7 +127,7 @@ def _sheet(made: Study, out: Path) -> str:
     lines = []
     for number, kind in enumerate(atomic.safe_names(made.class_names)):
         real = train.images[train.labels == number][:SHOWN]
-        found = sorted((out / "synthetic" / kind).glob("*.png"))[:SHOWN]
+        found = sorted((synthetic / kind).glob("*.png"))[:SHOWN]
         made_up = [np.asarray(Image.open(path)) for path in found]
         shaped = [x[None] if x.ndim == 2 else x.transpose(2, 0, 1) for x in made_up]
         blank = np.full_like(train.images[0], 255)

@@ -210,11 +210,17 @@ class Passed:
     found: Labelled
     wanted: np.ndarray
     """The classes that were asked for, int64: a class that seldom passes is rarer in `found`."""
+    places: np.ndarray
+    """Of those of `wanted` that `found` has, ascending."""
     drawn: int
     other_class: int
     """Of those drawn: a classifier of the real training images took them for another class."""
     copies: int
     """Of those drawn: as near to a training image as hardly any two of them are to each other."""
+
+    def first(self, count: int) -> Labelled:
+        """What there is of the first `count` that were wanted: none stands in for one of them that did not pass."""
+        return self.found.of(np.flatnonzero(self.places < count))
 
 
 def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities | None) -> Passed:
@@ -224,7 +230,7 @@ def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities 
     of one of them, mirrored or moved by a pixel or two. Without a judge all pass: for controls that would not.
     """
     if judge is None:
-        return Passed(Labelled(draw(wanted, 0), wanted), wanted, len(wanted), 0, 0)
+        return Passed(Labelled(draw(wanted, 0), wanted), wanted, np.arange(len(wanted)), len(wanted), 0, 0)
     pixels = Pixels(Spec(train.images.shape[1:]))
     nearest = _apart(train, pixels)
     missing = np.arange(len(wanted))  # places that nothing has passed for yet
@@ -241,8 +247,8 @@ def gated(draw: Draw, wanted: np.ndarray, train: Labelled, judge: Probabilities 
         good = agrees & ~near
         made[missing[good]] = images[good]
         missing = missing[~good]
-    passed = np.setdiff1d(np.arange(len(wanted)), missing)  # in the order of `wanted`, whenever they passed
-    return Passed(Labelled(made, wanted).of(passed), wanted, drawn, wrong, copied)
+    places = np.setdiff1d(np.arange(len(wanted)), missing)  # in the order of `wanted`, whenever they passed
+    return Passed(Labelled(made, wanted).of(places), wanted, places, drawn, wrong, copied)
 
 
 def in_shares(labels: np.ndarray, count: int) -> np.ndarray:

@@ -32,8 +32,8 @@ class Augment(Command):
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The study's folder; studies/DATA if not given. A study that was stopped goes on there."""
     labelled: int | None = None
-    """Draw so many labelled images, several times, and test on the set's own test images (or on half of it). All
-    labels, in folds, if not given."""
+    """Draw so many labelled images, several times, and test on the set's own test images (or on half of it). A draw has
+    one image of a patient at most (--groups), and one of several alike. All labels, in folds, if not given."""
     folds: int | None = None
     """Folds, each tested on by what was trained on the others; 5 if not given. Not with --labelled."""
     draws: int | None = None
@@ -41,7 +41,7 @@ class Augment(Command):
     minutes: float = 5.0
     """Minutes of training for the GAN of each fold or draw."""
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
-    """Synthetic images for each real one."""
+    """Synthetic images for each real one. The verdict is about 1, or the first where that is not among them."""
     seeds: int = 3
     """Classifiers in each arm of each fold or draw."""
     positive: str | None = None

@@ -132,8 +132,8 @@ def show(found: Evaluation) -> None:
         table = _table(("class", "share", "real", *(name for key in keys for name in (known[key], "real"))))
         for c in found.classes:
             row = [c.share.name, *(f"{100 * share.value:.1f} %" for share in (c.share.fake, c.share.real))]
-            for m in map(c.measurements.get, keys):
-                row += ["", ""] if m is None else [number(m.value), "" if m.floor is None else number(m.floor.value)]
+            for one in map(c.measurements.get, keys):
+                row += ("", "") if one is None else cells(one)[::2]
             table.add_row(*row)
         write_table(table)
     for note in found.notes:

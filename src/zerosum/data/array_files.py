@@ -62,8 +62,10 @@ def _choose(path: Path, keys: set[str], split: str) -> tuple[list[tuple[str, str
         here = [side for side in SPLITS if images.format(side) in keys]
         if here:
             used = [side for side in here if split in ("all", side)]
+            if not used and split == "test":
+                raise no_split(str(path), here)
             if not used:
-                raise UserError(f"--split {split}: {path} has only {', '.join(here)}")
+                raise UserError(f"--split {split}: {path} has only {', '.join(here)}; give one of them, or all")
             pairs = {side: (images.format(side), labels.format(side)) for side in here}
             return list(pairs.values()), [pairs[side] for side in used]
     for pair in KEYS:

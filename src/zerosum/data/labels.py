@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -36,7 +36,7 @@ def choose_split(listing: Listing, split: str) -> tuple[Listing, int, tuple[str,
     """The images of one split, the number of leading folders that mean nothing for classes, and notes.
 
     Folders that all images share are passed over. If the next level is train and test (and val), it is the
-    split. Raises UserError if there is no such split and `split` is 'test'.
+    split. Raises NoSplit if there is no such split and `split` is 'test'.
     """
     paths = [PurePosixPath(item.name).parts for item in listing.items]
     depth = 0
@@ -51,8 +51,8 @@ def choose_split(listing: Listing, split: str) -> tuple[Listing, int, tuple[str,
             raise no_split(listing.where)
         return listing, depth, ()
     chosen = sorted(top for top in tops if split in ("all", side[top]))
-    if not chosen:
-        raise UserError(f"--split {split}: {listing.where} has only {', '.join(sorted(tops))}")
+    if not chosen:  # train is among them, so test was asked for
+        raise no_split(listing.where, sorted(tops))
     kept = [item for item, parts in zip(listing.items, paths, strict=True) if parts[depth] in chosen]
     note = f"read {', '.join(chosen)} of the folders {', '.join(sorted(tops))} (--split {split})"
     return listing.keep(kept), depth + 1, (note,)
@@ -93,10 +93,11 @@ class NoSplit(UserError):
     """There are no test images."""
 
 
-def no_split(where: str) -> NoSplit:
+def no_split(where: str, splits: Sequence[str] = ()) -> NoSplit:
+    """Of a source with these splits, if it has any."""
+    has = f"only {', '.join(splits)}" if splits else "no test split that zerosum knows of"
     return NoSplit(
-        f"--split test: {where} has no test split that zerosum knows of; leave --split out, or give the path of "
-        "the test images themselves"
+        f"--split test: {where} has {has}; leave --split out, or give the path of the test images themselves"
     )
 
 

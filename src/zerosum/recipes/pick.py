@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
 import time
@@ -44,6 +45,7 @@ DEFAULT_MINUTES = 10.0
 ESTIMATE_SECONDS, MOST_SECONDS = 1.0, 10.0  # of a trial
 TRIAL_SHARE = 0.02  # of a run by the clock, for the trial that says how many images it will see
 GAIN = 1.05
+COMPARED = 4.0  # seconds of each, compiled and not: a wrong choice costs more than that
 WORTH_COMPILING = 30 * 60  # seconds that a run lasts before compiling is tried: that takes up to a minute
 PROBE_SHARE = 0.03  # of the training time, at most
 UNSET = Run.augment_images  # the paper's: what is picked for two sides has its own
@@ -383,23 +385,30 @@ def _compiled(rate: float, run: Run, dataset: Dataset | Sides, device: str, seco
         return rate, eager
     began = time.perf_counter()
     try:
-        quicker = estimate(rival, dataset, device, seconds)
+        quicker = estimate(rival, dataset, device, max(seconds, COMPARED))
     except RuntimeError:  # the compiler is no use here: torch's errors of that kind are all of this type
         return rate, eager
     left = lasts - (time.perf_counter() - began)  # the run compiles once more
+    rate = estimate(eager, dataset, device, max(seconds, COMPARED))  # beside it: the machine may be busier by now
     return (quicker, rival) if quicker * left > GAIN * rate * lasts else (rate, eager)
 
 
 def estimate(run: Run, dataset: Dataset | Sides, device: str = "auto", seconds: float = ESTIMATE_SECONDS) -> float:
-    """Real images a second that this run trains at here, from a few steps on networks that are thrown away."""
+    """Real images a second that this run trains at here, from a few steps on networks that are thrown away.
+
+    Of a game with lazy penalties whole rounds, from one to the next, unless that would take MOST_SECONDS.
+    """
+    more = run.algorithm.more_d_turns
+    around = round(1 / more) if more else 1
     with _trial(run, dataset, device) as training:
         training.step()  # the first one also allocates and chooses kernels
         begin, start = training.seen, time.perf_counter()
-        while True:
+        for step in itertools.count(1):
             training.step()
             elapsed = time.perf_counter() - start
-            if elapsed >= seconds:
-                return (training.seen - begin) / elapsed
+            if elapsed >= seconds and (step % around == 0 or elapsed >= MOST_SECONDS):
+                break
+        return (training.seen - begin) / elapsed
 
 
 @contextmanager
