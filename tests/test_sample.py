@@ -295,9 +295,11 @@ def test_a_walk_from_class_to_class(tmp_path: Path, case: str) -> None:
     one = conditional.interpolate(steps=3, seed=4, classes=names[1:])
     assert one.labels is not None
     assert one.labels.tolist() == [1, 1, 1]
-    for wrong in (None, names[:1]):
-        with pytest.raises(UserError, match="--still: nothing would change; give two or more --classes"):
-            conditional.interpolate(classes=wrong, still=True)
+    with pytest.raises(UserError, match="--still: nothing would change; give two or more --classes"):
+        conditional.interpolate(classes=names[:1], still=True)
+    every = conditional.interpolate(steps=3, stops=3, seed=4, still=True)
+    assert every.labels is not None
+    assert every.labels[[0, 2, 4]].argmax(1).tolist() == [0, 1, 2], "all in turn"
 
 
 # ---- loading -------------------------------------------------------------------------------------------

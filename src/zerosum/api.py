@@ -476,6 +476,16 @@ def _of_the_same_data(runs: list[Path]) -> None:
             )
 
 
+def has_fuller(run: Path, evaluation: Evaluation) -> bool:
+    """Whether this is a quick look and the run's folder holds a full evaluation of the same weights."""
+    try:
+        known = evidence.read(run / runlog.EVALUATION)
+    except UserError:  # damaged, or of another version: it is to be made anew anyhow
+        return False
+    same = known is not None and known.content.get("images_seen") == evaluation.images_seen
+    return evaluation.quick and same and known is not None and not known.content.get("quick", False)
+
+
 def keep(evaluation: Evaluation, run: Path) -> Path:
     """Write an evaluation into its run's folder, where `compare` finds it, and the report anew; returns its path."""
     for found in evaluation.directions:

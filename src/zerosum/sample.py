@@ -180,6 +180,9 @@ class Model:
         A text is the name of a class, a number its place among them.
         """
         if not self.spec.classes:
+            if classes and self.run.conditional:
+                name = type(self.run.algorithm).__name__
+                raise UserError(f"--classes: {name} draws no classes, its labels are for D alone; leave it out")
             if classes:
                 raise UserError("--classes: this run was trained without labels; train with --conditional True")
             return None
@@ -250,11 +253,14 @@ class Model:
         """A walk from latent 0 of a seed through `stops` - 1 others, `steps` images between two, on the sphere.
 
         Of a class-conditional model each stop is of one of `classes` in turn (the first of all, if None), with shares
-        of both on the way; labels are then (n, all classes). `still`: latent 0 at every stop, for classes alone.
+        of both on the way; labels are then (n, all classes). `still`: latent 0 at every stop, for classes alone (all of
+        them in turn, if None).
         """
         if steps < 2 or stops < 2:
             raise UserError(f"--steps {steps}, --stops {stops}: both must be 2 or more")
-        if still and (classes is None or len(set(classes)) < 2):
+        if still and classes is None:
+            classes = range(self.spec.classes)
+        if still and len(set(classes or ())) < 2:
             raise UserError("--still: nothing would change; give two or more --classes of a class-conditional run")
         ends = self.latents(stops, seed)
         t = torch.linspace(0, 1, steps)

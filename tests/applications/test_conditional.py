@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 import tiny
+from zerosum import sample
 from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.game import Adam
@@ -108,6 +110,14 @@ def test_few_labels_are_for_games_that_can_do_with_few() -> None:
     training = tiny.training(tiny.run("ssgan", labelled=6), tiny.images())
     assert len(training.loader.known) == 6
     training.step()
+
+
+def test_a_generator_without_classes_says_whose_labels_are(tmp_path: Path) -> None:
+    training = tiny.training(tiny.run("ssgan", labelled=6), tiny.images())
+    training.step()
+    model = sample.load(tiny.keep(training, tmp_path / "run"))
+    with pytest.raises(UserError, match="--classes: SSGAN draws no classes, its labels are for D alone"):
+        model.sample(2, classes=["class 1"])
 
 
 def test_looks_agree_only_where_they_are_asked_to() -> None:

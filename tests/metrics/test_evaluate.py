@@ -253,6 +253,12 @@ def test_runs_are_evaluated_kept_and_compared(run: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("ZEROSUM_CACHE", str(tmp_path))
     options = {"n": 120, "features": "random", "quick": True}
     result = api.evaluate(run, **options)
+    assert result.to_json()["quick"]
+    assert not api.has_fuller(run, result), "there is none yet"
+    api.keep(replace(result, quick=False), run)
+    assert api.has_fuller(run, result)
+    assert not api.has_fuller(run, replace(result, images_seen=17)), "of other weights"
+    assert not api.has_fuller(run, replace(result, quick=False))
     assert result.measurements["kernel"].protocol.truncation is None  # trap 25
     assert result.classes_from == "the labels of both sides"
     assert [c.share.name for c in result.classes] == [str(i) for i in range(10)]
@@ -343,8 +349,15 @@ def test_whether_images_show_the_class_asked_for_is_measured(capsys: pytest.Capt
     collapsed = sided(400, 1)
     one = collapsed.values[collapsed.labels == 1][0]
     collapsed.values[collapsed.labels == 1] = one
-    found = {c.share.name: c.measurements["coverage"].value for c in measured(collapsed).classes}
-    assert found["right"] < 0.3 * found["left"], "agreement that one image buys"
+    found = {c.share.name: c.measurements for c in measured(collapsed).classes}
+    covered = {name: own["coverage"].value for name, own in found.items()}
+    assert covered["right"] < 0.3 * covered["left"], "agreement that one image buys"
+    agreed = found["right"]["agreement"]
+    assert agreed.low is not None
+    assert agreed.value == 1 > agreed.low > 0.9, "one in a hundred could be wrong, as far as this tells"
+    few = measured(sided(90, 1, lambda side: np.where(np.arange(90) < 10, 1, 0)))
+    assert [bool(c.measurements) for c in few.classes] == [True, False]
+    assert any("no numbers of their own for right: it takes 40 images" in note for note in few.notes)
     show(right)
     told = " ".join(capsys.readouterr().out.split())
     assert "class share real kernel distance real coverage real label agreement real" in told

@@ -84,7 +84,11 @@ class Evaluate(Command):
                 progress=say,
             )  # fmt: skip
         show(found)
-        if sources.is_run(self.what):
+        if sources.is_run(self.what) and api.has_fuller(self.what, found):
+            print(
+                f"note         {self.what} keeps its full evaluation and not this quick look; --json FILE keeps it, too"
+            )
+        elif sources.is_run(self.what):
             report = api.keep(found, self.what)
             print(self.what / EVALUATION)
             print(report)

@@ -46,10 +46,12 @@ PARTS = 8  # that both sides are cut into for the intervals
 COPY_CHECKED = 2_000  # fakes whose nearest training images are looked for
 PAIRS = 16  # suspicious ones that are shown
 LEAST_OF_CLASS = 40  # images of a class on either side, for numbers of its own
+NAMED = 5  # classes that a note names
 LEVEL = 0.95
 # What a number can be, by key; others any. Not the kernel distance: being unbiased, it is below 0 as often as above.
+SHARES = ("precision", "recall", "coverage", "authenticity", "agreement")
 POSSIBLE = {
-    **dict.fromkeys(("precision", "recall", "coverage", "authenticity", "agreement"), (0.0, 1.0)),
+    **dict.fromkeys(SHARES, (0.0, 1.0)),
     **dict.fromkeys(("frechet", "density", "class balance"), (0.0, math.inf)),
 }
 ANY = (-math.inf, math.inf)
@@ -125,6 +127,8 @@ class _Work:
         self.seed = settings.seed
         self.began = time.perf_counter()
         self.notes: list[str] = [*real.notes, *fakes.notes]
+        if settings.quick:
+            self.notes.append("a quick look: without --quick there are more images, and numbers of single classes")
         if fakes.shape != real.train.spec.shape:
             raise UserError(f"{fakes.what} has shape {fakes.shape}, and {real.what} has {real.train.spec.shape}")
 
@@ -204,6 +208,7 @@ class _Work:
             measurements=measurements, classes=classes, classes_from=source, p_values=p_values,
             verdict=verdict(measurements, [c.share for c in classes], p_values, guessed=not asked),
             notes=tuple(self.notes), pairs=pairs, samples=values[:64], seconds=time.perf_counter() - self.began,
+            quick=self.settings.quick,
         )  # fmt: skip
 
     def _told(self, what: str, done: int, of: int) -> None:
@@ -336,8 +341,14 @@ class _Work:
                 found = [metric.function(real.at(i), fake.at(j)) for i, j in zip(mine, theirs, strict=True)]
             except UserError:
                 continue  # the parts are too small for this metric
-            return {key: over_parts(itemgetter(key), found, whole[key], LEVEL, POSSIBLE.get(key, ANY)) for key in whole}
+            return {key: self._interval(key, found, whole[key], len(fake)) for key in whole}
         return dict(whole)
+
+    @staticmethod
+    def _interval(key: str, parts: list[dict[str, float]], whole: float, n: int) -> Interval:
+        found = over_parts(itemgetter(key), parts, whole, LEVEL, POSSIBLE.get(key, ANY))
+        alike = found.low == found.high and key in SHARES  # none or all in every part: that is not for sure
+        return binomial(round(whole * n), n, LEVEL) if alike or key == "agreement" else found
 
     def _protocol(self, metric: str, settings: str, extractor: Extractor, n_real: int, n_fake: int) -> Protocol:
         return Protocol(
@@ -380,6 +391,13 @@ class _Work:
                 for metric in metrics:
                     measurements |= self._measured(metric, real.at(mine[:m]), fake.at(theirs[:m]), rest, parts=4)
             out.append(ClassResult(share, measurements))
+        few = [c.share.name for c in out if not c.measurements]
+        if few and not self.settings.quick:
+            named = ", ".join(few[:NAMED]) + (f" and {len(few) - NAMED} more" if len(few) > NAMED else "")
+            self.notes.append(
+                f"no numbers of their own for {named}: it takes {LEAST_OF_CLASS} images of a class on either side; -n "
+                "gives more"
+            )
         return tuple(out)
 
     def _copying(self, values: np.ndarray) -> tuple[dict[str, Measurement], dict[str, float], Pairs | None]:

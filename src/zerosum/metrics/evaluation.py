@@ -55,6 +55,8 @@ class Evaluation:
     samples: np.ndarray = field(repr=False)
     """The first fakes, for a picture."""
     seconds: float
+    quick: bool = False
+    """A quick look: fewer images, and without what takes long."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; the schema is in docs/evidence.md."""
@@ -65,6 +67,7 @@ class Evaluation:
             "what": self.what,
             "against": self.against,
             "images_seen": self.images_seen,
+            "quick": self.quick,
             "features": {
                 "name": extractor.name,
                 "weights": extractor.weights,

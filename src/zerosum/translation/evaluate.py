@@ -88,7 +88,7 @@ def evaluate(trial: Trial, settings: Settings, cache: Cache, say: Say = lambda *
         what=trial.what, against=trial.against, images_seen=trial.images_seen, choice=choice,
         measurements=measurements, classes=(), classes_from="", p_values={}, verdict=tuple(findings),
         notes=tuple(dict.fromkeys([*trial.notes, *cache.notes])), directions=tuple(shown), samples=samples,
-        seconds=time.perf_counter() - began,
+        seconds=time.perf_counter() - began, quick=settings.quick,
     )  # fmt: skip
 
 
