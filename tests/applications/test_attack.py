@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 from zerosum import cli, data
 from zerosum.applications import attack as attacking
+from zerosum.applications import parts
 from zerosum.applications.attack import RANGE, Attacked, fgsm, pgd, robust_accuracy
 from zerosum.applications.pictures import attack_sheet
-from zerosum.commands.attack import same_source
+from zerosum.applications.trained import same_source
 from zerosum.data.spec import Data
+from zerosum.data.split import held_out_part
 from zerosum.errors import UserError
 from zerosum.metrics.features import classifier as classifiers
 
@@ -35,6 +38,21 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         margin = (x * self.w).sum((1, 2, 3))
         return torch.stack([-margin, margin], 1)
+
+
+def photos(folder: Path, seed: int, classes: str = "ab") -> Path:
+    """24 grey images of 16x16, as many of each class."""
+    random = np.random.default_rng(seed)
+    for number in range(24):
+        path = folder / classes[number % len(classes)] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    return folder
+
+
+def train(folder: Path, run: Path, held: int) -> None:
+    words = f"--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out {held} --probe-every 0"
+    assert cli.main(["train", str(folder), *words.split(), "--out", str(run)]) == 0
 
 
 @pytest.fixture
@@ -99,6 +117,22 @@ def test_accuracy_falls_with_epsilon_and_attacks_beat_noise(model: Linear) -> No
     assert done[-1] == (600, 600)
     assert got.changed.shape == got.originals.shape == (12, 1, 4, 4)
     assert attack_sheet(got, ("no", "yes")).width > 12 * 96
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_examples_are_of_what_was_right_before(model: Linear, count: int) -> None:
+    """Where it had few right few are shown, and where it had none what was said before and after."""
+    found, x = images(300)
+    said = model(x).argmax(1).numpy()
+    right = np.arange(300) >= 300 - count  # the last ones, in part behind the first that are attacked at once
+    got = robust_accuracy(model, found, np.where(right, said, 1 - said), (0.5,), steps=2)
+    index = (np.flatnonzero(right) if count else np.arange(300))[:12]
+    assert got.clean.value == count / 300
+    np.testing.assert_array_equal(got.originals, found[index])
+    np.testing.assert_array_equal(got.before, said[index])
+    assert len(got.changed) == len(got.named) == len(index)
+    if count:
+        assert (got.named != got.before).all(), "no linear model stands half of the range"
 
 
 @pytest.mark.parametrize("epsilons", [(), (0.0,), (-0.1,), (1.5,)])
@@ -195,35 +229,107 @@ def test_the_classifier_that_is_trained_has_not_seen_what_is_attacked(
 def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    random = np.random.default_rng(0)
-    for number in range(24):
-        path = tmp_path / "photos" / "ab"[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    photos(tmp_path / "photos", 0)
     loose = tmp_path / "loose"
     loose.mkdir()
     for number in range(3):
         Image.fromarray(np.full((16, 16), 60 * number, dtype=np.uint8)).save(loose / f"{number}.png")
     for held, attacked in ((6, 6), (0, None)):
         run, out = tmp_path / f"run{held}", tmp_path / f"out{held}"
-        words = f"--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out {held} --probe-every 0"
-        assert cli.main(["train", str(tmp_path / "photos"), *words.split(), "--out", str(run)]) == 0
+        train(tmp_path / "photos", run, held)
         status = cli.main(["attack", str(tmp_path / "photos"), "--run", str(run), "--steps", "1", "--out", str(out)])
         if attacked is None:
             assert status == 2
+            assert "was trained on these images; give others" in capsys.readouterr().err
+            assert cli.main(["attack", str(tmp_path / "photos"), "--limit", "12", "--run", str(run)]) == 2
             assert "was trained on these images; give others" in capsys.readouterr().err
         else:
             assert status == 0
             assert "naming the commonest class: 83.3%; the classifier cannot be told from" in capsys.readouterr().out
             record = json.loads((out / "attack.json").read_text())
-            assert record["images"] == attacked
-            assert record["classifier"].endswith("images that it held out of training")
+            assert (record["images"], record["left out"]) == (attacked, 18)
+            assert record["classifier"].endswith("images that it was not trained on")
             known = json.loads((run / "recipe.json").read_text())["data"]["fingerprint"]
             assert record["data"]["fingerprint"] == known, "that of all the data"
             assert cli.main(["attack", str(loose), "--run", str(run)]) == 2
             assert "loose: has no labels; sort the images into a folder a class" in capsys.readouterr().err
-            assert cli.main(["attack", str(tmp_path / "photos"), "--limit", "12", "--run", str(run)]) == 2
-            assert "was trained on these images; give others" in capsys.readouterr().err
+
+
+def test_of_a_copy_of_its_data_a_run_is_attacked_on_what_it_was_not_trained_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the copy lacks or has more; where the run's own data are gone, it cannot be told."""
+    own = Data(source=str(photos(tmp_path / "photos", 0)), held_out=6)
+    whole = data.open(own)
+    held, names = held_out_part(whole, own), parts.file_names(own, whole)
+    assert held is not None
+    assert names is not None
+    unseen = {names[i] for i in held.index}
+    trained_on = [name for name in names if name not in unseen]
+    run, copy, out = tmp_path / "run", tmp_path / "copy", tmp_path / "out"
+    train(tmp_path / "photos", run, 6)
+    shutil.copytree(tmp_path / "photos", copy)
+    for name in trained_on[:2]:
+        (copy / name).unlink()
+
+    def attack(to: str) -> tuple[dict[str, Any], str]:
+        capsys.readouterr()
+        words = ["attack", str(copy), "--run", str(run), "--epsilons", "0.02", "--steps", "1", "--out", str(out / to)]
+        assert cli.main(words) == 0
+        return json.loads((out / to / "attack.json").read_text()), capsys.readouterr().err
+
+    record, said = attack("copy")
+    assert (record["images"], record["left out"]) == (6, 16)
+    assert record["classifier"].endswith("images that it was not trained on")
+    assert f"16 of 22 images are left out: {run} was trained on them" in said
+
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    record, said = attack("moved")
+    assert (record["images"], record["left out"]) == (22, None)
+    assert f"warning: on which of these images {run} was trained cannot be told: its data, " in said
+    assert "cannot be read any more" in said
+    (tmp_path / "moved").rename(tmp_path / "photos")
+    assert cli.main(["attack", str(tmp_path / "photos"), "--fit", "pad", "--limit", "20", "--run", str(run)]) == 2
+    assert "cannot be told: its data are read with --fit crop --bits 8; give others" in capsys.readouterr().err
+
+    for number, name in enumerate(sorted(unseen)):
+        (copy / name).unlink()
+        if number >= 4:
+            assert cli.main(["attack", str(copy), "--run", str(run)]) == 2
+            but = ", all but 1" if number == 4 else ""
+            assert f"{run} was trained on these images{but}; give others" in capsys.readouterr().err
+
+
+def test_images_of_some_of_a_runs_classes_are_attacked_and_others_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out, seen = tmp_path / "run", tmp_path / "out", []
+    train(photos(tmp_path / "all", 0, "abc"), run, 0)
+
+    def attack(model: nn.Module, images: np.ndarray, labels: np.ndarray, *more: Any, **named: Any) -> Attacked:
+        seen.append(labels)
+        wrong = (model(torch.from_numpy(images).float() / 127.5 - 1).argmax(1).numpy() + 1) % 3
+        return robust_accuracy(model, images, wrong, *more, **named)
+
+    monkeypatch.setattr(attacking, "robust_accuracy", attack)
+    some, other = photos(tmp_path / "some", 1, "bc"), photos(tmp_path / "other", 2, "bde")
+    words = ["--run", str(run), "--epsilons", "0.02", "--steps", "1", "--out", str(out)]
+    capsys.readouterr()
+    assert cli.main(["attack", str(some), *words]) == 0
+    said = capsys.readouterr()
+    assert "accuracy on 24 images of b, c alone as they are: 0.0%" in said.out
+    assert "none was right before, so attack.png shows what was said before and after" in said.err
+    assert json.loads((out / "attack.json").read_text())["classes"] == ["b", "c"]
+    assert np.bincount(seen[0]).tolist() == [0, 12, 12], "the run's numbers of these classes"
+    assert cli.main(["attack", str(other), "--run", str(run)]) == 2
+    assert "other: d, e are none of the run's classes (a, b, c); leave such images out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--size 16 16", "--channels 1", "--longest 32"])
+def test_a_run_is_shown_images_as_it_sees_them(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["attack", "digits", "--run", "nowhere", *option.split()]) == 2
+    wanted = f"{option}: images are brought to the size and channels of nowhere; leave it out"
+    assert wanted in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

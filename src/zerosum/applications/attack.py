@@ -89,16 +89,21 @@ class Robustness:
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """What was found, and examples: images uint8 (n, C, H, W) as they were and as PGD made them at some epsilon."""
+    """What was found, and examples: images uint8 (n, C, H, W) as they were and as PGD made them at some epsilon.
+
+    Examples are of what the model had right before, so that all it gets wrong is the attack's; of others only where it
+    had none right.
+    """
 
     rows: list[Robustness]
     clean: Interval
     originals: np.ndarray
     changed: np.ndarray
     epsilon: float
-    labels: np.ndarray
+    before: np.ndarray
+    """What the model takes the originals for: their classes, but where it had none right."""
     named: np.ndarray
-    """What the model takes the changed ones for."""
+    """What it takes the changed ones for."""
 
 
 def check_epsilons(epsilons: Sequence[float]) -> None:
@@ -142,12 +147,12 @@ def _attacked(
     x, label = unit(images), torch.from_numpy(labels)
     total, done = len(epsilons) * len(x), 0
     right = {name: np.zeros(len(epsilons), dtype=int) for name in ("noise", "fgsm", "pgd")}
-    clean = 0
+    before = torch.empty_like(label)
     middle = len(epsilons) // 2
-    examples: list[Tensor] = []
+    examples: dict[bool, list[tuple[int, Tensor]]] = {True: [], False: []}  # by whether the model had them right before
     for first in range(0, len(x), AT_ONCE):
         part, of = x[first : first + AT_ONCE], label[first : first + AT_ONCE]
-        clean += _right(model, part, of)
+        before[first : first + len(part)] = _named(model, part)
         start = randomness.uniform(seed, "attack", first, len(part), part[0].numel()).float().view(part.shape) * 2 - 1
         for number, epsilon in enumerate(epsilons):
             changed = {
@@ -156,9 +161,12 @@ def _attacked(
                 "pgd": pgd(model, part, of, epsilon, steps=steps, start=start),
             }
             for name, images_changed in changed.items():
-                right[name][number] += _right(model, images_changed, of)
-            if number == middle and len(examples) * AT_ONCE < shown:
-                examples.append(changed["pgd"])
+                right[name][number] += int((_named(model, images_changed) == of).sum())
+            if number == middle:
+                for i, image in enumerate(changed["pgd"], first):
+                    some = examples[bool(before[i] == label[i])]
+                    if len(some) < shown:
+                        some.append((i, image.clone()))  # a view would keep all the others, too
             done += len(part)
             if told:
                 told(done, total)
@@ -166,14 +174,14 @@ def _attacked(
         Robustness(epsilon, *(binomial(int(right[name][number]), len(x)) for name in ("noise", "fgsm", "pgd")))
         for number, epsilon in enumerate(epsilons)
     ]
-    made = torch.cat(examples)[:shown]
-    with torch.no_grad():
-        named = model(made).argmax(1).numpy()
-    return Attacked(
-        rows, binomial(clean, len(x)), images[: len(made)], to_uint8(made), epsilons[middle], labels[: len(made)], named
-    )
+    chosen = examples[True] or examples[False]
+    index, made = [i for i, _ in chosen], torch.stack([image for _, image in chosen])
+    clean = binomial(int((before == label).sum()), len(x))
+    named = _named(model, made).numpy()
+    return Attacked(rows, clean, images[index], to_uint8(made), epsilons[middle], before[index].numpy(), named)
 
 
 @torch.no_grad()
-def _right(model: nn.Module, x: Tensor, label: Tensor) -> int:
-    return int((model(x).argmax(1) == label).sum())
+def _named(model: nn.Module, x: Tensor) -> Tensor:
+    """The classes that the model takes images for, int64 (n,)."""
+    return model(x).argmax(1)

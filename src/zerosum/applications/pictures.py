@@ -22,7 +22,7 @@ def attack_sheet(found: Attacked, names: tuple[str, ...]) -> Image.Image:
     most = max(int(np.abs(change).max()), 1)
     added = (127 + change * (127 / most)).round().clip(0, 255).astype(np.uint8)
     rows = [
-        (found.originals, [names[k] for k in found.labels]),
+        (found.originals, [names[k] for k in found.before]),
         (added, [f"+-{found.epsilon:g}"] * len(added)),
         (found.changed, [names[k] for k in found.named]),
     ]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.attack import same_source
+from zerosum.commands.attack import refuse_form
 from zerosum.commands.base import Command, DataOptions
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
-    from zerosum.data.spec import Dataset
+    from zerosum.applications.trained import Known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class Classify(Command):
     """Say what images show, by a classifier that was trained with few labels (--algorithm ssgan).
 
     Writes a table: a line for each image with the class and how sure the classifier is of it. Where the images have
-    labels of the run's classes, or of some of them, the share that is right is said, too, and whether the run was
-    trained on these images: then it says little of others.
+    labels of the run's classes, or of some of them, the share that is right is said, too, and how many of these images
+    the run was trained on: what it says of those tells little of others.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -44,8 +44,7 @@ class Classify(Command):
     def run(self) -> int:
         if self.out is not None and self.out.is_dir():
             raise UserError(f"--out {self.out}: is a folder; give a file that ends in .csv")
-        import numpy as np
-
+        refuse_form(self.data, self.path)
         from zerosum import api, atomic
         from zerosum.applications import parts, trained
         from zerosum.data.source import as_seen
@@ -73,25 +72,26 @@ class Classify(Command):
             print(self.out)
         if found.labels is None:
             return 0
-        if others := [name for name in found.class_names if name not in model.class_names]:
-            print(
-                f"how many are right is not known: {others[0]} is none of the run's classes "
-                f"({', '.join(model.class_names)})",
-                file=sys.stderr,
-            )
+        try:
+            number = model.numbers_of(found.class_names)
+        except UserError as error:
+            print(f"how many are right is not known: {error}", file=sys.stderr)
             return 0
-        number = np.array([model.class_names.index(name) for name in found.class_names])  # where some are missing
         right = binomial(int((p.argmax(1) == number[found.labels]).sum()), len(found))
-        some = f"; of {', '.join(found.class_names)} alone" if len(number) < len(model.class_names) else ""
-        known = "; the run was trained on these images, or on some of them" if self._trained_on(found) else ""
-        print(f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%}){some}{known}", file=sys.stderr)
+        alone = trained.alone(found.class_names, model.class_names)
+        known = _said(trained.known(self.path, found, data, api.open_images))
+        print(
+            f"right: {right.value:.2%} ({right.low:.2%} to {right.high:.2%}){alone and ';' + alone}{known}",
+            file=sys.stderr,
+        )
         return 0
 
-    def _trained_on(self, found: Dataset) -> bool:
-        """Whether the run's data are these images, or of their source, in whatever way it was read."""
-        from zerosum import run as runs
-        from zerosum import sample
 
-        recipe = sample.read_recipe(self.path)
-        own = runs.from_json(recipe["run"]).data
-        return found.fingerprint == recipe["data"]["fingerprint"] or same_source(own, self.data.plain())
+def _said(known: Known) -> str:
+    """How many of the images the run was trained on, in words, behind others."""
+    if known.each is not None:
+        count = int(known.each.sum())
+        return f"; the run was trained on {count:,} of these images" if count else ""
+    if known.same_source:
+        return "; the run was trained on these images, or on some of them"
+    return f"; whether the run was trained on these images cannot be told: {known.why_not}"
