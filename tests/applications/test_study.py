@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,8 +25,19 @@ from zerosum.applications.classify import Scores, fit, moved, scores, terms
 from zerosum.applications.effects import Variance, effect, holm, of_test_images
 from zerosum.applications.parts import Part, draws, folds, groups_of, named_groups, refuse_overlap
 from zerosum.applications.study import BESIDE, CLASSICAL, KEYS, REAL, Doubt, Plan, Study, rows, shortage, verdict
-from zerosum.applications.synthetic import Copies, Fresh, Labelled, Mislabelled, OfGAN, by_class, gated, in_shares
+from zerosum.applications.synthetic import (
+    Copies,
+    Fresh,
+    Labelled,
+    Mislabelled,
+    OfGAN,
+    Source,
+    by_class,
+    gated,
+    in_shares,
+)
 from zerosum.bench.training import shortened
+from zerosum.data.labels import NoSplit
 from zerosum.data.source import open_source
 from zerosum.data.spec import Data, Spec
 from zerosum.data.store import ArrayDataset
@@ -87,6 +99,83 @@ def test_draws_have_each_class_in_its_share_and_none_of_the_test_groups() -> Non
         draws(labels, one, np.arange(140, 200), 40, 1, seed=0)
 
 
+def test_a_class_of_images_alike_is_named_and_so_is_the_reason() -> None:
+    labels, names = np.arange(8) % 2, ("lies", "stands")
+    groups = np.array([0, 1, 0, 3, 0, 5, 0, 7])
+    one = r"^--folds 3: class lies has only 1 image \(or patient\)"
+    with pytest.raises(UserError, match=one + r", for images alike count as one \(1 of 4 images\); give it more, or"):
+        folds(labels, groups, 3, 0, class_names=names)
+    with pytest.raises(UserError, match=one + "; give it more"):
+        folds(labels, groups, 3, 0, class_names=names, named=groups)  # the table alone says so
+    patients = np.array([0, 1, 0, 3, 2, 5, 2, 7])
+    with pytest.raises(UserError, match=r"images alike count as one \(1 of 2 groups\)"):
+        folds(labels, groups, 3, 0, class_names=names, named=patients)
+    with pytest.raises(UserError, match=r"images of class lies all belong .* alike count as one \(1 of 2 images\)"):
+        draws(labels, groups, np.arange(4), 4, 1, 0, class_names=names)
+
+
+def test_what_is_studied_is_said_by_class_and_group() -> None:
+    sides = {"train": bars(40), "test": bars(10, seed=1)}
+    sides["train"].images[:20:2] = sides["train"].images[0]  # half of class 0 are one picture
+
+    def with_tests(data: Data) -> ArrayDataset:
+        side = sides["test" if data.split == "test" else "train"]
+        return ArrayDataset(side.images, side.labels, ("0", "1"))
+
+    def without(data: Data) -> ArrayDataset:
+        if data.split == "test":
+            raise NoSplit("none")
+        return with_tests(data)
+
+    def unlike(data: Data) -> ArrayDataset:
+        return replace(without(data), values=bars(40, seed=2).images)
+
+    data, counts = Data(source="mnist"), "(0: 20 in 11 groups, 1: 20; images alike, or of one patient, are one group)"
+    in_folds = Options(folds=3)
+    found = opened(data, in_folds, without)
+    assert found.counts == {"0": {"images": 20, "groups": 11}, "1": {"images": 20, "groups": 20}}
+    wanted = f"40 images {counts}; 3 folds, each tested on by what the others trained"
+    assert augment.described(found, in_folds) == wanted
+    some = Options(labelled=12, draws=4)
+    found = opened(data, some, with_tests)
+    wanted = f"40 training images {counts}; 4 draws of 12 (0: 4, 1: 8), tested on the set's own 10 test images"
+    assert augment.described(found, some) == wanted
+    halves = augment.described(opened(data, some, unlike), some)
+    assert halves.startswith("40 images (0: 20, 1: 20); 4 draws of 12 (")
+    assert halves.endswith(" of the images, half of the set")
+    kinds = splitting.counted(np.arange(5), np.arange(5), "abcde")
+    assert splitting.in_words(kinds, 2) == "a: 1, b: 1, and 3 more classes"
+
+
+def test_images_that_are_the_same_but_of_different_classes_or_patients_are_warned_of(tmp_path: Path) -> None:
+    data = ArrayDataset(bars(6).images, np.arange(6) % 2, ("lies", "stands"))
+    same = [(0, 1), (0, 2), (1, 5), (3, 4)]
+    patients = np.array(["p", "p", "q", "r", "r", "p"])
+    first = "warning: 2 pairs of images are the same, or nearly, but of different classes, such as "
+    classes, of_patients = splitting.at_odds(same, data, patients, 4, lambda: [f"{i}.png" for i in range(6)])
+    assert classes == first + "0.png (lies) and 1.png (stands); see which is right"
+    assert of_patients.startswith("warning: 1 pair of images is the same, or nearly, but of different groups, such as ")
+    assert "0.png (p) and 2.png (q)" in of_patients
+    assert splitting.at_odds([(3, 4)], data, None, 4, lambda: None) == [
+        "warning: 1 pair of images is the same, or nearly, but of different classes, such as training image 3 (stands) "
+        "and test image 0 (lies); see which is right"
+    ]
+    assert splitting.at_odds(same[2:3], data, patients, 4, lambda: None) == []
+    folder(tmp_path, "", 8)
+    shutil.copy(tmp_path / "a" / "0.png", tmp_path / "b" / "1.png")
+    found = opened(Data(source=str(tmp_path)), Options(folds=2), open_source)
+    assert "such as a/0.png (a) and b/1.png (b)" in found.notes[-1]
+
+
+def folder(path: Path, side: str, count: int, seed: int = 0) -> None:
+    """Images of noise, of classes a and b in turn."""
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        file = path / side / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (12, 12), dtype=np.uint8)).save(file)
+
+
 def test_equal_and_nearly_equal_images_belong_together() -> None:
     random = np.random.default_rng(0)
     images = np.repeat(np.repeat(random.integers(0, 256, (6, 1, 6, 6), dtype=np.uint8), 6, 2), 6, 3)
@@ -123,7 +212,7 @@ def test_no_draw_takes_what_an_altered_test_image_was(tmp_path: Path) -> None:
         side = sides["test" if data.split == "test" else "train"]
         return ArrayDataset(side.images, side.labels, ("a", "b"))
 
-    _, parts = opened(Data(source="mnist"), Options(labelled=10, draws=40), opened_side)
+    _, parts, *_ = opened(Data(source="mnist"), Options(labelled=10, draws=40), opened_side)
     drawn = {int(i) for part in parts for i in part.train}
     assert 6 not in drawn
     assert len(drawn) == 29
@@ -136,6 +225,14 @@ def test_a_test_image_among_the_training_images_is_refused() -> None:  # trap 30
     test.images[3] = train.images[7]
     with pytest.raises(UserError, match=r"1 test images are in the training .*test image 3 and training image 7"):
         refuse_overlap(splitting.alike(train.joined(test).images).same, 20)
+
+
+def test_a_test_image_among_the_training_images_is_refused_by_name(tmp_path: Path) -> None:
+    folder(tmp_path, "train", 8)
+    folder(tmp_path, "test", 8, seed=1)
+    shutil.copy(tmp_path / "train" / "a" / "2.png", tmp_path / "test" / "a" / "4.png")
+    with pytest.raises(UserError, match=r"nearly \(test/a/4\.png and train/a/2\.png\)"):
+        opened(Data(source=str(tmp_path)), Options(labelled=4), open_source)
 
 
 def test_an_image_is_found_with_all_that_it_is_like() -> None:
@@ -367,7 +464,7 @@ def test_the_groups_of_test_images_are_read_in_their_order(tmp_path: Path) -> No
         return ArrayDataset(side.images, side.labels, ("a", "b"))
 
     options = Options(labelled=10, draws=30, groups=table)
-    _, parts = opened(Data(source="mnist"), options, opened_side)
+    _, parts, *_ = opened(Data(source="mnist"), options, opened_side)
     drawn = {int(i) for part in parts for i in part.train}
     assert 0 not in drawn, "its patient is tested on"
     assert [part.kept_out for part in parts] == [1] * 30
@@ -408,8 +505,9 @@ def test_draws_of_a_set_without_test_images_are_tested_on_half_of_it(tmp_path: P
         path = tmp_path / ("train" if number < 16 else "val") / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (12, 12), dtype=np.uint8)).save(path)
-    whole, parts = opened(Data(source=str(tmp_path)), Options(labelled=4, draws=2), open_source)
+    whole, parts, *_, notes = opened(Data(source=str(tmp_path)), Options(labelled=4, draws=2), open_source)
     assert len(whole) == 16, "without val"
+    assert "read train of the folders train, val (--split train)" in notes
     for part in parts:
         assert len(part.train) == 4
         assert 4 < len(part.test) < 12
@@ -576,7 +674,7 @@ class Counting:
         return Fresh(bars(100, seed=8))(train, class_names, seed, folder)
 
 
-def study(tmp_path: Path, source: Counting, **changes: object) -> Study:
+def study(tmp_path: Path, source: Source, **changes: object) -> Study:
     whole = bars(60)
     plan = Plan(**({"ratios": (1.0,), "seeds": 2, "steps": 5, "gate": False} | changes))  # type: ignore[arg-type]
     return Study(whole, ("lies", "stands"), folds(whole.labels, np.arange(60), 3, seed=0), plan, source, tmp_path)
@@ -599,6 +697,29 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     (tmp_path / "fold-2" / "scores.json").write_text(json.dumps(kept))
     assert study(tmp_path, source).run() == first
     assert len(source.given) == 4
+
+
+def test_only_training_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(OfGAN, "__call__", lambda self, *given: Fresh(bars(100, seed=8))(*given))
+    made = study(tmp_path, OfGAN(1.0, Data(source="bars")))
+    for state, begins in (("stopped", ["fold 1: training its gan"]), ("finished", [])):
+        monkeypatch.setattr(studying, "read_status", lambda folder, state=state: {"state": state})
+        said: list[str] = []
+        made.synthetic(made.parts[0], said.append)
+        assert said == [*begins, "fold 1: images of its gan"]
+
+
+def test_a_synthetic_set_is_there_where_its_card_is(tmp_path: Path) -> None:
+    made = study(tmp_path, Counting(), seeds=1)
+    assert not made.done
+    made.run()
+    assert made.done
+    card = tmp_path / "card.json"
+    assert not augment.is_card(card, made)
+    images = made.gate_of(made.parts[0])["passed of each class"]
+    for text, there in (("x", False), ("[]", False), ("{}", False), ('{"images": {}}', False), (None, True)):
+        card.write_text(json.dumps({"images": images}) if text is None else text)
+        assert augment.is_card(card, made) is there
 
 
 def test_draws_that_share_a_test_set_doubt_it(tmp_path: Path) -> None:
@@ -713,6 +834,22 @@ def test_another_study_is_refused_before_anything_is_timed(tmp_path: Path, monke
         begin(Options(positive="a"))
     with pytest.raises(Enough):
         begin(Options())
+
+
+def test_a_study_says_what_it_is_of_and_that_two_folds_give_no_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(made: Study, minutes: float) -> float:
+        raise Enough
+
+    monkeypatch.setattr(augment, "expected", timed)
+    for count in (2, 3):
+        said: list[str] = []
+        with pytest.raises(Enough):
+            begun(tmp_path / str(count), Options(folds=count), np.arange(40) % 2, ("a", "b"), said)
+        line = f"photos: 40 images (a: 20, b: 20); {count} folds, each tested on by what the others trained"
+        doubt = "--folds 2: no verdict will be given, for 3 are the least to tell by; all else is measured"
+        assert said == ([line, doubt] if count == 2 else [line])
 
 
 def test_classes_without_any_image_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -912,6 +1049,8 @@ def test_a_small_study_by_the_command(
     assert record["verdict"]["answer"] == "cannot be told", "of two folds"
     assert record["verdict"]["sentence"] in said.out
     assert set(record["parts"]) == {"fold 1", "fold 2"}
+    assert all(sum(part["train of each class"].values()) == part["train"] for part in record["parts"].values())
+    assert record["images of each class"]["lies"] == {"images": 20, "groups": 20}
     assert record["kept out"] == 0
     assert all(gate["seconds"] > 0 for gate in record["gate"].values())
     minutes = {row["arm"]: row["minutes"] for row in record["rows"]}
@@ -920,7 +1059,12 @@ def test_a_small_study_by_the_command(
     page = (out / "report.html").read_text()
     assert record["verdict"]["sentence"] in page
     assert "up to 8 real training images of each class" in page
+    assert "40 (lies: 20, stands: 20) labelled images" in page
+    passed = record["gate"]["fold 1"]["passed of each class"]["lies"]
+    assert f"lies: {passed['passed']} of {passed['wanted']}" in page
     assert "shows real training images" in said.err
+    assert "fold 1: training its gan" in said.err
+    assert " to go; " in said.err
     card = json.loads((out / "synthetic" / "card.json").read_text())
     gate = record["gate"]["fold 1"]
     assert card["images"] == gate["passed of each class"], "what was measured"
@@ -934,6 +1078,12 @@ def test_a_small_study_by_the_command(
     assert (card["seed"], card["seed of the recipe"]) == (0, 0)
     assert card["verdict"] == record["verdict"]["sentence"]
     assert "never for testing" in card["limits of use"]
+    written = (out / "synthetic" / "card.json").stat().st_mtime_ns
+    assert cli.main(["augment", str(tmp_path / "photos"), *words.split(), "--out", str(out)]) == 0
+    again = capsys.readouterr()
+    assert record["verdict"]["sentence"] in again.out
+    assert not [text for text in (" to go; ", "its gan", "the synthetic set\n") if text in again.err]
+    assert (out / "synthetic" / "card.json").stat().st_mtime_ns == written
 
 
 @pytest.mark.parametrize(

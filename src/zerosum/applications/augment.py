@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from zerosum.applications import parts as splitting
 from zerosum.applications import study_report
 from zerosum.applications.classify import fit
 from zerosum.applications.parts import Part
-from zerosum.applications.study import BESIDE, Plan, Study, Verdict, rows, shortage, verdict
+from zerosum.applications.study import BESIDE, NEEDED, Plan, Study, Verdict, rows, shortage, verdict
 from zerosum.applications.synthetic import Labelled, OfGAN, by_class, minutes_of
 from zerosum.data.labels import NoSplit
 from zerosum.data.picture import from_pixels
@@ -28,7 +29,8 @@ from zerosum.recipes.pick import for_device
 from zerosum.run import Run
 from zerosum.view import clock
 
-SYNTHETIC = "synthetic"
+SYNTHETIC, CARD = "synthetic", "card.json"
+NAMED = 12  # classes that a line on screen names
 TRIAL_STEPS = 10  # of a classifier, to tell how long all of them will take
 LIMITS = (
     "For training classifiers beside the real images that it was made from, never for testing them nor for diagnosis: "
@@ -68,6 +70,22 @@ class Found:
     synthetic: Path
 
 
+class Opened(NamedTuple):
+    """What a study is made of."""
+
+    whole: ArrayDataset
+    """All images that it needs, in one set."""
+    parts: list[Part]
+    """Which of them are trained on and tested on."""
+    counts: dict[str, dict[str, int]]
+    """Of each class, how many there are (`parts.counted`), without the set's own test images."""
+    tests: int
+    """Test images of the set's own that are used, the last of `whole`."""
+    notes: tuple[str, ...]
+    """What there is to say first: how images were read, and which of them are at odds. Files and patients are named in
+    it, so it is for the screen alone."""
+
+
 def study(
     data: Data, options: Options, plan: Plan, out: Path, *, open_data: Open, say: Told, device: str = "auto",
     shorten: Callable[[Run], Run] = lambda run: run,
@@ -76,10 +94,10 @@ def study(
     if not 0 < options.minutes < math.inf:
         raise UserError(f"--minutes {options.minutes:g}: must be a number above 0")
     data = for_device(data, device)  # as `zerosum train` reads them
-    whole, parts = opened(data, options, open_data)
+    found = opened(data, options, open_data)
     gan = OfGAN(options.minutes, data, device=device, shorten=shorten)
     try:
-        gan.check_size(whole.spec, len(parts[0].train))
+        gan.check_size(found.whole.spec, len(found.parts[0].train))
     except SizeError as misfit:
         if data.size is not None:
             raise
@@ -87,14 +105,21 @@ def study(
         say(f"size {height} x {width} (H x W), which the networks take; --size H W sets another")
         data = replace(data, size=misfit.nearest)
         gan = replace(gan, data=data)
-        whole, parts = opened(data, options, open_data)
-    whole, left_out = splitting.without_empty(whole)
+        found = opened(data, options, open_data)
+    parts = found.parts
+    whole, left_out = splitting.without_empty(found.whole)
     if left_out:
         more = f" and {len(left_out) - splitting.NAMED:,} more" if len(left_out) > splitting.NAMED else ""
         say(f"classes without any image are left out: {', '.join(left_out[: splitting.NAMED])}{more}")
     if len(whole.class_names) < 2:
         raise _no_classes(data)
     splitting.refuse_missing(whole, parts)
+    for note in found.notes:
+        say(note)
+    say(f"{data.source}: {described(found, options)}")
+    if len(parts) < NEEDED:
+        given = f"--folds {options.folds}" if options.labelled is None else f"--draws {options.draws}"
+        say(f"{given}: no verdict will be given, for {NEEDED} are the least to tell by; all else is measured")
     if kept_out := parts[0].kept_out:
         say(f"{kept_out:,} training images belong together with test images (--groups, or alike): no draw takes them")
     plan = replace(plan, positive=positive(options.positive, whole.class_names))
@@ -102,20 +127,25 @@ def study(
     images = Labelled(np.ascontiguousarray(whole.values), whole.labels)
     made = Study(images, whole.class_names, parts, plan, gan, out)
     made.settle()  # before a trial is made of what it would refuse
-    say(f"about {clock(expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
-    found = made.run(say)
+    folder = made.out / SYNTHETIC
+    done = made.done and is_card(folder / CARD, made)
+    if not done:
+        say(f"about {clock(expected(made, options.minutes))} to go; it can be stopped, and the same command goes on")
+    measured = made.run(say)
     short = shortage({part.name: made.gate_of(part) for part in parts}, max(plan.ratios))
     doubt = made.doubt
-    judged = verdict(found, plan, doubt, short)
-    say("the synthetic set")
-    folder = synthetic_set(made, options, whole, data.source, judged.sentence)
-    report = study_report.write(made, rows(found, plan, doubt), judged, options, whole, data.source, folder)
+    judged = verdict(measured, plan, doubt, short)
+    if not done:
+        say("the synthetic set")
+        synthetic_set(made, options, whole, data.source, judged.sentence)
+    about = found._replace(whole=whole)
+    report = study_report.write(made, rows(measured, plan, doubt), judged, options, about, data.source, folder)
     say(f"{report} shows real training images: pass it on only where those may go")
     return Found(judged, report, folder)
 
 
-def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset, list[Part]]:
-    """All images that the study needs, in one set, and which of them are trained on and tested on."""
+def opened(data: Data, options: Options, open_data: Open) -> Opened:
+    """All that the study needs of `data`. UserError if no study can be made of them."""
     train = _labelled(open_data(data), data)
     test = None if options.labelled is None else _test(data, open_data)
     if test is not None:
@@ -135,15 +165,41 @@ def opened(data: Data, options: Options, open_data: Open) -> tuple[ArrayDataset,
         labels = np.concatenate([train.labels, test.labels])
         whole = ArrayDataset(np.concatenate([train.values, test.values]), labels, train.class_names)
     alike = splitting.alike(whole.values)
-    splitting.refuse_overlap(alike.same, len(train))
+
+    def names() -> list[str] | None:
+        return _names(data, train, test)
+
+    splitting.refuse_overlap(alike.same, len(train), names)
     groups = splitting.groups_of(whole, named, alike)
-    assert whole.labels is not None
+    classes, seed, kinds = whole.labels, options.seed, whole.class_names
+    assert classes is not None
     if options.labelled is None:
-        return whole, splitting.folds(whole.labels, groups, options.folds, options.seed)
-    tested = np.arange(len(train), len(whole))
-    if test is None:
-        tested = splitting.folds(whole.labels, groups, 2, options.seed, f"--labelled {options.labelled}")[0].test
-    return whole, splitting.draws(whole.labels, groups, tested, options.labelled, options.draws, options.seed)
+        parts = splitting.folds(classes, groups, options.folds, seed, class_names=kinds, named=named)
+    else:
+        tested = np.arange(len(train), len(whole))
+        if test is None:
+            asked = f"--labelled {options.labelled}"
+            tested = splitting.folds(classes, groups, 2, seed, asked, class_names=kinds, named=named)[0].test
+        parts = splitting.draws(
+            classes, groups, tested, options.labelled, options.draws, seed, class_names=kinds, named=named
+        )
+    counts = splitting.counted(classes[: len(train)], groups[: len(train)], kinds)
+    at_odds = splitting.at_odds(alike.same, whole, named, len(train), names)
+    return Opened(whole, parts, counts, len(whole) - len(train), (*train.notes, *at_odds))
+
+
+def described(found: Opened, options: Options) -> str:
+    """Which images are studied, what is trained on, and what is tested on, in a line."""
+    count, parts = len(found.whole) - found.tests, found.parts
+    kind = "training images" if found.tests else "images"
+    start = f"{count:,} {kind} ({splitting.in_words(found.counts, NAMED)})"
+    if options.labelled is None:
+        return f"{start}; {len(parts)} folds, each tested on by what the others trained"
+    drawn, tested, labels = parts[0].train, len(parts[0].test), found.whole.labels
+    assert labels is not None
+    share = splitting.counted(labels[drawn], np.arange(len(drawn)), found.whole.class_names)
+    own = f"the set's own {tested:,} test images" if found.tests else f"{tested:,} of the images, half of the set"
+    return f"{start}; {len(parts)} draws of {len(drawn)} ({splitting.in_words(share, NAMED)}), tested on {own}"
 
 
 def _test(data: Data, open_data: Open) -> ArrayDataset | None:
@@ -156,12 +212,17 @@ def _test(data: Data, open_data: Open) -> ArrayDataset | None:
 
 def _named(data: Data, train: ArrayDataset, test: ArrayDataset | None, table: Path) -> np.ndarray:
     """The group of every image, test images last: of those, too, for nobody of them may be trained on."""
+    count = len(train) + (0 if test is None else len(test))
+    return splitting.named_groups(table, _names(data, train, test), count)
+
+
+def _names(data: Data, train: ArrayDataset, test: ArrayDataset | None) -> list[str] | None:
+    """The file of every image, test images last; None of other sources."""
     names = splitting.file_names(data, train)
-    if test is None:
-        return splitting.named_groups(table, names, len(train))
+    if names is None or test is None:
+        return names
     last = splitting.file_names(replace(data, split="test"), test)
-    every = None if names is None or last is None else [*names, *last]
-    return splitting.named_groups(table, every, len(train) + len(test))
+    return None if last is None else [*names, *last]
 
 
 def _labelled(found: ArrayDataset, data: Data) -> ArrayDataset:
@@ -230,5 +291,14 @@ def synthetic_set(made: Study, options: Options, data: ArrayDataset, name: str, 
         "drawn": passed.drawn, "taken for another class": passed.other_class,
         "copies of training images": passed.copies, "verdict": sentence, "limits of use": LIMITS,
     }  # fmt: skip
-    atomic.write_file(folder / "card.json", (json.dumps(about, indent=1) + "\n").encode())
+    atomic.write_file(folder / CARD, (json.dumps(about, indent=1) + "\n").encode())
     return folder
+
+
+def is_card(path: Path, made: Study) -> bool:
+    """Whether it is that of the images that were measured in this study: it is written when all of them are."""
+    try:
+        images = json.loads(path.read_text(encoding="utf-8"))["images"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return bool(images == made.gate_of(made.parts[0])["passed of each class"])

@@ -6,7 +6,7 @@ One patient is never on both sides, and neither is one picture twice.
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +25,9 @@ from zerosum.errors import UserError
 
 LEAST_PER_CLASS = 2  # labelled images: of one, nothing can be told apart
 NAMED = 3  # pairs or classes that a sentence names
+
+Names = Callable[[], Sequence[str] | None]
+"""The files that images were read from, None where there are none: asked for only where there is something to say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,24 +101,91 @@ def alike(images: np.ndarray) -> Alike:
     return Alike(sorted(same), [(a, b) for a, b in duplicates.altered(thumbnails).tolist()])
 
 
-def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str | None = None) -> list[Part]:
+def at_odds(
+    same: Sequence[tuple[int, int]], data: ArrayDataset, named: np.ndarray | None, count: int, names: Names
+) -> list[str]:
+    """Warnings, in sentences, of images that are the same but of different classes, or of different groups `named`.
+
+    `same`: pairs as `alike` has them. `count`: see `_called`.
+    """
+    assert data.labels is not None
+    told = [("classes", np.array(data.class_names)[data.labels], "see which is right")]
+    if named is not None:
+        told.append(("groups", named, "all images of both groups stay on one side"))
+    found = []
+    for what, of, so in told:
+        pairs = [(a, b) for a, b in same if of[a] != of[b]]
+        if pairs:
+            files = names()
+            first = " and ".join(f"{_called(i, count, files)} ({of[i]})" for i in pairs[0])
+            many = f"{len(pairs):,} pairs of images are" if len(pairs) > 1 else "1 pair of images is"
+            found.append(f"warning: {many} the same, or nearly, but of different {what}, such as {first}; {so}")
+    return found
+
+
+def counted(labels: np.ndarray, groups: np.ndarray, class_names: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Of each class that is there, how many images, and how many groups of them that do not belong together."""
+    return {
+        class_names[kind]: {"images": int((labels == kind).sum()), "groups": len(np.unique(groups[labels == kind]))}
+        for kind in np.unique(labels).tolist()
+    }
+
+
+def in_words(counts: Mapping[str, Mapping[str, int]], most: int | None = None) -> str:
+    """What `counted` found; groups only where images belong together. `most`: name no more classes than that."""
+    each = [f"{kind}: {of['images']:,}{_in_groups(of)}" for kind, of in counts.items()]
+    more = "" if most is None or len(each) <= most else f", and {len(each) - most:,} more classes"
+    merged = any(map(_in_groups, counts.values()))
+    return ", ".join(each[:most]) + more + ("; images alike, or of one patient, are one group" if merged else "")
+
+
+def _in_groups(of: Mapping[str, int]) -> str:
+    groups = of["groups"]
+    return "" if groups == of["images"] else f" in {groups:,} group{'s' if groups > 1 else ''}"
+
+
+def _called(number: int, count: int, files: Sequence[str] | None) -> str:
+    """An image by its file, else by its number: the first `count` are training images, the others test images."""
+    if files is not None:
+        return printable(files[number])
+    return f"training image {number}" if number < count else f"test image {number - count}"
+
+
+def _class(kind: int, class_names: Sequence[str]) -> str:
+    return f"class {class_names[kind]}" if class_names else f"class number {kind}"
+
+
+def _why_few(index: np.ndarray, groups: np.ndarray, named: np.ndarray | None) -> str:
+    """That images alike, and not the groups `named` alone, left so few of the images `index` apart; "" if not so."""
+    apart = len(index) if named is None else len(np.unique(named[index]))
+    left, of = len(np.unique(groups[index])), "images" if named is None else "groups"
+    return f", for images alike count as one ({left} of {apart} {of})" if left < apart else ""
+
+
+def folds(
+    labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str | None = None, *,
+    class_names: Sequence[str] = (), named: np.ndarray | None = None,
+) -> list[Part]:  # fmt: skip
     """k stratified folds that keep every group on one side. UserError where a class has too few groups for that.
 
-    `asked`: the user's option that they come of, if it is not --folds.
+    `asked`: the user's option that they come of, if it is not --folds. `class_names` and `named` (as `groups_of` has
+    it): to say which class, and why.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # slow to import
 
     for kind in np.unique(labels):
-        there = len(np.unique(groups[labels == kind]))
+        members = np.flatnonzero(labels == kind)
+        there = len(np.unique(groups[members]))
         if there < k:
             remedy = (
                 f"give --folds {there}, or more data"
                 if asked is None and there > 1
                 else "give it more, or leave it out"
             )
+            few = "1 image (or patient)" if there == 1 else f"{there} images (or patients) that do not belong together"
             raise UserError(
-                f"{asked or f'--folds {k}'}: class number {kind} has only {there} images (or patients) that do not "
-                f"belong together; {remedy}"
+                f"{asked or f'--folds {k}'}: {_class(kind, class_names)} has only {few}"
+                f"{_why_few(members, groups, named)}; {remedy}"
             )
     found = []
     splitter = StratifiedGroupKFold(k, shuffle=True, random_state=seed)
@@ -124,17 +194,21 @@ def folds(labels: np.ndarray, groups: np.ndarray, k: int, seed: int, asked: str 
     return found
 
 
-def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, n: int, seed: int) -> list[Part]:
+def draws(
+    labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, n: int, seed: int, *,
+    class_names: Sequence[str] = (), named: np.ndarray | None = None,
+) -> list[Part]:  # fmt: skip
     """`n` draws of `count` labelled images that are not in `test`, each class in its share of them.
 
     `test`: numbers of the images to test on, the same in all draws. Of a group of images one is drawn at most, and none
-    that has another image in `test`.
+    that has another image in `test`. `class_names`, `named`: as `folds` has them.
     """
     for kind in np.unique(labels[test]):
-        if len(np.unique(groups[test][labels[test] == kind])) < 2:
+        tested = test[labels[test] == kind]
+        if len(np.unique(groups[tested])) < 2:
             raise UserError(
-                f"--labelled {count}: the test images of class number {kind} all belong together, so nothing can be "
-                "told by them; give others, too"
+                f"--labelled {count}: the test images of {_class(kind, class_names)} all belong together"
+                f"{_why_few(tested, groups, named)}, so nothing can be told by them; give others, too"
             )
     taken = set(groups[test].tolist())
     free = np.array([i for i in range(len(labels)) if groups[i] not in taken], dtype=np.int64)
@@ -158,7 +232,8 @@ def draws(labels: np.ndarray, groups: np.ndarray, test: np.ndarray, count: int, 
             members = [int(free[i]) for i in order if labels[free[i]] == kind]
             if len(members) < share:
                 raise UserError(
-                    f"--labelled {count}: a class has no {share} images that do not belong together; give fewer"
+                    f"--labelled {count}: {_class(kind, class_names)} has no {share} images that do not belong together"
+                    f"{_why_few(free[labels[free] == kind], groups, named)}; give fewer"
                 )
             chosen += members[:share]
         overlap = count / max(len(single) - count, 1)  # draws of a small pool share images, as folds do
@@ -194,7 +269,7 @@ def refuse_missing(data: ArrayDataset, parts: Sequence[Part]) -> None:
                 )
 
 
-def refuse_overlap(same: Sequence[tuple[int, int]], count: int) -> None:
+def refuse_overlap(same: Sequence[tuple[int, int]], count: int, names: Names = lambda: None) -> None:
     """UserError if one of the first `count` images, to train on, is the same as one of the others, to test on.
 
     `same`: pairs as `alike` has them.
@@ -204,7 +279,9 @@ def refuse_overlap(same: Sequence[tuple[int, int]], count: int) -> None:
         if a < count <= b:
             both.setdefault(b, a)
     if both:
-        some = ", ".join(f"test image {b - count} and training image {a}" for b, a in list(both.items())[:NAMED])
+        files = names()
+        pairs = [[_called(i, count, files) for i in pair] for pair in list(both.items())[:NAMED]]
+        some = ", ".join(" and ".join(pair) for pair in pairs)
         raise UserError(
             f"{len(both)} test images are in the training data too, or nearly ({some}): a test on them says nothing; "
             "take them out on one side (zerosum data check DATA --split all names them)"

@@ -25,8 +25,9 @@ from zerosum.applications.classify import STEPS, Probabilities, Scores, fit, sco
 from zerosum.applications.effects import NONE, Effect, Variance, effect, holm, mean_interval, of_test_images
 from zerosum.applications.parts import Part
 from zerosum.applications.study_kept import SCORES, SECONDS, Kept, written
-from zerosum.applications.synthetic import Labelled, Passed, Source, by_class, gated, in_shares, minutes_of
+from zerosum.applications.synthetic import Labelled, OfGAN, Passed, Source, by_class, gated, in_shares, minutes_of
 from zerosum.errors import UserError
+from zerosum.runlog import read_status
 
 MADE = 4  # raise it when a study's synthetic images, or what of them passes, come to be others
 MADE_FOR_SEVERAL = 5  # the same, of a study of several ratios, whose arms have them in common
@@ -147,7 +148,7 @@ class Study:
         train, test = self.data.of(part.train), self.data.of(part.test)
         folder = self._folder(part)
         kept = Kept(folder)
-        missing = [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
+        missing = self._missing(kept)
         made: Passed | None = None
         if missing:
             made, seconds = self.synthetic(part, say)
@@ -173,13 +174,24 @@ class Study:
         seconds that drawing and the gate took, its classifier and its search for copies too; those of the training of a
         GAN are not in it, for its run counts them, over all its sessions.
         """
-        say(f"{part.name}: {self.source.name}")
-        train, number = self.data.of(part.train), self.parts.index(part)
-        draw = self.source(train, self.class_names, number, self.gan_of(part))
+        train, number, folder = self.data.of(part.train), self.parts.index(part), self.gan_of(part)
+        if isinstance(self.source, OfGAN) and read_status(folder)["state"] != "finished":
+            say(f"{part.name}: training its {self.source.name}")
+        draw = self.source(train, self.class_names, number, folder)
+        say(f"{part.name}: images of its {self.source.name}")
         count = max(round(max(self.plan.ratios) * len(train)), 1)
         began = time.perf_counter()
         passed = gated(draw, in_shares(train.labels, count), train, self.judge(train, part))
         return passed, time.perf_counter() - began
+
+    def _missing(self, kept: Kept) -> list[tuple[str, int]]:
+        """Arms and seeds of a part that are not measured yet."""
+        return [(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds) if not kept.has(arm, seed)]
+
+    @property
+    def done(self) -> bool:
+        """Whether all of it is measured."""
+        return not any(self._missing(Kept(self._folder(part))) for part in self.parts)
 
     @property
     def worth(self) -> dict[str, float]:
@@ -252,8 +264,7 @@ class Study:
         """
         total = 0.0
         for part in self.parts:
-            kept = Kept(self._folder(part))
-            missing = sum(not kept.has(arm, seed) for arm in self.plan.arms for seed in range(self.plan.seeds))
+            missing = len(self._missing(Kept(self._folder(part))))
             if missing:  # then the gate's classifier is trained, too
                 gan = max(minutes - minutes_of(self.gan_of(part)), 0.0)
                 total += 60 * gan + (BESIDE if minutes else 0.0) + seconds * (missing + self.plan.gate)

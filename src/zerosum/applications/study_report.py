@@ -17,12 +17,13 @@ import numpy as np
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from zerosum import atomic, pictures, session
+from zerosum.applications import parts as splitting
 from zerosum.applications.classify import WIDTH
+from zerosum.applications.parts import Part
 from zerosum.applications.study import KEYS, PRIMARY, Row, Study, Verdict
-from zerosum.data.store import ArrayDataset
 
 if TYPE_CHECKING:
-    from zerosum.applications.augment import Options
+    from zerosum.applications.augment import Opened, Options
 
 SHOWN = 8  # images of each class, real and synthetic
 TITLES = {
@@ -31,14 +32,13 @@ TITLES = {
 
 
 def write(
-    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, data: ArrayDataset, name: str,
-    synthetic: Path,
+    made: Study, rows: Sequence[Row], verdict: Verdict, options: Options, about: Opened, name: str, synthetic: Path,
 ) -> Path:  # fmt: skip
     """`study.json` and `report.html` in the study's folder; the page's path.
 
     `name`: of the data. `synthetic`: the folder of the synthetic set, a folder a class.
     """
-    out = made.out
+    out, data = made.out, about.whole
     gates = {part.name: made.gate_of(part) for part in made.parts}
     record: dict[str, Any] = {
         "verdict": {"answer": verdict.answer, "sentence": verdict.sentence, **asdict(verdict.gain)},
@@ -52,7 +52,7 @@ def write(
             for row in rows
         ],
         "plan": asdict(made.plan),
-        "parts": {p.name: {"train": len(p.train), "test": len(p.test)} for p in made.parts},
+        "parts": {p.name: _counts(made, p) for p in made.parts},
         "kept out": made.parts[0].kept_out,
         "classes": list(made.class_names),
         "gate": gates,
@@ -61,6 +61,8 @@ def write(
         "options": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(options).items()},
         "date": datetime.date.today().isoformat(),
         "data": {"name": name, "count": len(data), "sha256": data.fingerprint},
+        "images of each class": about.counts,
+        "test images of the set's own": about.tests,
         "minutes": round(made.all_minutes, 1),
         "environment": session.environment(),
     }  # fmt: skip
@@ -73,10 +75,25 @@ def write(
     page = environment.get_template("study.html").render(
         verdict=verdict, rows=rows, keys=[(key, TITLES[key]) for key in KEYS], primary=TITLES[PRIMARY],
         made=made, options=options, gates=gates, record=json.loads(text), picture=_picture(rows),
-        sheet=_sheet(made, synthetic), shown=SHOWN, width=WIDTH, count=len(data),
+        sheet=_sheet(made, synthetic), shown=SHOWN, width=WIDTH, count=_count(about),
     )  # fmt: skip
     atomic.write_file(out / "report.html", page.encode())
     return out / "report.html"
+
+
+def _counts(made: Study, part: Part) -> dict[str, Any]:
+    """How many images a part trains on and tests on."""
+    of_each = np.bincount(made.data.labels[part.train], minlength=len(made.class_names)).tolist()
+    return {
+        "train": len(part.train), "test": len(part.test),
+        "train of each class": dict(zip(made.class_names, of_each, strict=True)),
+    }  # fmt: skip
+
+
+def _count(about: Opened) -> str:
+    """60 (a: 30 in 2 groups, b: 20; images alike, or of one patient, are one group; and 10 test images)."""
+    tests = f"; and {about.tests:,} test images" if about.tests else ""
+    return f"{len(about.whole):,} ({splitting.in_words(about.counts)}{tests})"
 
 
 def _finite(value: Any) -> Any:
