@@ -2,7 +2,9 @@
 
 Symbols (paper -> here): x_ui = theta_u . Phi(G(z, c)) -> score(G(z, c)); eta, the weight of D's verdict -> a bound
 instead: a design is let through where D finds it as real as it finds real items, and where its nearest items in the
-catalogue are as near as those of a real item are. Differs from the paper: any scorer; distinct results; a start.
+catalogue are as near as those of a real item are. Differs from the paper: any scorer; distinct results; a start; of all
+that was found those are chosen whose score holds when they are moved by a pixel, for a search finds the scorer's own
+errors, too (docs/log.md, 2026-12-02).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 RATE = 0.05  # of Adam on latents, falling to nothing; the standard deviation of blind steps, too
 NEIGHBOURS, COMPARED = 5, 2_000
-USUAL = 0.5  # of real items: a design is as real to D, and as near to the catalogue, as this share of them at least
+AS_REAL, AS_NEAR = 0.9, 0.75  # of real items: a design is no less real to D, and no farther from the catalogue
+MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))  # pixels, down and to the right
 APART = 0.5  # of the median distance between candidates: nearer ones count as one design
 PULL = 10.0  # of the score's spread: what falling short of D's bound costs
 FOLLOWED = 8  # starts for each design that is wanted
@@ -58,6 +61,7 @@ class Designs:
     z: Tensor
     label: Tensor | None
     scores: Tensor
+    """Means over MOVES."""
     realism: Tensor
     """D's logits."""
     distance: Tensor
@@ -82,7 +86,7 @@ class Studio:
     labels: np.ndarray | None = None
 
     def bounds(self) -> tuple[float, float]:
-        """The least logit of D and the largest distance to the catalogue of the usual real item."""
+        """The logit of D that AS_REAL of real items reach, and the distance to the catalogue that AS_NEAR keep to."""
         half = len(self.items) // 2
         if half <= NEIGHBOURS:
             raise UserError(f"the catalogue has {len(self.items)} items; {2 * NEIGHBOURS + 2} or more are needed")
@@ -91,7 +95,7 @@ class Studio:
         near = nearest_few(self.extractor(some), self.extractor(self.items[other]), NEIGHBOURS)[0][:, -1]
         kind = None if self.labels is None else torch.from_numpy(self.labels[one[:COMPARED]])
         logits = self._logits(scale(some, torch.float32, CPU), kind)
-        return float(logits.quantile(1 - USUAL)), float(near.quantile(USUAL))
+        return float(logits.quantile(1 - AS_REAL)), float(near.quantile(AS_NEAR))
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
         """The catalogue in two: how near real items of the one are to the other is what designs are held to."""
@@ -133,7 +137,7 @@ class Studio:
         found = self.extractor(made)
         far = nearest_few(found, self.extractor(self.items[self._halves()[1]]), NEIGHBOURS)[0][:, -1]
         x = scale(made, torch.float32, CPU)
-        worth = torch.cat([judge(x[i : i + CHUNK]).detach() for i in range(0, len(x), CHUNK)])
+        worth = torch.cat([_steady(judge, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
         logits = self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
         chosen, real, apart = _distinct(worth, fits, found, n)
@@ -198,6 +202,14 @@ class Studio:
             z = near + apart * (reach * near.norm() / apart.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
         longest = math.sqrt(z.shape[1]) + BEYOND
         return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
+
+
+@torch.no_grad()
+def _steady(score: Judge, x: Tensor) -> Tensor:
+    """The score of images (n, C, H, W), a mean over MOVES: what a pixel's move takes away was not of the item."""
+    height, width = x.shape[2:]
+    wide = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    return torch.stack([score(wide[:, :, 1 + b : 1 + b + height, 1 + a : 1 + a + width]) for b, a in MOVES]).mean(0)
 
 
 def _checked(score: Scorer) -> Judge:

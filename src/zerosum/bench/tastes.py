@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zerosum import pictures
 from zerosum.applications import kept
-from zerosum.applications.design import NEIGHBOURS, Studio
+from zerosum.applications.design import AS_NEAR, AS_REAL, MOVES, NEIGHBOURS, Studio
 from zerosum.applications.kept import UserScorer
 from zerosum.applications.recommend import BPR, DVBPR, VBPR, Model, Settings, Triplets, popularity, train
 from zerosum.applications.studio import of_run
@@ -166,7 +166,8 @@ ABOUT = (
     "knows an image's attributes and its class, and that is what a judge sees in it who learned from other images, "
     "whatever was asked for. How near real items lie is measured in features of EfficientNet-Lite0, in which nothing "
     f"was searched, against {UNSEEN:,} real images outside the catalogue; a design that is farther from it than 95 % "
-    "of those wins nothing. Bounds are of 95 %, over users; the target is of the share itself, not of its lower bound.",
+    "of those wins nothing. How strict the search is was chosen on 40 other users of the first world. Bounds are of "
+    "95 %, over users; the target is of the share itself, not of its lower bound.",
     f"These {JUDGED} users are among those that DVBPR was trained on, and not held-out users: a taste is learned from "
     "what its user took, and of somebody who took nothing there is none to design for. Held out are their last three "
     "items, which nothing was learned from (two to measure with, one to choose by). So the verdict says how designs "
@@ -298,7 +299,8 @@ class _Stage:
         self.bench.arm("generator", self.seed, about, play, (generator / RECIPE,))
         if not (self._taste / kept.WEIGHTS).is_file():  # its ranking was measured before, elsewhere
             self._trained(DVBPR(len(self.split.train.users), self.shelf.values, Settings(seed=self.seed)))
-        return self.bench.arm("designs", self.seed, {**about, "designs": DESIGNS}, work, (picture,))
+        search = {"as real": AS_REAL, "as near": AS_NEAR, "moves": MOVES}
+        return self.bench.arm("designs", self.seed, {**about, "designs": DESIGNS, "search": search}, work, (picture,))
 
     @property
     def _taste(self) -> Path:
