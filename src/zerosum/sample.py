@@ -234,12 +234,9 @@ class Model:
     def _columns(self, n: int, turn: int) -> int | None:
         """How many columns a grid of n images has, whose classes come `turn` in turn, so that each is of one class.
 
-        As many times the turn as is nearest to a square grid; None where there is one class, or more than fit.
+        None where there is one class, or more than fit.
         """
-        if not 1 < turn <= MOST_COLUMNS:
-            return None
-        height, width = self.spec.shape[1:]
-        return min(n, turn * max(1, round(math.sqrt(n * height / width) / turn)))
+        return min(n, columns_in_turn(n, turn, self.spec)) if 1 < turn <= MOST_COLUMNS else None
 
     def interpolate(
         self,
@@ -330,6 +327,12 @@ def averaged(generator: nn.Module, saved: checkpoint.Checkpoint, name: str) -> n
     generator.to(next(t.dtype for t in weights.values() if t.is_floating_point()))
     snapshot.fit(generator, weights, saved.path)
     return generator.float().eval().requires_grad_(False)
+
+
+def columns_in_turn(n: int, turn: int, spec: Spec) -> int:
+    """As many times the turn as makes a grid of n images nearly square."""
+    height, width = spec.shape[1:]
+    return turn * max(1, min(round(math.sqrt(n * height / width) / turn), n // turn))
 
 
 def stored(path: Path, which: str) -> tuple[dict[str, Any], runs.Run, checkpoint.Checkpoint]:

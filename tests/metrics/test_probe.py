@@ -213,3 +213,20 @@ def test_sides_of_unlike_number_are_drawn_in_the_rows_that_both_have() -> None:
         return t.probe.draw(t.averaged).height
 
     assert 0 < height(3) < height(20)
+
+
+@pytest.mark.parametrize(
+    ("classes", "shape", "columns"), [(2, (1, 8, 8), 8), (3, (1, 8, 8), 9), (10, (1, 8, 8), 10), (2, (1, 8, 128), 2)]
+)
+def test_a_grid_of_few_classes_is_nearly_square(classes: int, shape: tuple[int, ...], columns: int) -> None:
+    """Two classes in two columns would be a ribbon of 32 rows."""
+    t = tiny.training(
+        tiny.run("cgan", algorithm=tiny.small_algorithm("cgan", toy=True)), tiny.images(shape, 40, classes)
+    )
+    z, label, found = t.probe.fixed
+    assert found == columns
+    assert label is not None
+    assert len(z) == len(label) == columns * (64 // columns)
+    rows = label.reshape(-1, columns)
+    assert (rows == rows[0]).all(), "each column is of one class"
+    assert sorted(set(rows[0].tolist())) == list(range(classes))

@@ -177,10 +177,11 @@ class Probe:
 
     @cached_property
     def fixed(self) -> tuple[Tensor, Tensor | None, int | None]:
-        """The latents, labels and number of columns of every sample grid: one column a class, if it has some."""
+        """The latents, labels and number of columns of every sample grid: of one class each, if it has some."""
         if not self.spec.is_image:
             return self.loader.latent("grid", 0, GRID_POINTS), self._grid_labels(GRID_POINTS), None
-        columns = min(self.spec.classes, GRID_CLASSES) or 8
+        turn = min(self.spec.classes, GRID_CLASSES)
+        columns = sample.columns_in_turn(GRID, turn, self.spec) if turn else 8
         n = columns * (GRID // columns)
         return self.loader.latent("grid", 0, n), self._grid_labels(n), columns
 
@@ -190,7 +191,8 @@ class Probe:
         x = sample.generate(generators["G"], z, label)
         if not self.spec.is_image:
             return sample.picture(x, self.spec, real=self.real_values)
-        names = self.loader.dataset.class_names[:columns] if label is not None else ()
+        known = self.loader.dataset.class_names
+        names = [known[k] for k in label[:columns].tolist()] if label is not None and known else ()
         return pictures.named(sample.picture(x, self.spec, columns=columns), columns=names)
 
     def _grid_labels(self, n: int) -> Tensor | None:
