@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from zerosum import algorithms, checkpoint
@@ -70,6 +71,16 @@ def points(count: int = 40, classes: int = 3) -> ArrayDataset:
     angle = 2 * math.pi * label / classes
     values = np.stack([np.cos(angle), np.sin(angle)], 1) + 0.1 * random.standard_normal((count, 2))
     return ArrayDataset(values.astype(np.float32), label, tuple(f"class {i}" for i in range(classes)))
+
+
+def photos(folder: Path, seed: int, classes: str = "ab") -> Path:
+    """24 grey images of 16x16, as many of each class."""
+    random = np.random.default_rng(seed)
+    for number in range(24):
+        path = folder / classes[number % len(classes)] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
+    return folder
 
 
 def settings(name: str, *, toy: bool = False) -> Settings:

@@ -482,8 +482,9 @@ def has_fuller(run: Path, evaluation: Evaluation) -> bool:
         known = evidence.read(run / runlog.EVALUATION)
     except UserError:  # damaged, or of another version: it is to be made anew anyhow
         return False
-    same = known is not None and known.content.get("images_seen") == evaluation.images_seen
-    return evaluation.quick and same and known is not None and not known.content.get("quick", False)
+    if known is None or not evaluation.quick:
+        return False
+    return known.content.get("images_seen") == evaluation.images_seen and not known.content.get("quick", False)
 
 
 def keep(evaluation: Evaluation, run: Path) -> Path:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import tiny
 from zerosum import cli, data
 from zerosum.applications import attack as attacking
 from zerosum.applications import parts
@@ -38,16 +39,6 @@ class Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         margin = (x * self.w).sum((1, 2, 3))
         return torch.stack([-margin, margin], 1)
-
-
-def photos(folder: Path, seed: int, classes: str = "ab") -> Path:
-    """24 grey images of 16x16, as many of each class."""
-    random = np.random.default_rng(seed)
-    for number in range(24):
-        path = folder / classes[number % len(classes)] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
-    return folder
 
 
 def train(folder: Path, run: Path, held: int) -> None:
@@ -229,7 +220,7 @@ def test_the_classifier_that_is_trained_has_not_seen_what_is_attacked(
 def test_a_run_is_attacked_on_images_that_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    photos(tmp_path / "photos", 0)
+    tiny.photos(tmp_path / "photos", 0)
     loose = tmp_path / "loose"
     loose.mkdir()
     for number in range(3):
@@ -259,7 +250,7 @@ def test_of_a_copy_of_its_data_a_run_is_attacked_on_what_it_was_not_trained_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever the copy lacks or has more; where the run's own data are gone, it cannot be told."""
-    own = Data(source=str(photos(tmp_path / "photos", 0)), held_out=6)
+    own = Data(source=str(tiny.photos(tmp_path / "photos", 0)), held_out=6)
     whole = data.open(own)
     held, names = held_out_part(whole, own), parts.file_names(own, whole)
     assert held is not None
@@ -304,7 +295,7 @@ def test_images_of_some_of_a_runs_classes_are_attacked_and_others_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, out, seen = tmp_path / "run", tmp_path / "out", []
-    train(photos(tmp_path / "all", 0, "abc"), run, 0)
+    train(tiny.photos(tmp_path / "all", 0, "abc"), run, 0)
 
     def attack(model: nn.Module, images: np.ndarray, labels: np.ndarray, *more: Any, **named: Any) -> Attacked:
         seen.append(labels)
@@ -312,7 +303,7 @@ def test_images_of_some_of_a_runs_classes_are_attacked_and_others_named(
         return robust_accuracy(model, images, wrong, *more, **named)
 
     monkeypatch.setattr(attacking, "robust_accuracy", attack)
-    some, other = photos(tmp_path / "some", 1, "bc"), photos(tmp_path / "other", 2, "bde")
+    some, other = tiny.photos(tmp_path / "some", 1, "bc"), tiny.photos(tmp_path / "other", 2, "bde")
     words = ["--run", str(run), "--epsilons", "0.02", "--steps", "1", "--out", str(out)]
     capsys.readouterr()
     assert cli.main(["attack", str(some), *words]) == 0

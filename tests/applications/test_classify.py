@@ -5,26 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
+import tiny
 from zerosum import cli
-
-
-def photos(folder: Path, seed: int, classes: str = "ab") -> Path:
-    """24 grey images of 16x16, as many of each class."""
-    random = np.random.default_rng(seed)
-    for number in range(24):
-        path = folder / classes[number % len(classes)] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (16, 16), dtype=np.uint8)).save(path)
-    return folder
 
 
 def test_it_is_said_which_images_the_run_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Image by image, in whatever folder they are; where its own data are gone, that it cannot be told."""
-    old, new = photos(tmp_path / "old", 0), photos(tmp_path / "new", 1)
+    old, new = tiny.photos(tmp_path / "old", 0), tiny.photos(tmp_path / "new", 1)
     copy = Path(shutil.copytree(old, tmp_path / "copy"))
     (copy / "a" / "0.png").unlink()
     (copy / "b" / "1.png").unlink()
@@ -46,11 +35,11 @@ def test_it_is_said_which_images_the_run_was_trained_on(tmp_path: Path, capsys: 
     old.rename(tmp_path / "moved")
     assert "; the run was trained on 24 of these images" in said(str(tmp_path / "moved"))
     assert f"; whether the run was trained on these images cannot be told: its data, {old}, " in said(str(copy))
-    photos(old, 0)
+    tiny.photos(old, 0)
     (old / "a" / "0.png").unlink()
     assert f"its data, {old}, have changed since" in said(str(copy))
     assert "; the run was trained on these images, or on some of them" in said(str(old))
-    photos(old, 0)
+    tiny.photos(old, 0)
     assert "trained on" not in said(str(new))
     header, *lines = table.read_text().splitlines()
     assert header == "file,class,probability"
@@ -63,9 +52,9 @@ def test_of_images_of_some_classes_it_is_said_how_many_are_right_and_of_others_w
 ) -> None:
     run, table = tmp_path / "run", tmp_path / "found.csv"
     words = "--algorithm ssgan --images 8 --batch-size 4 --threads 1 --held-out 0 --probe-every 0"
-    assert cli.main(["train", str(photos(tmp_path / "all", 0, "abc")), *words.split(), "--out", str(run)]) == 0
+    assert cli.main(["train", str(tiny.photos(tmp_path / "all", 0, "abc")), *words.split(), "--out", str(run)]) == 0
     capsys.readouterr()
-    some, other = photos(tmp_path / "some", 1, "bc"), photos(tmp_path / "other", 2, "bd")
+    some, other = tiny.photos(tmp_path / "some", 1, "bc"), tiny.photos(tmp_path / "other", 2, "bd")
     assert cli.main(["classify", str(run), str(some), "--out", str(table)]) == 0
     lines = [line.split(",") for line in table.read_text().splitlines()[1:]]
     right = sum(Path(name).parent.name == kind for name, kind, _ in lines)

@@ -17,7 +17,7 @@ import tiny
 from zerosum import sample
 from zerosum.applications import kept
 from zerosum.applications import studio as studio_of
-from zerosum.applications.design import Scorer, Studio, _distinct, _steady
+from zerosum.applications.design import Scorer, Studio, _distinct, steady
 from zerosum.applications.recommend import DVBPR, Settings
 from zerosum.errors import UserError
 from zerosum.metrics.features.weak import RandomConvolutions
@@ -252,7 +252,7 @@ def test_a_score_that_a_move_takes_away_is_not_the_item_s() -> None:
         return (images * pattern).mean((1, 2, 3)) + 0.1 * images.mean((1, 2, 3))
 
     plain = torch.full((1, 1, 8, 8), 0.5)
-    raw, steady = fond(torch.cat([pattern, plain])), _steady(fond, torch.cat([pattern, plain]))
+    raw, held = fond(torch.cat([pattern, plain])), steady(fond, torch.cat([pattern, plain]))
     assert raw[0] > 0.9 > raw[1]
-    assert steady[0] < steady[1]
-    torch.testing.assert_close(steady[1], raw[1], rtol=1e-5, atol=1e-6)
+    assert held[0] < held[1]
+    torch.testing.assert_close(held[1], raw[1], rtol=1e-5, atol=1e-6)

@@ -15,7 +15,7 @@ import tiny
 from zerosum import cli, data, engine, sample
 from zerosum.applications import kept, studio
 from zerosum.applications import taste as tastes
-from zerosum.applications.design import _steady
+from zerosum.applications.design import steady
 from zerosum.applications.recommend import DVBPR, Settings
 from zerosum.data.spec import Data
 from zerosum.latent import tools
@@ -125,7 +125,7 @@ def test_from_a_table_to_designs(
             assert (image.mode, image.size) == ("L", (8, 8))
             assert image.text == {"zerosum": "generated", "run": "run", "for": "user-3"}  # type: ignore[attr-defined]
             x = torch.from_numpy(np.array(image)).float()[None, None] / 127.5 - 1
-        assert float(_steady(scorer, x)) == pytest.approx(score, rel=1e-4, abs=1e-5)
+        assert float(steady(scorer, x)) == pytest.approx(score, rel=1e-4, abs=1e-5)
     with Image.open(out / "designs.png") as sheet:
         assert sheet.text["zerosum"] == "generated"  # type: ignore[attr-defined]
     assert run_cli(*words, "--out", out) == 2
@@ -176,7 +176,7 @@ def test_designs_of_a_class_near_an_item(
     start = tools.invert(model, tools.photos(model, [near]), classes=["a"])
     z = torch.tensor(record["latents"])
     assert float((z - start.z).norm(dim=1).max()) <= 0.2 * float(start.z.norm()) * 1.001
-    off, score = float(start.errors[0]) * 127.5, float(kept.load(taste).of("ann")(start.images)[0])
+    off, score = float(start.errors[0]) * 127.5, float(steady(kept.load(taste).of("ann"), start.images)[0])
     assert record["start"] == pytest.approx({"grey levels off": off, "score": score}, rel=1e-4, abs=1e-5)
     assert f"{near}  {off:.1f} of 256 grey levels off; what was found scores {score:.3f}" in capsys.readouterr().err
 

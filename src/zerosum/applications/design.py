@@ -137,7 +137,7 @@ class Studio:
         found = self.extractor(made)
         far = nearest_few(found, self.extractor(self.items[self._halves()[1]]), NEIGHBOURS)[0][:, -1]
         x = scale(made, torch.float32, CPU)
-        worth = torch.cat([_steady(judge, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
+        worth = torch.cat([steady(judge, x[i : i + CHUNK]) for i in range(0, len(x), CHUNK)])
         logits = self._logits(x, kind)
         fits = (logits >= logit) & (far <= distance)
         chosen, real, apart = _distinct(worth, fits, found, n)
@@ -205,7 +205,7 @@ class Studio:
 
 
 @torch.no_grad()
-def _steady(score: Judge, x: Tensor) -> Tensor:
+def steady(score: Judge, x: Tensor) -> Tensor:
     """The score of images (n, C, H, W), a mean over MOVES: what a pixel's move takes away was not of the item."""
     height, width = x.shape[2:]
     wide = nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, fresh_folder
+from zerosum.commands.base import Command, DataOptions, fresh_folder, refuse_form
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 
@@ -190,11 +190,3 @@ class Attack(Command):
         if left_out:
             print(f"{left_out:,} of {count:,} images are left out: {run} was trained on them", file=sys.stderr)
         return unseen, left_out
-
-
-def refuse_form(data: Data, run: Path) -> None:
-    """UserError for options that would do nothing: the classifier of a run is shown images as the run sees them."""
-    for name in ("size", "channels", "longest"):
-        if (value := getattr(data, name)) != getattr(Data, name):
-            given = " ".join(map(str, value)) if isinstance(value, tuple) else value
-            raise UserError(f"--{name} {given}: images are brought to the size and channels of {run}; leave it out")

@@ -48,6 +48,14 @@ def fresh_folder(out: Path | None, default: Path, name: str) -> Path:
     return next(folder for folder in chain([default], numbers) if not (folder / name).exists())
 
 
+def refuse_form(data: Data, run: Path) -> None:
+    """UserError for options that would do nothing: the classifier of a run is shown images as the run sees them."""
+    for name in ("size", "channels", "longest"):
+        if (value := getattr(data, name)) != getattr(Data, name):
+            given = " ".join(map(str, value)) if isinstance(value, tuple) else value
+            raise UserError(f"--{name} {given}: images are brought to the size and channels of {run}; leave it out")
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(Data):
     """How the data are read."""

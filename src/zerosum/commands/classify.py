@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.attack import refuse_form
-from zerosum.commands.base import Command, DataOptions
+from zerosum.commands.base import Command, DataOptions, refuse_form
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:

@@ -135,12 +135,13 @@ class Design(Command):
 
     def _start(self, near: Path, model: Model, scorer: UserScorer) -> tuple[Tensor, dict[str, Any]]:
         """The latent (latent,) whose image is nearest to `near`, and for the record how far off it is and its score."""
+        from zerosum.applications.design import steady
         from zerosum.latent import tools
         from zerosum.view import progress_bar
 
         photo = tools.photos(model, [near])
         with progress_bar("finding the item's latent") as tick:
             found = tools.invert(model, photo, classes=self.classes or None, progress=lambda done, of: tick(done, of))
-        off, score = float(found.errors[0]) * 127.5, float(scorer(found.images)[0])
+        off, score = float(found.errors[0]) * 127.5, float(steady(scorer, found.images)[0])
         print(f"{near}  {off:.1f} of 256 grey levels off; what was found scores {score:.3f}", file=sys.stderr)
         return found.z[0], {"grey levels off": off, "score": score}

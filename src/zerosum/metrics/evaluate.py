@@ -167,7 +167,7 @@ class _Work:
         labels = labels_of(train) if train.class_names else None
         values, fake_labels = self.fakes.take(n, self.seed, labels, partial(self._told, "drawing"))
         names, source = self._classes(guess, fake_labels, real_labels)
-        asked = fake_labels is not None
+        asked = fake_labels is not None and real_labels is not None
         if asked and guess is None and not self.settings.quick:
             self.notes.append("whether images show the class asked for is not said: no classifier learned the classes")
         real = self._side(real_values, real_labels, guess, "real images", asked=asked)
