@@ -24,6 +24,8 @@ import pytest
 from PIL import Image
 
 from zerosum import api, atomic, checkpoint, cli, doctor, parsing, session, verify
+from zerosum.commands.base import DataOptions, OneSidedOptions
+from zerosum.data.spec import Data
 from zerosum.errors import UserError
 from zerosum.runlog import read_events, read_status
 
@@ -114,6 +116,19 @@ def test_the_command_tree_is_frozen() -> None:
     if os.environ.get("ZEROSUM_WRITE_TREE"):
         TREE.write_text(command_tree(), encoding="utf-8")
     assert command_tree() == TREE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["attack", "augment", "classify", "recommend"])
+def test_those_that_know_one_side_have_no_options_for_two(name: str, zerosum: Callable[..., Result]) -> None:
+    assert "--limit" in zerosum(name, "--help").out
+    assert "--pairing" not in zerosum(name, "--help").out
+    result = zerosum(name, "digits", "--jitter", "3")
+    assert result.status == 2
+    assert "--jitter" in result.err
+
+
+def test_options_of_one_side_read_as_those_of_training_do() -> None:
+    assert OneSidedOptions().plain() == Data(source="digits") == DataOptions().plain()
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

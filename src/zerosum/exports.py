@@ -26,13 +26,13 @@ from torch.export import Dim
 
 from zerosum import atomic, sample
 from zerosum import run as runs
-from zerosum.data.spec import Spec
+from zerosum.data.spec import Direction, Spec
 from zerosum.errors import UserError
 from zerosum.networks import Translators
 from zerosum.sample import Model
 from zerosum.translation import imported
 from zerosum.translation.load import load
-from zerosum.translation.model import Direction, Translator
+from zerosum.translation.model import Translator
 
 NEEDED = ("onnx", "onnxscript")  # by torch's exporter
 INSTALL = "pip install 'zerosum[onnx]'"

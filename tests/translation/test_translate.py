@@ -18,10 +18,10 @@ from zerosum import api, checkpoint, cli, sample
 from zerosum import run as runs
 from zerosum.data import deep
 from zerosum.data.depth import EIGHT_BITS, Depth
-from zerosum.data.spec import Made, Spec
+from zerosum.data.spec import Direction, Made, Spec
 from zerosum.errors import UserError
 from zerosum.translation import evaluate as evaluation
-from zerosum.translation.model import Direction, Route, Translator, Wish
+from zerosum.translation.model import Route, Translator, Wish
 from zerosum.translation.stills import Names
 
 SMALL = (

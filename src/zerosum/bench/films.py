@@ -15,12 +15,13 @@ from PIL import Image
 from zerosum.bench import protocol
 from zerosum.bench.protocol import Bench, Result
 from zerosum.bench.report import Column, Report, Table, Target
+from zerosum.data.spec import Direction
 from zerosum.errors import UserError
 from zerosum.film import save_film
 from zerosum.translation import decode
 from zerosum.translation.film import translate_film
 from zerosum.translation.load import load
-from zerosum.translation.model import Direction, Translator, Wish
+from zerosum.translation.model import Translator, Wish
 
 SEEDS = (0,)
 STRENGTHS = (0.5, 0.8)

@@ -18,6 +18,7 @@ from zerosum.bench.report import Column, Report, Table, Target, at_least, below
 from zerosum.bench.scenes import SCENES, Scene
 from zerosum.bench.training import played, shortened
 from zerosum.data import open_sides
+from zerosum.data.spec import Direction
 from zerosum.errors import UserError
 from zerosum.metrics import directions
 from zerosum.metrics.cache import Cache
@@ -28,7 +29,7 @@ from zerosum.recipes.images import quick_translation, translation
 from zerosum.run import Run
 from zerosum.translation import evaluate as evaluation
 from zerosum.translation.evaluate import Trial
-from zerosum.translation.model import Direction, Translator, of_run
+from zerosum.translation.model import Translator, of_run
 
 SEEDS = (0,)
 FLIPS = 0.6  # of translations, that a classifier of the sides should take for the other side

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, fresh_folder, refuse_form
+from zerosum.commands.base import Command, OneSidedOptions, fresh_folder, refuse_form
 from zerosum.data.spec import Data
 from zerosum.errors import UserError
 
@@ -58,7 +58,7 @@ class Attack(Command):
         "zerosum attack ./xrays --epsilons 0.002 0.004 0.008 --steps 50",
     )
 
-    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    data: tyro.conf.OmitArgPrefixes[OneSidedOptions] = field(default_factory=OneSidedOptions)
     run_folder: Annotated[Path | None, tyro.conf.arg(name="run", metavar="RUN")] = None
     """A run of --algorithm ssgan; a classifier is trained on the data if not given."""
     epsilons: tuple[float, ...] = (0.01, 0.02, 0.04, 0.08)

@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, refuse_file
+from zerosum.commands.base import Command, OneSidedOptions, refuse_file
 from zerosum.errors import UserError
 
 
@@ -28,7 +28,7 @@ class Augment(Command):
         "zerosum augment ./lesions --folds 4 --ratios 1 2 --out studies/lesions",
     )
 
-    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    data: tyro.conf.OmitArgPrefixes[OneSidedOptions] = field(default_factory=OneSidedOptions)
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """The study's folder; studies/DATA if not given. A study that was stopped goes on there."""
     labelled: int | None = None

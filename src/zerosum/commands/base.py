@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar
 
 import tyro
 
-from zerosum.data.spec import Data
+from zerosum.data.spec import Data, Direction, Made, Pairing
 from zerosum.errors import UserError
 
 
@@ -68,3 +68,16 @@ class DataOptions(Data):
 
     def plain(self) -> Data:
         return Data(**{name: getattr(self, name) for name in Data.__dataclass_fields__})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSidedOptions(DataOptions):
+    """How the data are read."""
+
+    # Without those that are for translation: the command has no use for a second side.
+
+    target: tyro.conf.Suppress[str | None] = None
+    pairing: tyro.conf.Suppress[Pairing | None] = None
+    made: tyro.conf.Suppress[Made | None] = None
+    direction: tyro.conf.Suppress[Direction] = "A2B"
+    jitter: tyro.conf.Suppress[int] = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, refuse_form
+from zerosum.commands.base import Command, OneSidedOptions, refuse_form
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Classify(Command):
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
-    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    data: tyro.conf.OmitArgPrefixes[OneSidedOptions] = field(default_factory=OneSidedOptions)
     out: Path | None = None
     """The table (CSV); to standard output if not given."""
     checkpoint: str = "last"

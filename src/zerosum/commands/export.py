@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import tyro
 
 from zerosum.commands.base import Command
+from zerosum.data.spec import Direction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class Export(Command):
     """The run's folder, or an imported model's."""
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The file to write, ending in .onnx."""
-    direction: Literal["A2B", "B2A"] | None = None
+    direction: Direction | None = None
     """Of a translator: which way; the one that was trained for, if not given."""
     checkpoint: str = "last"
     """last, best (by the distance that the run logs), or a number of images seen."""

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import tyro
 
 from zerosum.commands.base import Command
+from zerosum.data.spec import Direction
 from zerosum.errors import UserError
 
 
@@ -44,7 +45,6 @@ class Import(Command):
 
     def run(self) -> int:
         from zerosum.translation import checkpoints, imported
-        from zerosum.translation.model import Direction
 
         if self.back is None and self.back_part is not None:
             raise UserError(f"--back-part {self.back_part}: is of the file of the way back; give that with --back")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import tyro
 
-from zerosum.commands.base import Command, DataOptions, fresh_folder
+from zerosum.commands.base import Command, OneSidedOptions, fresh_folder
 from zerosum.errors import UserError
 
 
@@ -28,7 +28,7 @@ class Recommend(Command):
         "zerosum recommend ./shirts --interactions bought.csv --size 64 64 --out tastes/shirts",
     )
 
-    data: tyro.conf.OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    data: tyro.conf.OmitArgPrefixes[OneSidedOptions] = field(default_factory=OneSidedOptions)
     interactions: Path
     """A CSV with the columns user, item (an image's name) and time (a number)."""
     skip_unknown: bool = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 import tyro
 
 from zerosum.commands.base import Command
+from zerosum.data.spec import Direction
 from zerosum.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Translate(Command):
     """An image, a folder or zip of images, or a film. Of a GIF whose OUTPUT is an image, the first frame."""
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUTPUT")]
     """What to write: a file for a file, a folder for a folder or zip."""
-    direction: Literal["A2B", "B2A"] | None = None
+    direction: Direction | None = None
     """Which way to go; the one that was trained for, if not given. CycleGAN goes both."""
     make: bool = False
     """INPUT are photos: make side A of each first (edges, scribble ...), as for training."""

@@ -12,6 +12,7 @@ from zerosum.data.depth import EIGHT_BITS, Depth
 Fit = Literal["crop", "pad", "stretch", "bucket"]
 Pairing = Literal["auto", "joined", "folders", "made", "unpaired"]
 Made = Literal["edges", "grey", "small", "mask", "scribble"]
+Direction = Literal["A2B", "B2A"]
 Side = Literal["a", "b"]
 
 
@@ -91,7 +92,7 @@ class Data:
     made: Made | None = None
     """Side A is made from the images, which are side B: edges, grey, small (four times coarser), mask (a rectangle is
     blanked) or scribble (a few thick strokes)."""
-    direction: Literal["A2B", "B2A"] = "A2B"
+    direction: Direction = "A2B"
     """Translate from side A to side B, or from B to A."""
     jitter: int = 0
     """Keep two-sided images so many pixels higher and wider than `size`, and cut `size` out at random; pix2pix: 30."""

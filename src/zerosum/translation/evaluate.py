@@ -17,7 +17,7 @@ from torch import Tensor
 from zerosum import pictures, randomness
 from zerosum.data.loader import scale
 from zerosum.data.sides import SIDES, Sides
-from zerosum.data.spec import Dataset, Side
+from zerosum.data.spec import Dataset, Direction, Side
 from zerosum.equilibrium.two_sample import learned
 from zerosum.errors import UserError
 from zerosum.metrics import directions, measurement, pixels
@@ -36,7 +36,7 @@ from zerosum.metrics.statistics import statistics
 from zerosum.metrics.verdict import Finding, Kind
 from zerosum.sample import to_uint8
 from zerosum.translation import baselines
-from zerosum.translation.model import CPU, Direction, Translator
+from zerosum.translation.model import CPU, Translator
 
 LEAST, MOST, QUICK = 16, 1_000, 200  # images of a side that are translated
 OF_PART = 4  # images of a part, at least

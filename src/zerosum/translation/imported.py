@@ -15,11 +15,12 @@ import torch
 
 from zerosum import atomic, snapshot
 from zerosum import run as runs
+from zerosum.data.spec import Direction
 from zerosum.errors import UserError
 from zerosum.inference import Precision
 from zerosum.runlog import RECIPE
 from zerosum.sample import record_of, spec_of
-from zerosum.translation.model import Direction, Route, Translator
+from zerosum.translation.model import Route, Translator
 from zerosum.translation.published import Imported
 
 FORMAT = 1

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -16,13 +15,12 @@ from zerosum import inference, sample
 from zerosum.data import making, picture
 from zerosum.data.depth import WHOLE_RANGE, Depth
 from zerosum.data.loader import scale
-from zerosum.data.spec import Made, Spec
+from zerosum.data.spec import Direction, Made, Spec
 from zerosum.errors import UserError
 from zerosum.networks import Translators
 from zerosum.sample import to_stored
 from zerosum.translation.tiles import tiled
 
-Direction = Literal["A2B", "B2A"]
 CPU = torch.device("cpu")
 TILE, OVERLAP = 512, 128  # pixels: half of what a residual generator of 9 blocks sees is some 90
 
