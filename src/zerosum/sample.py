@@ -199,8 +199,22 @@ class Model:
     @property
     def called(self) -> tuple[str, ...]:
         """What the classes are called: by number, if there are no names."""
-        named = len(self.class_names) == self.spec.classes
-        return self.class_names if named else tuple(map(str, range(self.spec.classes)))
+        return self.class_names if self._named else tuple(map(str, range(self.spec.classes)))
+
+    @property
+    def _named(self) -> bool:
+        return len(self.class_names) == self.spec.classes
+
+    def relabelled(self, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Labels (n,) that number the classes `names`, as the model numbers these: int64 (n,).
+
+        By name; a model whose classes have no names takes the numbers as they are. UserError names the classes of
+        `labels` that it does not have.
+        """
+        if tuple(names) == self.called:  # two of them may bear one name
+            return labels.astype(np.int64)
+        used, place = np.unique(labels, return_inverse=True)
+        return numbers_of([names[k] if self._named else str(k) for k in used.tolist()], self.called)[place]
 
     def _drawn(self, label: Tensor | None, classes: Sequence[str | int] | None) -> dict[str, Any]:
         """For the record: the classes that were drawn, in turn."""
@@ -305,6 +319,17 @@ class Model:
             "images_seen": self.images_seen, "chunk": CHUNK, "weights": "ema", "precision": self.precision, **extra,
         }  # fmt: skip
         return Samples(images, None if label is None else label.numpy(), protocol, columns, self.spec.depth)
+
+
+def numbers_of(names: Sequence[str], known: Sequence[str]) -> np.ndarray:
+    """The number of each of these classes, int64 (k,), in a run whose classes are `known`.
+
+    UserError names those that it does not have.
+    """
+    if others := [name for name in names if name not in known]:
+        are = "is" if len(others) == 1 else "are"
+        raise UserError(f"{', '.join(others)} {are} none of the run's classes ({', '.join(known)})")
+    return np.array([known.index(name) for name in names], dtype=np.int64)
 
 
 def load(path: str | Path, which: str = "last", precision: inference.Precision = "auto") -> Model:

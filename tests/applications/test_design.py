@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 
 import tiny
 from zerosum import sample
+from zerosum.applications import design as designing
 from zerosum.applications import kept
 from zerosum.applications import studio as studio_of
 from zerosum.applications.design import Scorer, Studio, _distinct, steady
 from zerosum.applications.recommend import DVBPR, Settings
+from zerosum.data.spec import Spec
 from zerosum.errors import UserError
 from zerosum.metrics.features.weak import RandomConvolutions
 from zerosum.networks import Progressive
@@ -70,10 +73,104 @@ def test_for_a_scorer_that_cannot_be_followed_steps_at_random_go_some_of_the_way
     assert gain(stern) > followed / 10
 
 
-def test_designs_stay_near_the_item_they_start_from(studio: Studio) -> None:
+@pytest.mark.parametrize("reach", [0.2, 1.5])
+def test_designs_stay_near_the_item_they_start_from(studio: Studio, reach: float) -> None:
     near = studio.model.latents(1, 3)[0]
-    found = studio.design(bright, 3, near=near, reach=0.2, drawn=60, steps=15)
-    assert float((found.z - near).norm(dim=1).max()) <= 0.2 * float(near.norm()) * 1.001
+    found = studio.design(bright, 3, near=near, reach=reach, drawn=60, steps=15)
+    assert float((found.z - near).norm(dim=1).max()) <= reach * float(near.norm()) * 1.001
+    assert float(found.z.norm(dim=1).max()) <= studio.model.latent**0.5 + 2.01, "where the generator was trained"
+
+
+class ByCorner(nn.Module):
+    """A critic that looks at one pixel, in which images of an untrained generator differ."""
+
+    def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        return x[:, 0, 0, 0]
+
+
+def corner(images: np.ndarray) -> Tensor:
+    """Features (n, 1)."""
+    return torch.from_numpy(images[:, 0, 0, :1].astype(np.float32))
+
+
+def judged_by_a_corner(studio: Studio, levels: np.ndarray, labels: np.ndarray | None = None) -> Studio:
+    """Of a catalogue of even images of these grey levels (n,)."""
+    items = np.broadcast_to(levels.astype(np.uint8)[:, None, None, None], (len(levels), 1, 8, 8))
+    return replace(studio, critic=ByCorner(), extractor=corner, items=np.array(items), labels=labels)
+
+
+def test_bounds_are_of_nine_in_ten_and_three_in_four_real_items(studio: Studio) -> None:
+    levels = np.linspace(0, 1, 240) ** 2 * 255  # dense where they are dark
+    some = judged_by_a_corner(studio, levels)
+    logit, distance = some.bounds()
+    one, other = (corner(some.items[half])[:, 0] for half in some._halves())
+    assert float((one / 127.5 - 1 >= logit).float().mean()) == pytest.approx(0.9, abs=0.02)
+    fifth = (one[:, None] - other).abs().sort(dim=1).values[:, 4]
+    assert 0.74 <= float((fifth <= distance).float().mean()) <= 0.8
+
+
+class Even(nn.Module):
+    """A generator whose images are one grey level, which the first number of the latent says."""
+
+    def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
+        return z[:, :1, None, None].tanh().expand(-1, 1, 8, 8)
+
+
+def test_designs_keep_to_both_bounds_where_they_can(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: Any = SimpleNamespace(generator=Even(), latent=2, spec=Spec((1, 8, 8)))
+    within = replace(judged_by_a_corner(studio, np.linspace(90, 170, 60)), model=plain)
+    monkeypatch.setattr(Studio, "_followed", lambda self, judge, z, *more: z)  # so that some are within
+    for score in (bright, lambda x: -bright(x)):  # out of the catalogue at either end
+        found = within.design(score, 1, drawn=16)
+        drawn = within._made(within._drawn(16, None, 0.5, None, 0)[0], None, 0)
+        assert float(found.scores.max()) < float(score(drawn).max()) - 0.1
+        assert found.real
+        assert float(found.realism.min()) >= found.limit[0]
+        assert float(found.distance.max()) <= found.limit[1]
+    for levels in (np.linspace(250, 255, 60), np.linspace(0, 5, 60)):  # all are too dark for D; too far from all
+        assert not replace(judged_by_a_corner(studio, levels), model=plain).design(bright, 1, drawn=16).real
+
+
+def test_a_catalogue_in_order_is_judged_by_all_of_it(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    levels = np.r_[np.linspace(200, 255, 150), np.linspace(0, 55, 150)]
+    some = judged_by_a_corner(studio, levels, np.repeat([0, 1], 150))
+    whole = some.bounds()[0]
+    monkeypatch.setattr(designing, "COMPARED", 60)
+    assert whole < -0.5
+    assert some.bounds()[0] == pytest.approx(whole, abs=0.1)
+    monkeypatch.setattr(designing, "ENOUGH", 40)
+    assert some.bounds(torch.tensor([0]))[0] > 0.5, "of the class that is designed"
+    monkeypatch.setattr(designing, "ENOUGH", 1_000)
+    assert some.bounds(torch.tensor([0]))[0] < -0.5
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"reach": -1.0}, "--reach -1: must be above 0"),
+        ({"steps": 0}, "--steps 0"),
+        ({"seed": -1}, "--seed -1"),
+        ({"near": torch.zeros(3)}, r"near: a latent of shape \(3,\); give one of"),
+        ({"classes": torch.tensor([99])}, r"classes \[99\]: the run's are 0 to 2"),
+        ({"classes": torch.tensor([], dtype=torch.int64)}, r"classes \[\]"),
+    ],
+)
+def test_what_cannot_be_searched_for_is_refused(studio: Studio, asked: dict[str, Any], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        studio.design(bright, 2, drawn=64, **asked)
+
+
+def test_a_scorer_of_one_s_own_is_left_as_it_was(studio: Studio) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 1))
+    studio.design(lambda x: net(x)[:, 0], 2, drawn=64, steps=3)
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_a_scorer_that_leaves_its_images_behind_is_not_followed() -> None:
+    net, images = nn.Sequential(nn.Flatten(), nn.Linear(64, 1)), torch.zeros(1, 1, 8, 8)
+    assert designing._can_be_followed(lambda x: net(x)[:, 0], images)
+    assert not designing._can_be_followed(lambda x: net(x.detach())[:, 0], images)
+    assert not designing._can_be_followed(lambda x: torch.from_numpy(x.numpy()), images)
 
 
 def test_only_the_classes_asked_for_are_designed(studio: Studio) -> None:

@@ -143,6 +143,28 @@ def test_what_the_project_measured_stands_beside(
     assert shown.index("75 %") < shown.index("as the project measured it") < shown.index("25 %")
 
 
+def test_a_page_is_not_replaced_by_a_part_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def found(**tables: list[float]) -> report.Report:
+        columns = (report.Column("share", "share", ".0%"),)
+        made = [report.Table(name, columns, {"ours": [{"share": v} for v in of]}) for name, of in tables.items()]
+        return report.Report(title="Trial", about=(), data=(), tables=tuple(made), targets=())
+
+    def page(name: str) -> str:
+        return (tmp_path / f"{name}.md").read_text()
+
+    a_bench(tmp_path).publish(found(a=[0.1, 0.2], b=[0.3]))
+    a_bench(tmp_path).publish(found(b=[0.4]))
+    assert "## a" in page("trial")
+    assert "## a" not in page("trial-part")
+    assert "trial.json stays: it has the table 'a'" in capsys.readouterr().err
+    a_bench(tmp_path).publish(found(a=[0.5], b=[0.4]))
+    assert "stays: it has 2 of 'ours' in 'a'" in capsys.readouterr().err
+    assert "50 %" in page("trial-part")
+    a_bench(tmp_path).publish(found(a=[0.5, 0.7], b=[0.4], c=[0.6]))
+    assert "## c" in page("trial")
+    assert "stays" not in capsys.readouterr().err
+
+
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -160,6 +182,9 @@ def test_a_finished_arm_is_not_measured_again(tmp_path: Path) -> None:
         a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)
     assert a_bench(tmp_path, again=True).arm("a", 0, {"n": (1, 3)}, work)["value"] == 3.0
     assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work, (tmp_path / "gone.png",))["value"] == 4.0
+    anew = a_bench(tmp_path, again=True)
+    assert anew.arm("a", 0, {"n": (1, 3)}, work)["value"] == 5.0
+    assert anew.arm("a", 0, {"n": (1, 3)}, work)["value"] == 5.0, "once, though two scores are of it"
     path = tmp_path / "trial" / "a-seed0.json"
     assert json.loads(path.read_text())["environment"]["calibration"]["matrix_gflops"] > 0
     path.write_text(path.read_text()[:40])  # cut off
@@ -782,9 +807,11 @@ def test_a_damaged_judge_is_trained_again(tmp_path: Path) -> None:
     assert torch.equal(trained(), first)
 
 
-def test_minutes_of_the_speedrun_are_more_than_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--minutes -1"):
-        benchmarks.main(["speedrun", "--quick", "--out", str(tmp_path), "--minutes", "-1"])
+@pytest.mark.parametrize("name", ["conditional", "faces", "medicine", "semi-supervised", "speedrun", "tastes"])
+def test_minutes_are_more_than_none(name: str, tmp_path: Path) -> None:
+    for minutes in ("-1", "0"):
+        with pytest.raises(UserError, match=f"--minutes {minutes}: must be more than 0"):
+            benchmarks.main([name, "--quick", "--out", str(tmp_path), "--minutes", minutes])
 
 
 def test_faces_quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

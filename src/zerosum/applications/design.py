@@ -1,10 +1,10 @@
 """New items for a taste: latents whose images score high and stay real (Kang et al. 2017, arXiv:1711.02231, sec. 3.3).
 
 Symbols (paper -> here): x_ui = theta_u . Phi(G(z, c)) -> score(G(z, c)); eta, the weight of D's verdict -> a bound
-instead: a design is let through where D finds it as real as it finds real items, and where its nearest items in the
-catalogue are as near as those of a real item are. Differs from the paper: any scorer; distinct results; a start; of all
-that was found those are chosen whose score holds when they are moved by a pixel, for a search finds the scorer's own
-errors, too (docs/log.md, 2026-12-02).
+instead: a design is let through where D finds it no less real than AS_REAL of real items, and where it lies no farther
+from the catalogue than AS_NEAR of them. Differs from the paper: any scorer; distinct results; a start; of all that was
+found those are chosen whose score holds when they are moved by a pixel, for a search finds the scorer's own errors, too
+(docs/log.md, 2026-12-02).
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 RATE = 0.05  # of Adam on latents, falling to nothing; the standard deviation of blind steps, too
 NEIGHBOURS, COMPARED = 5, 2_000
+ENOUGH = 100  # items of the classes asked for, for bounds of these alone
 AS_REAL, AS_NEAR = 0.9, 0.75  # of real items: a design is no less real to D, and no farther from the catalogue
 MOVES = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))  # pixels, down and to the right
 APART = 0.5  # of the median distance between candidates: nearer ones count as one design
@@ -85,12 +86,18 @@ class Studio:
     """Images uint8 (n, C, H, W) of the catalogue."""
     labels: np.ndarray | None = None
 
-    def bounds(self) -> tuple[float, float]:
-        """The logit of D that AS_REAL of real items reach, and the distance to the catalogue that AS_NEAR keep to."""
+    def bounds(self, classes: Int[Tensor, " c"] | None = None) -> tuple[float, float]:
+        """The logit of D that AS_REAL of real items reach, and the distance to the catalogue that AS_NEAR keep to.
+
+        Of items of these classes, if the catalogue has ENOUGH; else of all. UserError for a catalogue of a few items.
+        """
         half = len(self.items) // 2
         if half <= NEIGHBOURS:
             raise UserError(f"the catalogue has {len(self.items)} items; {2 * NEIGHBOURS + 2} or more are needed")
         one, other = self._halves()
+        if classes is not None and self.labels is not None:
+            asked = one[np.isin(self.labels[one], classes.numpy())]
+            one = asked if len(asked) >= ENOUGH else one
         some = self.items[one[:COMPARED]]
         near = nearest_few(self.extractor(some), self.extractor(self.items[other]), NEIGHBOURS)[0][:, -1]
         kind = None if self.labels is None else torch.from_numpy(self.labels[one[:COMPARED]])
@@ -98,10 +105,10 @@ class Studio:
         return float(logits.quantile(1 - AS_REAL)), float(near.quantile(AS_NEAR))
 
     def _halves(self) -> tuple[np.ndarray, np.ndarray]:
-        """The catalogue in two: how near real items of the one are to the other is what designs are held to."""
+        """The catalogue in two, shuffled: how near real items of the one are to the other is what designs keep to."""
         order = randomness.permutation(0, "design/halves", 0, len(self.items))
         half = len(order) // 2
-        return np.sort(order[:half]), np.sort(order[half : 2 * half])
+        return order[:half], order[half : 2 * half]
 
     @torch.no_grad()
     def _logits(self, x: Tensor, label: Tensor | None) -> Tensor:
@@ -119,14 +126,14 @@ class Studio:
         """n designs that `score` likes, each unlike the others.
 
         `near`: a latent to stay by, within `reach` of its length. `classes`: draw from these alone. Of `drawn` latents
-        the best are followed for `steps` steps. UserError for counts below 1, and for a scorer that does not give a
-        finite number for each image.
+        the best are followed for `steps` steps. UserError for counts below 1, a reach that is not above 0, up to 2, a
+        start or classes that the generator does not know, and for a scorer that does not give a finite number for each
+        image.
         """
-        for name, count in (("n", n), ("steps", steps)):
-            if count < 1:
-                raise UserError(f"{'-' if name == 'n' else '--'}{name} {count}: must be 1 or more")
+        check_search(n, steps, seed, reach)
+        self._check(near, classes)
         judge = _checked(score)
-        logit, distance = self.bounds()
+        logit, distance = self.bounds(classes)
         z, label = self._drawn(max(drawn, FOLLOWED * n), near, reach, classes, seed)
         values = torch.cat([judge(self._made(z[i : i + CHUNK], label, i)).detach() for i in range(0, len(z), CHUNK)])
         best = values.topk(min(FOLLOWED * n, len(values))).indices
@@ -146,13 +153,21 @@ class Studio:
             far[chosen], (logit, distance), real, apart,
         )  # fmt: skip
 
+    def _check(self, near: Tensor | None, classes: Tensor | None) -> None:
+        if near is not None and near.shape != (self.model.latent,):
+            raise UserError(f"near: a latent of shape {tuple(near.shape)}; give one of ({self.model.latent},)")
+        known = self.model.spec.classes
+        if classes is not None and (not len(classes) or not bool(((classes >= 0) & (classes < known)).all())):
+            of = f"0 to {known - 1}" if known else "none, for the run was trained without labels"
+            raise UserError(f"classes {classes.tolist()}: the run's are {of}")
+
     def _drawn(
         self, count: int, near: Tensor | None, reach: float, classes: Tensor | None, seed: int
     ) -> tuple[Tensor, Tensor | None]:
         z = randomness.normal(seed, "design", 0, count, self.model.latent).float()
         if near is not None:
             far = randomness.uniform(seed, "design/far", 0, count).float()
-            z = near + reach * near.norm() * far * z / z.norm(dim=1, keepdim=True)
+            z = self._within(near + reach * near.norm() * far * z / z.norm(dim=1, keepdim=True), near, reach)
         if not self.model.spec.classes:
             return z, None
         among = torch.arange(self.model.spec.classes) if classes is None else classes
@@ -204,6 +219,15 @@ class Studio:
         return z * (longest / z.norm(dim=1, keepdim=True).clamp_min(1e-12)).clamp_max(1)
 
 
+def check_search(n: int, steps: int, seed: int, reach: float) -> None:
+    """UserError for numbers that no search can be made with."""
+    for name, count, least in (("-n", n, 1), ("--steps", steps, 1), ("--seed", seed, 0)):
+        if count < least:
+            raise UserError(f"{name} {count}: must be {least} or more")
+    if not 0 < reach <= 2:
+        raise UserError(f"--reach {reach:g}: must be above 0, up to 2")
+
+
 @torch.no_grad()
 def steady(score: Judge, x: Tensor) -> Tensor:
     """The score of images (n, C, H, W), a mean over MOVES: what a pixel's move takes away was not of the item."""
@@ -240,7 +264,10 @@ def _can_be_followed(score: Judge, images: Tensor) -> bool:
     """Whether the scorer has a gradient by its images."""
     try:
         with torch.enable_grad():
-            return score(images.detach().requires_grad_()).requires_grad
+            at = images.detach().requires_grad_()
+            value = score(at)
+            # Not by the scorer's own parameters, which its images may have left behind.
+            return value.requires_grad and torch.autograd.grad(value.sum(), at, allow_unused=True)[0] is not None
     except RuntimeError:  # it leaves torch on its way, which an image that asks for a gradient forbids
         return False
 
@@ -256,10 +283,13 @@ class _Uphill:
         for group in self.adam.param_groups:
             group["lr"] = RATE * (1 + math.cos(math.pi * self.done / self.steps)) / 2
         self.done += 1
-        self.adam.zero_grad()
         with torch.enable_grad():
-            for i in range(0, len(self.z), CHUNK):
-                (-self.worth(self.z[i : i + CHUNK], i).sum()).backward()
+            # By the latents alone: a scorer's own parameters are not to collect anything.
+            parts = [
+                torch.autograd.grad(-self.worth(at := self.z[i : i + CHUNK], i).sum(), at)[0]
+                for i in range(0, len(self.z), CHUNK)
+            ]
+        self.z.grad = torch.cat(parts)
         self.adam.step()
         return self.z.detach().clone()
 
@@ -283,10 +313,10 @@ class _Blind:
 
 
 def _distinct(worth: Tensor, fits: Tensor, features: Tensor, n: int) -> tuple[Tensor, bool, int]:
-    """n numbers from the best on, none near another of them; those that fit first. Whether all of them fit.
+    """n numbers, none near another of them, from the best on: those that fit, then others. Whether all of them fit.
 
-    Where too few are distinct, their like come after them: the third is how many are distinct. None is there twice, so
-    that there may be fewer than n.
+    Where too few are distinct, fitting or not, their like come after them: the third is how many are distinct. None is
+    there twice, so that there may be fewer than n.
     """
     apart = torch.cdist(features.double(), features.double())
     least = APART * float(apart[apart > 0].median()) if bool((apart > 0).any()) else 0.0

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zerosum import randomness
-from zerosum.applications.taste import Interactions, Ranking, Scores, Split, joined, ranking
+from zerosum.applications.taste import Interactions, Ranking, Scores, Split, joined, ranking, untaken
 from zerosum.engine import kept_memory
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
@@ -269,8 +269,10 @@ class DVBPR:
         return torch.cat([self.network(unit(images[k : k + at_once])) for k in range(0, len(images), at_once)])
 
     @torch.no_grad()
-    def scores(self, users: np.ndarray) -> np.ndarray:
-        return (self.taste.weight[torch.from_numpy(users)] @ self.embedded(self.images).T).numpy()
+    def scores(self, users: np.ndarray, images: np.ndarray | None = None) -> np.ndarray:
+        """Of its own items, or of other `images` uint8 (items, C, H, W)."""
+        shown = self.embedded(self.images if images is None else images)
+        return (self.taste.weight[torch.from_numpy(users)] @ shown.T).numpy()
 
 
 Model = BPR | VBPR | DVBPR
@@ -337,8 +339,7 @@ def train_on_all(
     """All of `triplets`, of everything that users took, also what was held out: to be used, not to be measured."""
     known = joined(split.train, split.validation, split.test)
     nothing = known.of(np.arange(0))
-    cold = np.bincount(known.item, minlength=len(known.items)) == 0
-    train(model, Split(known, nothing, nothing, cold), triplets=triplets, looks=1, seed=seed, told=told)
+    train(model, Split(known, nothing, nothing, untaken(known)), triplets=triplets, looks=1, seed=seed, told=told)
 
 
 def _marks(triplets: int, looks: int) -> Iterator[int]:

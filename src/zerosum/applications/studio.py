@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ MOST = 20_000  # items of the catalogue that designs are held against
 def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = None) -> Studio:
     """`items`: the catalogue; what the run was trained on, if not given, with a warning if that has changed.
 
-    UserError where that is not there any more or has another shape or number of classes, or the run makes no images.
+    UserError where that is not there any more, has another shape, another number of classes or classes that the run
+    does not have, or the run makes no images.
     """
     path = Path(path)
     model = sample.load(path, which, "fp32")
@@ -52,6 +54,11 @@ def of_run(path: str | Path, which: str = "last", items: ArrayDataset | None = N
             f"warning: {source}: is not what {path} was trained on; designs are held against what is there now",
             file=sys.stderr,
         )
+    if model.spec.classes and whole.labels is not None:
+        try:
+            whole = replace(whole, labels=model.relabelled(whole.labels, whole.class_names))
+        except UserError as error:
+            raise UserError(f"{source}: {error}; give back those of {path}, or train a run on these") from error
     part = whole if items else train_part(whole, run.data)
     order = randomness.permutation(0, "design/catalogue", 0, len(part))
     values, labels = part.gather(np.sort(order[:MOST]))

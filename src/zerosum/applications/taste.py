@@ -137,8 +137,12 @@ def split(found: Interactions) -> Split:
     role[ends[enough] - 1] = role[ends[enough] - 2] = 2
     role[ends[enough] - 3] = 1
     train, validation, test = (found.of(order[role == part]) for part in range(3))
-    cold = np.bincount(train.item, minlength=len(found.items)) == 0
-    return Split(train, validation, test, cold)
+    return Split(train, validation, test, untaken(train))
+
+
+def untaken(found: Interactions) -> np.ndarray:
+    """Which items nobody took, bool (items,)."""
+    return np.bincount(found.item, minlength=len(found.items)) == 0
 
 
 def joined(*some: Interactions) -> Interactions:

@@ -54,10 +54,7 @@ class Trained:
 
     def numbers_of(self, names: Sequence[str]) -> np.ndarray:
         """The classifier's number of each of these classes, int64 (k,). UserError names those that it does not have."""
-        if others := [name for name in names if name not in self.class_names]:
-            are = "is" if len(others) == 1 else "are"
-            raise UserError(f"{', '.join(others)} {are} none of the run's classes ({', '.join(self.class_names)})")
-        return np.array([self.class_names.index(name) for name in names], dtype=np.int64)
+        return sample.numbers_of(names, self.class_names)
 
 
 def load(path: Path, which: str = "last") -> Trained:

@@ -154,7 +154,8 @@ class _Stage:
             return self._held_against(images, asked, self.real)
 
         arm = f"{self._arm(algorithm)}-{self.part}"
-        return {**times, **self.bench.arm(arm, seed, self._about(algorithm, seed), work)}
+        # A score is of one run, not of its like.
+        return {**times, **self.bench.arm(arm, seed, {**self._about(algorithm, seed), "times": times}, work)}
 
     def picture(self, algorithm: str, seed: int) -> Path:
         return self.bench.folder / f"{self._arm(algorithm)}-seed{seed}.png"

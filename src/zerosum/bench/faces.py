@@ -42,7 +42,6 @@ FACADES = "CMP Facades (Tylecek and Sara 2013) in pix2pix's release: the photos,
 SAMPLES, SHOWN, INVERTED = 2_000, 64, 20
 PLANTED = 2  # raise it when the numbers of planted copies change their meaning
 THOUSAND = 1_000.0
-GREYS = 127.5  # grey levels to one unit of [-1, 1]
 Name = Literal["growth", "few", "best", "colour"]
 Adjust = Callable[[Run], Run]
 
@@ -139,8 +138,6 @@ def measure(bench: Bench) -> Report:
     assert isinstance(options, Options)
     if options.data is None:
         raise UserError("--data: name the folder that holds att_faces and facades (benchmarks/README.md)")
-    if options.minutes is not None and options.minutes <= 0:
-        raise UserError(f"--minutes {options.minutes:g}: must be more than 0")
     tables, targets, known = list[Table](), list[Target](), list[Mapping[str, Any]]()
     for name in options.courses or COURSES:
         stage = Stage(bench, name)
@@ -353,8 +350,8 @@ class Stage:
             pictures.save_png(sheet, folder.with_name(f"{folder.name}-inverted.png"), {"zerosum": "generated"})
             seen = self._seen[0]
             return {
-                "unseen": GREYS * float(found.errors.mean()),
-                "own": GREYS * float(invert(own).errors.mean()),
+                "unseen": float(found.greys.mean()),
+                "own": float(invert(own).greys.mean()),
                 "nearest": _rms(unseen, seen[_nearest(unseen, seen)]),
                 "pca": _rms(unseen, _pca(unseen, seen, model.latent)),
                 "seconds": seconds,

@@ -60,7 +60,7 @@ def measure(bench: Bench) -> Report:
     if len(bench.seeds) > 1:
         raise UserError(f"--seeds {' '.join(map(str, bench.seeds))}: one seed makes all the draws; give one")
     if options.data is None:
-        raise UserError("--data: name the .npz file of PneumoniaMNIST (benchmarks/README.md)")
+        raise UserError("--data: name pneumoniamnist.npz of MedMNIST (https://medmnist.com; benchmarks/README.md)")
     data = Data(source=str(options.data), held_out=0)
     train, test = open_source(data), open_source(replace(data, split="test"))
     known = (data_record(data, train, SOURCE), data_record(replace(data, split="test"), test, SOURCE))
@@ -95,8 +95,9 @@ ABOUT = (
     "they take each for itself, but for pictures alike. Neither GAN nor classifier was tuned on these data.",
     "Controls stand in for the GAN and pass no gate: copies of the training images, which know nothing new; real "
     "images under labels drawn at random, which are right for three in five by chance; and "
-    f"{ASIDE:,} real training images that no draw has and that are unlike all test images. They have more draws and "
-    "more images to one than the study, so that what they must show can be told from chance.",
+    f"{ASIDE:,} real training images that no draw has and that are unlike all test images (of which two draws share "
+    "one in ten; the bounds do not know of that). They have more draws and more images to one than the study, so that "
+    "what they must show can be told from chance.",
 )
 
 

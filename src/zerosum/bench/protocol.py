@@ -72,6 +72,9 @@ class Bench:
             raise UserError(f"--threads {options.threads}: must be 1 or more")
         if any(seed < 0 for seed in options.seeds):
             raise UserError(f"--seeds {min(options.seeds)}: must be 0 or more")
+        minutes = getattr(options, "minutes", None)  # of benchmarks that train by the clock
+        if minutes is not None and minutes <= 0:
+            raise UserError(f"--minutes {minutes:g}: must be more than 0")
         self.name, self.options, self.quick = name, options, options.quick
         self.seeds = tuple(dict.fromkeys(options.seeds)) or (seeds[:1] if options.quick else seeds)
         # Not where the project keeps its own, for they are another machine's.
@@ -80,6 +83,7 @@ class Bench:
         self.runs = options.runs or (self.out / "runs" if self.quick else Path("runs") / "bench")
         self.folder = self.out / name
         self.records: list[dict[str, Any]] = []
+        self._measured = set[Path]()  # by this very call, which --again does once
         torch.set_num_threads(options.threads)
 
     def arm(
@@ -102,7 +106,7 @@ class Bench:
         path = self.folder / f"{arm}-seed{seed}.json"
         shared = {"seed": seed, "threads": self.options.threads, "quick": self.quick}
         wanted = plain({**protocol, **shared})
-        record = None if self.options.again else _read(path)
+        record = None if self.options.again and path not in self._measured else _read(path)
         if record is not None and record["protocol"] != wanted:
             known = record["protocol"]
             other = sorted(key for key in known.keys() | wanted.keys() if known.get(key) != wanted.get(key))
@@ -118,6 +122,7 @@ class Bench:
             atomic.write_file(path, (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
         else:
             self.say(f"{arm}, seed {seed}: measured before")
+        self._measured.add(path)
         self.records.append(record)
         return record["result"]
 
@@ -125,32 +130,41 @@ class Bench:
         print(f"bench {self.name}: {text}", file=sys.stderr, flush=True)
 
     def publish(self, found: report.Report) -> bool:
-        """Write `<name>.json` and `<name>.md`, print both tables; whether every target was met."""
+        """Write `<name>.json` and `<name>.md`, print both tables; whether every target was met.
+
+        Where those hold what this call did not measure they stay, and it writes `<name>-part` beside them.
+        """
         ours = published(self.name)
+        lost = report.lacking(_written(self.out, self.name), found)
+        page = f"{self.name}-part" if lost else self.name
+        if lost:
+            self.say(f"{self.out / self.name}.json stays: it has {lost[0]}, which this call did not measure")
         record = plain({"benchmark": self.name, **report.to_json(found), "environment": report.together(self.records)})
-        atomic.write_file(
-            self.out / f"{self.name}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode()
-        )
+        atomic.write_file(self.out / f"{page}.json", (json.dumps(record, indent=1, allow_nan=False) + "\n").encode())
         text = report.markdown(found, self.name, self.records, quick=self.quick)
-        atomic.write_file(self.out / f"{self.name}.md", text.encode())
+        atomic.write_file(self.out / f"{page}.md", text.encode())
         report.show(found)
         if ours is not None:
             asked = {table.title for table in found.tables}
             beside = [table for table in report.tables_of(ours) if table.title in asked]
             report.show_tables(beside, f", as the project measured it ({_machine(ours)})")
-        self.say(f"written to {self.out / self.name}.json and .md")
+        self.say(f"written to {self.out / page}.json and .md")
         return all(target.met for target in found.targets)
 
 
 def published(name: str) -> dict[str, Any] | None:
     """What the project itself measured: it lies in the package, or in the checkout that this runs from. None if not."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "bench" / "published", package.parents[1] / "benchmarks" / "results"):
-        try:
-            return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, ValueError):
-            continue
-    return None
+    folders = package / "bench" / "published", package.parents[1] / "benchmarks" / "results"
+    return next((found for folder in folders if (found := _written(folder, name))), None)
+
+
+def _written(folder: Path, name: str) -> dict[str, Any] | None:
+    """What a benchmark published there; None if nothing, or what cannot be read."""
+    try:
+        return json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def _machine(written: Mapping[str, Any]) -> str:

@@ -151,6 +151,23 @@ def tables_of(written: Mapping[str, Any]) -> list[Table]:
     ]
 
 
+def lacking(written: Mapping[str, Any] | None, report: Report) -> list[str]:
+    """What `to_json` wrote before that this report has not: tables, rows, or more runs of a row."""
+    tables = {table.title: table.rows for table in report.tables}
+    lost = list[str]()
+    for table in [] if written is None else tables_of(written):
+        rows = tables.get(table.title)
+        if rows is None:
+            lost.append(f"the table '{table.title}'")
+            continue
+        lost += [
+            f"{len(runs)} of '{arm}' in '{table.title}'"
+            for arm, runs in table.rows.items()
+            if len(rows.get(arm, ())) < len(runs)
+        ]
+    return lost
+
+
 def _statistics(results: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     found = {}
     for key in dict.fromkeys(key for result in results for key in result):

@@ -122,7 +122,6 @@ class _Stage:
         self, bench: Bench, options: Options, data: Data, dataset: ArrayDataset, known: tuple[Any, ...]
     ) -> None:
         self.bench, self.options, self.data, self.dataset, self.known = bench, options, data, dataset, known
-        self.played: dict[tuple[int, int], Result] = {}  # whose classifier is scored on more than one part
 
     def _run(self, count: int, seed: int) -> Run:
         return self._asked(semi_supervised(self.data), count, seed)
@@ -143,10 +142,8 @@ class _Stage:
             ).run  # fmt: skip
             return played(self.bench, arm, settled, self.dataset)[1]
 
-        if (count, seed) not in self.played:
-            protocol = {"data": list(self.known), "run": recipe(run)}
-            self.played[count, seed] = self.bench.arm(arm, seed, protocol, work)
-        return self.played[count, seed], lambda: trained.load(self.bench.runs / self.bench.name / f"{arm}-seed{seed}")
+        times = self.bench.arm(arm, seed, {"data": list(self.known), "run": recipe(run)}, work)
+        return times, lambda: trained.load(self.bench.runs / self.bench.name / f"{arm}-seed{seed}")
 
     def alone(self, count: int, seed: int) -> tuple[Result, Callable[[], trained.Trained]]:
         """No times, and the same network trained on the labelled images."""

@@ -91,8 +91,6 @@ class Entry:
 def measure(bench: Bench) -> Report:
     options = bench.options
     assert isinstance(options, Options)
-    if options.minutes is not None and options.minutes <= 0:
-        raise UserError(f"--minutes {options.minutes:g}: must be more than 0")
     if options.paced is not None and options.paced < 1:
         raise UserError(f"--paced {options.paced}: must be 1 thread or more")
     tables, targets, known, shown = list[Table](), list[Target](), list[Result](), list[tuple[str, str]]()

@@ -48,17 +48,24 @@ def train(bench: Bench, arm: str, run: Run, dataset: Dataset) -> tuple[sample.Mo
 
 
 def played(bench: Bench, arm: str, run: Run, dataset: Dataset | Sides) -> tuple[Path, Result]:
-    """Play a complete run from the beginning, whatever was there, and return its folder and the times."""
+    """Play a complete run from the beginning, whatever was there, and return its folder and the times.
+
+    A folder of that name holds a run that ended: it is played beside it, and takes its place then.
+    """
     folder = bench.runs / bench.name / f"{arm}-seed{run.seed}"
-    if folder.exists():
-        shutil.rmtree(folder)
+    playing = folder.with_name(f"{folder.name}.playing")
+    if playing.exists():
+        shutil.rmtree(playing)
     began = time.perf_counter()
-    session.start(run, dataset, folder, device="cpu")
+    session.start(run, dataset, playing, device="cpu")
     wall = time.perf_counter() - began
     torch.set_num_threads(bench.options.threads)
-    status = read_status(folder)
+    status = read_status(playing)
     if status["state"] != "finished":  # Ctrl-C and SIGTERM end a run in good order
         raise KeyboardInterrupt
+    if folder.exists():
+        shutil.rmtree(folder)
+    playing.rename(folder)
     seconds, images = status["seconds"], status["images_seen"]
     times = {"training_seconds": seconds, "wall_seconds": round(wall, 3), "images_seen": images, "threads": run.threads}
     return folder, {**times, "images_per_second": images / seconds}

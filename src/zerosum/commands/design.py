@@ -25,7 +25,8 @@ class Design(Command):
     """Design items that a user would like: images of a run's generator, as real as real ones.
 
     Of thousands of latents those that score highest are followed uphill. Kept are the best that the run's critic finds
-    as real as it finds real items, that lie as near to the catalogue as real items do, and that differ from each other.
+    no less real than nine in ten real items, that lie no farther from the catalogue than three in four real items, and
+    that differ from each other.
     """
 
     examples: ClassVar[tuple[str, ...]] = (
@@ -58,18 +59,15 @@ class Design(Command):
     """last, best, or a number of images seen."""
 
     def run(self) -> int:
-        for option, value, least in (("-n", self.number, 1), ("--seed", self.seed, 0), ("--steps", self.steps, 1)):
-            if value < least:
-                raise UserError(f"{option} {value}: must be {least} or more")
-        if not 0 < self.reach <= 2:
-            raise UserError(f"--reach {self.reach:g}: must be above 0, up to 2")
         from zerosum import api, atomic, pictures, sample
         from zerosum import run as runs
         from zerosum.applications import kept
+        from zerosum.applications.design import check_search
         from zerosum.applications.studio import of_run
         from zerosum.data.picture import from_pixels
         from zerosum.view import progress_bar
 
+        check_search(self.number, self.steps, self.seed, self.reach)
         out = fresh_folder(self.out, self.path / "designs" / atomic.safe_name(self.user), "designs.json")
         folder = self.taste or kept.newest()
         if self.taste is None:
@@ -123,7 +121,10 @@ class Design(Command):
         }  # fmt: skip
         atomic.write_file(out / "designs.json", (json.dumps(record, indent=1) + "\n").encode())
         if not found.real:
-            print("too few designs are as real as the catalogue; the most liked of the others make up the number")
+            print(
+                "too few designs that are unlike each other are as real as the catalogue; the most liked of the others "
+                "make up the number"
+            )
         if len(found.images) < self.number:
             print(f"only {len(found.images)} designs: all others that were found are the same as one of them")
         if found.apart < len(found.images):
@@ -142,6 +143,6 @@ class Design(Command):
         photo = tools.photos(model, [near])
         with progress_bar("finding the item's latent") as tick:
             found = tools.invert(model, photo, classes=self.classes or None, progress=lambda done, of: tick(done, of))
-        off, score = float(found.errors[0]) * 127.5, float(steady(scorer, found.images)[0])
+        off, score = float(found.greys[0]), float(steady(scorer, found.images)[0])
         print(f"{near}  {off:.1f} of 256 grey levels off; what was found scores {score:.3f}", file=sys.stderr)
         return found.z[0], {"grey levels off": off, "score": score}

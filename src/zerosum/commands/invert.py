@@ -74,8 +74,8 @@ class Invert(Command):
         heads = ("photo", "inverted", "difference")
         pictures.save_png(pictures.named(sheet, columns=heads), out / "inverted.png", text)
         atomic.write_file(out / "latents.npz", tools.keep(found, [str(path) for path in self.photos], model, labels))
-        for path, error in zip(self.photos, found.errors.tolist(), strict=True):
-            print(f"{path}  {error * 127.5:.1f} of 256 grey levels off", file=sys.stderr)
+        for path, error in zip(self.photos, found.greys.tolist(), strict=True):
+            print(f"{path}  {error:.1f} of 256 grey levels off", file=sys.stderr)
         print(out / "inverted.png")
         print(out / "latents.npz")
         if self.film is not None:

@@ -45,6 +45,11 @@ class Inverted:
     of_starts: Tensor
     ways: Tensor
 
+    @property
+    def greys(self) -> Tensor:
+        """The errors in grey levels of 256, (n,)."""
+        return 127.5 * self.errors
+
     def error_map(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h w"]:
         """The root mean squared difference of each pixel over its channels, 0 .. 2."""
         return (self.images - x).square().mean(1, keepdim=True).sqrt()

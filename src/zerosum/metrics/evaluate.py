@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from zerosum import randomness
-from zerosum.data.classes import labels_of
 from zerosum.data.spec import Dataset
 from zerosum.errors import UserError
 from zerosum.metrics import measurement, neighbours, registered
@@ -112,6 +111,8 @@ class Metric:
 
     names: Mapping[str, tuple[str, str, Better]]
     function: Callable[[Side, Side], dict[str, float]]
+    judge: Classifier | None = None
+    """Whose guesses the numbers are of; None: they are no guesses."""
 
 
 def evaluate(real: Reals, fakes: Fakes, settings: Settings, cache: Cache, say: Say = lambda *_: None) -> Evaluation:
@@ -158,28 +159,27 @@ class _Work:
             download=self.settings.download,
         )  # fmt: skip
         self.extractor = choice.extractor
-        guess = self._guesser(choice)
-        pool = np.arange(len(train)) if guess is None else not_trained_on(len(train))
+        self.guess = self._guesser(choice)
+        pool = np.arange(len(train)) if self.guess is None else not_trained_on(len(train))
         self.n, floored = self._count(len(pool))
         n, pool = self.n, pool[randomness.permutation(self.seed, "evaluate/real", 0, len(pool))]
         real_values, real_labels = train.gather(np.sort(pool[:n]))
         self.real_sha256 = hash_of_values(real_values)
-        labels = labels_of(train) if train.class_names else None
-        values, fake_labels = self.fakes.take(n, self.seed, labels, partial(self._told, "drawing"))
-        names, source = self._classes(guess, fake_labels, real_labels)
+        values, fake_labels = self.fakes.take(n, self.seed, self.real, partial(self._told, "drawing"))
+        names, source = self._classes(fake_labels, real_labels)
         asked = fake_labels is not None and real_labels is not None
-        if asked and guess is None and not self.settings.quick:
+        if asked and self.guess is None and not self.settings.quick:
             self.notes.append("whether images show the class asked for is not said: no classifier learned the classes")
-        real = self._side(real_values, real_labels, guess, "real images", asked=asked)
+        real = self._side(real_values, real_labels, "real images", asked=asked)
         if bool((real.features == real.features[0]).all()):
             raise UserError(
                 f"--features {self.extractor.name}: all {n:,} real images have the same features, so nothing can be "
                 "said of others; choose other features, or other real images with --against"
             )
-        fake = self._side(values, fake_labels, guess, "generated images", asked=asked)
+        fake = self._side(values, fake_labels, "generated images", asked=asked)
         other: Side | None = None
         if floored:
-            other = self._side(*train.gather(np.sort(pool[n : 2 * n])), guess, "other real images", asked=asked)
+            other = self._side(*train.gather(np.sort(pool[n : 2 * n])), "other real images", asked=asked)
         measurements: dict[str, Measurement] = {}
         for metric in self._metrics(real, bool(names)):
             measurements |= self._measured(metric, real, fake, other)
@@ -224,28 +224,23 @@ class _Work:
             found = classifier(train, self.cache, told=partial(self._told, "training a classifier"))
         return found if found is not None and guesses_well(found, train) else None
 
-    def _classes(
-        self, guess: Classifier | None, fake_labels: np.ndarray | None, real_labels: np.ndarray | None
-    ) -> tuple[tuple[str, ...], str]:
+    def _classes(self, fake_labels: np.ndarray | None, real_labels: np.ndarray | None) -> tuple[tuple[str, ...], str]:
         """Names of the classes, and where their numbers come from."""
         if fake_labels is not None and real_labels is not None:
             return self.real.train.class_names, "the labels of both sides"
-        if guess is None:
+        if self.guess is None:
             return (), ""
-        right = f"{100 * guess.accuracy:.1f} %"
-        return guess.class_names, f"a classifier's guesses on both sides ({right} right on real images new to it)"
+        return self.guess.class_names, f"a classifier's guesses on both sides ({_right(self.guess)})"
 
-    def _side(
-        self, values: np.ndarray, labels: np.ndarray | None, guess: Classifier | None, what: str, *, asked: bool
-    ) -> Side:
-        """Of images whose labels are what they are to show, if `asked`; else what they show is up to `guess`."""
+    def _side(self, values: np.ndarray, labels: np.ndarray | None, what: str, *, asked: bool) -> Side:
+        """Of images whose labels are what they are to show, if `asked`; else what they show is up to the guesser."""
         sha = hash_of_values(values)
         features = self._features(self.extractor, values, sha, what)
         classes = None if labels is None else torch.from_numpy(labels.astype(np.int64))
         named: Tensor | None = None
-        if guess is not None:
-            own = features if guess is self.extractor else self._features(guess, values, sha, what)
-            named = guess.probabilities(own).argmax(1)
+        if self.guess is not None:
+            own = features if self.guess is self.extractor else self._features(self.guess, values, sha, what)
+            named = self.guess.probabilities(own).argmax(1)
         if named is not None and not asked:
             classes, named = named, None
         images = values.ndim == 4
@@ -304,9 +299,11 @@ class _Work:
             found.append(Metric({"detail": ("fine detail", "log2 of the ratio to real", "higher")}, _detail))
             found.append(Metric({"grain": ("grain", "log2 of the ratio to real", "lower")}, _grain))
         if real.named is not None:
-            found.append(Metric(_named(""), _agreement))
+            found.append(Metric(_named(""), _agreement, self.guess))
         if classes:
-            found.append(Metric({"class balance": ("class balance", "KL(fake || real), nats", "lower")}, _balance))
+            judge = self.guess if real.named is None else None  # labels of both sides are no guesses
+            balance: tuple[str, str, Better] = "class balance", "KL(fake || real), nats", "lower"
+            found.append(Metric({"class balance": balance}, _balance, judge))
         return found
 
     def _measured(
@@ -318,7 +315,9 @@ class _Work:
         floors = None if other is None else self._intervals(metric, real, other, parts)
         out = {}
         for key, (name, settings, better) in metric.names.items():
-            protocol = self._protocol(name, settings, self.extractor, len(real), len(fake))
+            if metric.judge is not None:
+                settings = ", ".join(filter(None, (settings, f"judge {_right(metric.judge)}")))
+            protocol = self._protocol(name, settings, metric.judge or self.extractor, len(real), len(fake))
             floor = floors[key] if floors else None
             found = values[key]
             if isinstance(found, Interval):
@@ -385,7 +384,7 @@ class _Work:
                     Metric({"density": ("density", *near), "coverage": ("coverage", *near)}, _density),
                 ]
                 if real.named is not None:
-                    metrics.append(Metric(_named(f"class {name}"), _agreement))
+                    metrics.append(Metric(_named(f"class {name}"), _agreement, self.guess))
                 if m > 2 * self.extractor.dimensions:
                     metrics.append(Metric({"frechet": ("Frechet distance", f"class {name}", "lower")}, _frechet))
                 for metric in metrics:
@@ -444,6 +443,11 @@ def _density(real: Side, fake: Side) -> dict[str, float]:
 
 def _named(settings: str) -> dict[str, tuple[str, str, Better]]:
     return {"agreement": ("label agreement", settings, "higher")}
+
+
+def _right(judge: Classifier) -> str:
+    """How good a judge is, in words."""
+    return f"{100 * judge.accuracy:.1f} % right on real images new to it"
 
 
 def _agreement(_: Side, fake: Side) -> dict[str, float]:

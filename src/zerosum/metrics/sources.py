@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zerosum import randomness, sample
 from zerosum import run as runs
 from zerosum.data import source as data_source
+from zerosum.data.classes import labels_of
 from zerosum.data.sets import named
 from zerosum.data.spec import Data, Dataset
 from zerosum.data.split import held_out_part, train_part
@@ -50,8 +53,8 @@ class Fakes:
     """How many there are; None: as many as are asked for."""
     lossy: bool
     shape: tuple[int, ...]
-    take: Callable[[int, int, np.ndarray | None, Told | None], tuple[np.ndarray, np.ndarray | None]]
-    """(n, seed, labels that a conditional generator is to be given, progress) to values and labels."""
+    take: Callable[[int, int, Reals, Told | None], tuple[np.ndarray, np.ndarray | None]]
+    """(n, seed, what it is measured against, progress) to values and labels, which number the classes of that."""
     run: Path | None = None
     images_seen: int | None = None
     notes: tuple[str, ...] = ()
@@ -75,32 +78,37 @@ def of_run(path: Path, which: str = "last") -> tuple[Fakes, Data]:
     """The averaged generator of a run as a source, and its data, with how many of them it has held out."""
     run = runs.from_json(sample.read_recipe(path)["run"])
     model = sample.load(path, which, "fp32")  # so that a number does not depend on what the machine is made for
-
-    def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
-        return draw(model, n, seed, labels, told)
-
     seen = model.images_seen
-    fakes = Fakes(f"{path.name} at {seen:,} images", None, False, model.spec.shape, take, path, seen)
+    fakes = Fakes(f"{path.name} at {seen:,} images", None, False, model.spec.shape, partial(draw, model), path, seen)
     # A run writes down how many images it has held out; one that is older than that has held out none.
     return fakes, replace(run.data, held_out=run.data.held_out or 0)
 
 
 def draw(
-    model: Model, n: int, seed: int, labels: np.ndarray | None = None, told: Told | None = None
+    model: Model, n: int, seed: int, real: Reals, told: Told | None = None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """n samples without truncation, and their labels if the model is conditional: in the shares that `labels` have.
+    """n samples without truncation, and their labels if the model is conditional: in the shares that `real` has.
 
     Values are uint8 (n, C, H, W), or points float32 (n, d); latents are those of `zerosum sample` with this seed.
+    Labels int64 (n,) number the classes of `real`; what is drawn is the model's class of that name. UserError if the
+    model is conditional and `real` has no labels, or images of a class that the model does not have.
     """
-    kind = None
+    labels: np.ndarray | None = None
+    asked: Tensor | None = None
     if model.spec.classes:
-        if labels is None:
+        every = labels_of(real.train) if real.train.class_names else None
+        if every is None:
             raise UserError("this run is conditional, and the real images have no labels to take the shares from")
-        order = randomness.order(seed, "evaluate/labels", 0, n, len(labels))
-        kind = torch.from_numpy(labels[order].astype(np.int64))
+        try:
+            own = model.relabelled(every, real.train.class_names)
+        except UserError as error:
+            raise UserError(
+                f"{real.what}: {error}; leave such images out, or name their classes as the run does"
+            ) from error
+        order = randomness.order(seed, "evaluate/labels", 0, n, len(every))
+        labels, asked = every[order].astype(np.int64), torch.from_numpy(own[order])
     progress = None if told is None else lambda done: told(done, n)
-    values = model.values(model.latents(n, seed), kind, progress)
-    return values, None if kind is None else kind.numpy()
+    return model.values(model.latents(n, seed), asked, progress), labels
 
 
 def of_data(data: Data, open_data: Open, like: Dataset) -> Fakes:
@@ -119,7 +127,7 @@ def of_dataset(found: Dataset, what: str, like: Dataset, lossy: bool = False) ->
     if found.spec.shape != like.spec.shape:
         raise UserError(f"{what}: values of shape {found.spec.shape}, and the real ones have {like.spec.shape}")
 
-    def take(n: int, seed: int, labels: np.ndarray | None, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
+    def take(n: int, seed: int, real: Reals, told: Told | None) -> tuple[np.ndarray, np.ndarray | None]:
         values, own = found.gather(np.sort(randomness.permutation(seed, "evaluate/fakes", 0, len(found))[:n]))
         return values, own if found.class_names and found.class_names == like.class_names else None
 
