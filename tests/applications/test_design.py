@@ -118,11 +118,11 @@ class Even(nn.Module):
 
 def test_designs_keep_to_both_bounds_where_they_can(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     plain: Any = SimpleNamespace(generator=Even(), latent=2, spec=Spec((1, 8, 8)))
-    within = replace(judged_by_a_corner(studio, np.linspace(90, 170, 60)), model=plain)
+    within = replace(judged_by_a_corner(studio, np.linspace(60, 190, 60)), model=plain)
     monkeypatch.setattr(Studio, "_followed", lambda self, judge, z, *more: z)  # so that some are within
     for score in (bright, lambda x: -bright(x)):  # out of the catalogue at either end
-        found = within.design(score, 1, drawn=16)
-        drawn = within._made(within._drawn(16, None, 0.5, None, 0)[0], None, 0)
+        found = within.design(score, 1, drawn=8)
+        drawn = within._made(within._drawn(8, None, 0.5, None, 0)[0], None, 0)
         assert float(found.scores.max()) < float(score(drawn).max()) - 0.1
         assert found.real
         assert float(found.realism.min()) >= found.limit[0]

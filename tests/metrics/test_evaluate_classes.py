@@ -144,7 +144,7 @@ def test_guesses_are_recorded_with_the_classifier_that_made_them(
         assert said.settings.endswith(f"judge {100 * judge.accuracy:.1f} % right on real images new to it")
     assert agreements[1].protocol.settings.startswith("class a, judge")
     for key in ("kernel", "class balance"):  # the shares are of labels, and no guess
-        assert weak.measurements[key].protocol.extractor == "random"
+        assert weak.measurements[key].protocol.weights == weak.choice.extractor.weights != judge.weights
         assert "judge" not in weak.measurements[key].protocol.settings
     comparable(weak.measurements["agreement"], measured("classifier").measurements["agreement"])
     monkeypatch.setattr(evaluating, "classifier", partial(classifier, settings=Judge(width=8)))

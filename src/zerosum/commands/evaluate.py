@@ -147,7 +147,7 @@ def show(found: Evaluation) -> None:
 
 
 def _in_features(key: str) -> bool:
-    return key not in ("detail", "grain", "copies", "class balance", "agreement")
+    return key not in ("detail", "grain", "copies", "class balance")
 
 
 def cells(m: Measurement) -> tuple[str, str, str]:
