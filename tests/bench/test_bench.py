@@ -188,7 +188,7 @@ def test_a_finished_arm_is_not_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "trial" / "a-seed0.json"
     assert json.loads(path.read_text())["environment"]["calibration"]["matrix_gflops"] > 0
     path.write_text(path.read_text()[:40])  # cut off
-    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 5.0
+    assert a_bench(tmp_path).arm("a", 0, {"n": (1, 3)}, work)["value"] == 6.0
 
 
 def test_an_arm_that_fails_leaves_nothing(tmp_path: Path) -> None:
