@@ -378,7 +378,7 @@ def quickest(
         return best
     if growing.grows(run, dataset.spec):  # each size and fade would have to be compiled, and the trial sees one
         return best[0], replace(best[1], compile="off")
-    return _compiled(*best, dataset, device, seconds)
+    return _compiled(best[0], best[1], dataset, device, seconds)
 
 
 def _compiled(rate: float, run: Run, dataset: Dataset | Sides, device: str, seconds: float) -> tuple[float, Run]:
