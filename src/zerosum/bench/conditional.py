@@ -27,10 +27,10 @@ from zerosum.recipes.images import quick
 from zerosum.run import Run
 
 SEEDS = (0, 1)
-MINUTES = 5.0
+# Of one core: in 5 minutes Fashion-MNIST's worst class falls short of COVERED (docs/log.md, 2026-12-02).
 SETS = {
-    "mnist": Course("mnist", "MNIST", "mnist", (MINUTES,), SEEDS),
-    "fashion-mnist": Course("fashion-mnist", "Fashion-MNIST", "fashion-mnist", (MINUTES,), SEEDS),
+    "mnist": Course("mnist", "MNIST", "mnist", (5.0,), SEEDS),
+    "fashion-mnist": Course("fashion-mnist", "Fashion-MNIST", "fashion-mnist", (10.0,), SEEDS),
 }
 AGREEMENT = {"mnist": 0.97, "fashion-mnist": 0.90}
 COVERED = 0.8  # of the coverage that real images have
@@ -49,8 +49,8 @@ class Options(protocol.Options):
     """Only these; both if not given."""
     algorithms: tuple[Algorithm, ...] = ("default",)
     """What a bare `zerosum train --conditional True` plays, or an algorithm with its own settings."""
-    minutes: float = MINUTES
-    """Train so long."""
+    minutes: float | None = None
+    """Train so long in place of 5 minutes on MNIST and 10 on Fashion-MNIST."""
     final: bool = False
     """Also score on the test images: once, at the end."""
 
@@ -129,7 +129,7 @@ class _Stage:
     def __init__(self, field: Field, words: str, images: np.ndarray, labels: np.ndarray) -> None:
         options = field.bench.options
         assert isinstance(options, Options)
-        self.field, self.bench, self.minutes = field, field.bench, options.minutes
+        self.field, self.bench, self.minutes = field, field.bench, options.minutes or field.course.marks[0]
         self.part = "validation" if words == TUNED else "final"
         half = permutation(0, "conditional/halves", 0, len(labels)) % 2 == 0
         self.labels, self.features = labels[half], field.features(images[half])
