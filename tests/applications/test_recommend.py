@@ -214,12 +214,35 @@ def test_triplets_are_of_what_was_taken_and_what_was_not() -> None:
     assert torch.equal(again[2], j)
 
 
+def test_a_few_items_are_looked_at_once_for_all_triplets_among_them() -> None:
+    known = split(by_look()).train
+    taken = set(zip(known.user.tolist(), known.item.tolist(), strict=True))
+    triplets, times = Triplets(known, 0), np.zeros(ITEMS, dtype=int)
+    for _ in range(2):  # all of 50 items in two goes of 25
+        u, i, j = triplets.among(25, others=20)
+        here = np.unique(i)
+        assert len(here) == 25
+        assert np.isin(j, here).all()
+        pairs = list(zip(u.tolist(), i.tolist(), strict=True))
+        assert set(pairs) == {pair for pair in taken if pair[1] in here}, "whoever took one of them"
+        assert max(pairs.count(pair) for pair in set(pairs)) <= 20
+        assert not any(pair in taken for pair in zip(u.tolist(), j.tolist(), strict=True))
+        times[here] += 1
+    assert (times == np.isin(np.arange(ITEMS), known.item)).all(), "every item that was taken as often as any"
+    assert len(triplets.among(25, others=3, most=10)[0]) <= 30
+    assert triplets.a_step == pytest.approx(len(triplets.among()[0]), rel=0.5)
+
+
 def test_users_who_took_nearly_everything_are_learned_from_and_those_who_took_all_are_not() -> None:
     pairs = [(0, i) for i in range(10)] + [(1, i) for i in range(9)]
     user, item = (np.array(side) for side in zip(*pairs, strict=True))
     names = tuple(f"{i}.png" for i in range(10))
     u, _, j = Triplets(Interactions(user, item, np.arange(19.0), ("all", "nearly"), names), 0).draw(500)
     assert (set(u.tolist()), set(j.tolist())) == ({1}, {9})
+    few = Triplets(Interactions(user, item, np.arange(19.0), ("all", "nearly"), names), 0)
+    assert {(a, c) for _ in range(9) for a, _, c in zip(*(side.tolist() for side in few.among(5)), strict=True)} == {
+        (1, 9)
+    }, "a go without is none"
     with pytest.raises(UserError, match="every user took every item"):
         Triplets(Interactions(user[:10], item[:10], np.arange(10.0), ("all",), names), 0)
 
@@ -237,6 +260,29 @@ def test_an_item_that_nobody_took_yet_has_no_factors_of_its_own() -> None:
     other = BPR(USERS, ITEMS, Settings(factors=8, seed=1))
     other.load_state(model.state())
     assert np.array_equal(other.scores(np.arange(USERS)), found)
+
+
+def test_how_often_an_item_is_offered_is_no_taste_of_anybody() -> None:
+    """Each item is taken by its kind of users, and some by three times as many: that is beta's to say."""
+    random, often = np.random.default_rng(2), np.arange(ITEMS) % 6 < 2
+    pairs = [
+        (u, i)
+        for u in range(USERS)
+        for i in range(ITEMS)
+        if i % 2 == u % 2 and random.random() < (0.6 if often[i] else 0.2)
+    ]
+    user, item = (np.array(side) for side in zip(*pairs, strict=True))
+    names = tuple(f"u{i}" for i in range(USERS)), tuple(f"{i}.png" for i in range(ITEMS))
+    model = DVBPR(USERS, looks(), Settings(factors=4))
+    triplets = Triplets(Interactions(user, item, np.arange(len(user), dtype=float), *names), 0)
+    for _ in range(150):
+        model.step(*triplets.among())
+    beta = model.mean.bias.detach().numpy()
+    assert beta[often].min() > np.median(beta[~often])
+    everyone = np.arange(USERS)
+    np.testing.assert_allclose(
+        model.scores(everyone) - model.scores(everyone, model.images), np.tile(beta, (USERS, 1)), atol=1e-5
+    )
 
 
 # ---- learning ------------------------------------------------------------------------------------------
@@ -257,6 +303,41 @@ def test_bprs_gradient_is_that_of_its_loss() -> None:
         gradient = leaves[name].grad[row]
         moved = getattr(model, name).value[row] - before[name][row]
         torch.testing.assert_close(moved, 0.1 * gradient / gradient.square().mean().sqrt(), rtol=1e-3, atol=1e-5)
+
+
+def test_dvbprs_loss_is_that_of_its_triplets() -> None:
+    images, decay = looks(), 0.01
+    model = DVBPR(USERS, images, Settings(factors=3, decay=decay))
+    live = model._live
+    with torch.no_grad():
+        live.bias.copy_(torch.randn(ITEMS, generator=torch.Generator().manual_seed(0)))
+    u, i, j = torch.tensor([1, 1, 7]), torch.tensor([2, 4, 2]), torch.tensor([4, 5, 4])
+    phi = live.network(torch.from_numpy(images).float() / 127.5 - 1)
+    x = (live.taste.weight[u] * (phi[i] - phi[j])).sum(1) + live.bias[i] - live.bias[j]
+    loss, seen, who = -torch.nn.functional.logsigmoid(x).mean(), torch.tensor([2, 4, 5]), torch.tensor([1, 7])
+    lengths = (
+        live.taste.weight[who].square().sum(1).mean(),
+        phi[seen].square().sum(1).mean(),
+        live.bias[seen].square().mean(),
+    )
+    expected = torch.autograd.grad(loss + decay * sum(lengths), [*live.parameters()])
+    assert model.step(u, i, j) == pytest.approx(float(loss.detach()), rel=1e-5)
+    for parameter, gradient in zip(live.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_dvbpr_uses_a_mean_over_its_steps() -> None:
+    """Of the first steps, over SHARE of the images that were seen: each step by as much as its share says."""
+    model, triplets = DVBPR(USERS, looks(), Settings(factors=3)), Triplets(split(by_look()).train, 0)
+    mean, seen = model._live.taste.weight.detach().clone(), 0
+    for _ in range(5):
+        some = triplets.among()
+        model.step(*some)
+        count = len(torch.unique(torch.cat(some[1:])))
+        seen += count
+        mean = mean.lerp(model._live.taste.weight.detach(), 1 - 0.5 ** (count / (recommend.SHARE * seen)))
+    torch.testing.assert_close(model.taste.weight, mean)
+    assert not torch.equal(mean, model._live.taste.weight)
 
 
 def test_a_row_that_comes_twice_moves_by_both() -> None:
@@ -311,7 +392,7 @@ def test_each_learns_what_users_like(name: str, monkeypatch: pytest.MonkeyPatch)
         "VBPR": lambda: VBPR(USERS, images.reshape(ITEMS, -1), settings),
         "DVBPR": lambda: DVBPR(USERS, images, settings, rate=3e-3),
     }[name]()
-    seen = train(model, found, triplets=40_000, looks=4)
+    seen = train(model, found, triplets=1_000_000 if name == "DVBPR" else 40_000, looks=4)
     assert seen[-1].loss < seen[0].loss < 0.75
     warm = ranking(model.scores, found.test, found.train, ~found.cold)
     cold = ranking(model.scores, found.test, found.train, found.cold)

@@ -6,10 +6,10 @@ ln sigma(x_uij) - lambda |parameters|^2 (eq. 4) on triplets drawn at random; the
     popularity  how often i was taken
     BPR         beta_i + gamma_u . gamma_i (Rendle et al. 2009, sec. 4.3.1)
     VBPR        BPR + theta_u . E f_i + beta' . f_i, f_i given features (He and McAuley 2016, arXiv:1510.01784, eq. 4)
-    DVBPR       theta_u . Phi(image_i), Phi a network that is trained, too (Kang et al. 2017, arXiv:1711.02231, eq. 3)
+    DVBPR       beta_i + theta_u . Phi(image_i), Phi a trained network (Kang et al. 2017, arXiv:1711.02231, eq. 3)
 
-DVBPR decays tastes and Phi's outputs rather than weights; biases do not decay; VBPR's E decays once a batch. Steps are
-Adagrad's (Adam's for DVBPR), row by row where a parameter has a row for each user or item: rare ones move as far.
+BPR's and VBPR's biases do not decay; VBPR's E decays once a batch; their steps are Adagrad's, row by row where a
+parameter has a row for each user or item: rare ones move as far. DVBPR differs from its paper: see there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,13 +27,16 @@ from torch import Tensor, nn
 
 from zerosum import randomness
 from zerosum.applications.taste import Interactions, Ranking, Scores, Split, joined, ranking, untaken
+from zerosum.ema import EMA
 from zerosum.engine import kept_memory
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
 
 TINY = 1e-8
 BATCH = 8_192  # triplets, of what has no network
-IMAGES = 128  # triplets, of what has one
+IMAGES, OTHERS, MOST = 256, 16, 4_096  # of what has one: see Triplets.among
+WEIGHT_DECAY, BIAS_RATE = 2.0, 10.0  # of DVBPR: of Phi's weights; of beta's steps, over the others'
+HALF_LIFE, SHARE = 90_000, 0.15  # of its mean, in images, and at most of those that were seen
 PATIENCE = 3  # looks at the validation items without a gain, after which training ends
 
 
@@ -49,6 +53,9 @@ class Triplets:
         self._others = np.unique(known.item)
         room = np.bincount(self._taken // self.items, minlength=len(known.users)) < len(self._others)
         self._rows = np.flatnonzero(room[known.user])  # of users who left something
+        self._by_item = self._rows[np.argsort(known.item[self._rows], kind="stable")]
+        self._first = np.searchsorted(known.item[self._by_item], np.arange(self.items + 1))
+        self._waiting = self._others[:0]
         if not len(self._rows):
             raise UserError("--interactions: every user took every item that anyone took; there is no taste to learn")
 
@@ -58,14 +65,38 @@ class Triplets:
         user, item = self.known.user[chosen], self.known.item[chosen]
         other = self._others[self.random.integers(0, len(self._others), count)]
         wrong = np.arange(count)
-        while True:
-            key = user[wrong] * self.items + other[wrong]
-            at = np.searchsorted(self._taken, key).clip(max=len(self._taken) - 1)
-            wrong = wrong[self._taken[at] == key]
-            if not len(wrong):
-                break
+        while len(wrong := wrong[self._took(user[wrong], other[wrong])]):
             other[wrong] = self._others[self.random.integers(0, len(self._others), len(wrong))]
         return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
+
+    def among(self, images: int = IMAGES, others: int = OTHERS, most: int = MOST) -> tuple[Tensor, Tensor, Tensor]:
+        """The same of `images` items alone: whoever took one of them (up to `most`), each beside `others` of the rest.
+
+        An image is what costs: it is looked at once for all triplets that it is in. Every item comes as often as any.
+        """
+        user = item = other = np.arange(0)
+        while not len(user):
+            if len(self._waiting) < min(images, len(self._others)):
+                self._waiting = self.random.permutation(self._others)
+            here, self._waiting = self._waiting[:images], self._waiting[images:]
+            rows = np.concatenate([self._by_item[self._first[item] : self._first[item + 1]] for item in here])
+            if len(rows) > most:
+                rows = rows[self.random.choice(len(rows), most, replace=False)]
+            user, item = (part[rows].repeat(others) for part in (self.known.user, self.known.item))
+            other = here[self.random.integers(0, len(here), len(user))]
+            left = ~self._took(user, other)
+            user, item, other = user[left], item[left], other[left]
+        return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
+
+    @property
+    def a_step(self) -> int:
+        """About how many triplets `among` gives."""
+        share = min(1.0, IMAGES / len(self._others))
+        return OTHERS * max(1, min(MOST, round(share * len(self._rows))))
+
+    def _took(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+        key = user * self.items + item
+        return self._taken[np.searchsorted(self._taken, key).clip(max=len(self._taken) - 1)] == key
 
 
 class Rows:
@@ -224,43 +255,70 @@ class ImageNetwork(nn.Module):
         return self.last(self.layers(x).flatten(1))
 
 
+class _Looks(nn.Module):
+    """Phi, theta and beta."""
+
+    def __init__(self, users: int, items: int, shape: tuple[int, ...], factors: int) -> None:
+        super().__init__()
+        channels, height, width = shape
+        self.network = ImageNetwork(channels, height, width, factors)
+        self.taste = nn.Embedding(users, factors)
+        self.bias = nn.Parameter(torch.zeros(items))
+
+
 class DVBPR:
-    """What an item looks like, and nothing else: x_ui = theta_u . Phi(image_i). So new items have scores, too."""
+    """What an item looks like: x_ui = theta_u . Phi(image_i), of new items, too; and beta_i of those that were taken.
+
+    Differs from the paper: beta_i, which is no part of anybody's taste, takes up how often an item was offered, or Phi
+    would learn that by heart; weights decay as in AdamW; what is used is a mean over the last steps. Tastes, Phi's
+    outputs and beta decay by the settings' lambda.
+    """
 
     name = "DVBPR"
 
     def __init__(self, users: int, images: np.ndarray, settings: Settings = Settings(), rate: float = 1e-3) -> None:
         """`images` uint8 (items, C, H, W)."""
-        self.settings, self.images, self.rate = settings, images, rate
+        self.settings, self.images, self.seen = settings, images, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.torch_seed(settings.seed, "recommend", 2))
-            channels, height, width = images.shape[1:]
-            self.network = ImageNetwork(channels, height, width, settings.factors)
-            self.taste = nn.Embedding(users, settings.factors)
+            self._live = _Looks(users, len(images), images.shape[1:], settings.factors)
         nn.init.normal_(
-            self.taste.weight, 0.0, 1 / math.sqrt(settings.factors),
+            self._live.taste.weight, 0.0, 1 / math.sqrt(settings.factors),
             generator=torch.Generator().manual_seed(randomness.torch_seed(settings.seed, "recommend", 3)),
         )  # fmt: skip
-        self.adam = torch.optim.Adam([*self.network.parameters(), *self.taste.parameters()], rate, fused=True)
+        self._ema = EMA(self._live)
+        mean = self._ema.network
+        assert isinstance(mean, _Looks)
+        self.mean, self.network, self.taste = mean, mean.network, mean.taste
+        groups: list[dict[str, Any]] = [
+            {"params": self._live.network.parameters(), "weight_decay": WEIGHT_DECAY},
+            {"params": self._live.taste.parameters()},
+            {"params": [self._live.bias], "lr": BIAS_RATE * rate},
+        ]
+        self.adam = torch.optim.AdamW(groups, rate, weight_decay=0.0, fused=True)
 
     def step(self, u: Tensor, i: Tensor, j: Tensor) -> float:
-        seen, where = torch.unique(torch.cat([i, j]), return_inverse=True)
-        phi = self.network(unit(self.images[seen.numpy()]))[where]
-        taste = self.taste(u)
-        x = (taste * (phi[: len(i)] - phi[len(i) :])).sum(1)
-        loss = F.softplus(-x).mean()
-        total = loss + self.settings.decay * (taste.square().sum(1).mean() + phi.square().sum(1).mean() / 2)
+        live, n = self._live, len(u)
+        who, user = torch.unique(u, return_inverse=True)
+        seen, item = torch.unique(torch.cat([i, j]), return_inverse=True)
+        phi, taste, beta = live.network(unit(self.images[seen.numpy()])), live.taste(who), live.bias[seen]
+        worth = (taste @ phi.T + beta).flatten()  # x_ui of everyone and everything that is in a triplet
+        row = user * len(seen)
+        loss = F.softplus(worth.index_select(0, row + item[n:]) - worth.index_select(0, row + item[:n])).mean()
+        lengths = taste.square().sum(1).mean() + phi.square().sum(1).mean() + beta.square().mean()
         self.adam.zero_grad()
-        total.backward()
+        (loss + self.settings.decay * lengths).backward()
         self.adam.step()
+        self.seen += len(seen)
+        self._ema.update(len(seen), min(HALF_LIFE, SHARE * self.seen))
         return float(loss.detach())
 
     def state(self) -> list[Tensor]:
-        return [p.detach() for p in (*self.network.parameters(), *self.taste.parameters())]
+        return [p.detach() for p in self.mean.parameters()]
 
     @torch.no_grad()
     def load_state(self, state: list[Tensor]) -> None:
-        for mine, was in zip((*self.network.parameters(), *self.taste.parameters()), state, strict=True):
+        for mine, was in zip(self.mean.parameters(), state, strict=True):
             mine.copy_(was)
 
     @torch.no_grad()
@@ -270,9 +328,10 @@ class DVBPR:
 
     @torch.no_grad()
     def scores(self, users: np.ndarray, images: np.ndarray | None = None) -> np.ndarray:
-        """Of its own items, or of other `images` uint8 (items, C, H, W)."""
+        """Of its own items, or of other `images` uint8 (items, C, H, W), by their looks alone."""
         shown = self.embedded(self.images if images is None else images)
-        return (self.taste.weight[torch.from_numpy(users)] @ shown.T).numpy()
+        liked = self.taste.weight[torch.from_numpy(users)] @ shown.T
+        return (liked + self.mean.bias if images is None else liked).numpy()
 
 
 Model = BPR | VBPR | DVBPR
@@ -301,7 +360,7 @@ def train(
 
     Without items to choose by, all of them.
     """
-    drawn, batch = Triplets(split.train, seed), IMAGES if isinstance(model, DVBPR) else BATCH
+    drawn = Triplets(split.train, seed)
     found: list[Look] = []
     best, kept, since = -math.inf, None, 0
     for target in _marks(triplets, looks):
@@ -309,8 +368,9 @@ def train(
         done = found[-1].triplets if found else 0
         with kept_memory():
             while done < target:
-                losses.append(model.step(*drawn.draw(batch)))
-                done += batch
+                some = drawn.among() if isinstance(model, DVBPR) else drawn.draw(BATCH)
+                losses.append(model.step(*some))
+                done += len(some[0])
                 if told:
                     told(min(done, triplets), triplets)
         stands = ranking(model.scores, split.validation, split.train, ~split.cold)

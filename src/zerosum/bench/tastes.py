@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -63,6 +64,7 @@ from zerosum.recipes.images import quick
 from zerosum.recipes.pick import pick
 from zerosum.run import Run
 from zerosum.runlog import RECIPE
+from zerosum.sample import to_uint8
 
 SEEDS = (0, 1)
 ITEMS = 8_000  # of the training images: the catalogue
@@ -75,7 +77,8 @@ DRAWN, STEPS = 2_000, 60  # latents that a search begins with, and how long thos
 SHOWN = 8  # users in the sheet
 AT_ONCE = 500  # images, when they are judged
 MINUTES = 8.0
-TRIPLETS = {"BPR": 8_000_000, "VBPR": 8_000_000, "DVBPR": 1_500_000}
+TRIPLETS = {"BPR": 40_000_000, "VBPR": 40_000_000, "DVBPR": 120_000_000}
+KNOWN = 40  # of the users, for whom the same search is also told the truth
 BETTER = 0.7  # of users, whose design they truly prefer to the best item retrieved
 RATES = {"BPR": 1_000_000, "VBPR": 100_000}  # triplets a second
 SCORING = 4  # raise it when numbers change their meaning
@@ -94,10 +97,16 @@ DESIGNED = (
     Column("better", "users who truly prefer the first design", ".1%"), Column("low", "at least", ".1%"),
     Column("high", "at most", ".1%"), Column("over_highest", "to the item that scores highest unmoved", ".1%"),
     Column("asked", "the first, if all showed what was asked for", ".1%"),
-    Column("gain", "true preference gained", ".3f"), Column("shown", "show what was asked for", ".1%"),
+    Column("liked", "true preference of the item", ".2f"), Column("truth", "of the design", ".2f"),
+    Column("gain", "gained", "+.3f"), Column("shown", "show what was asked for", ".1%"),
     Column("far", "farther from the catalogue than the usual real item", ".1%"),
     Column("outside", "than 95 % of them", ".1%"), Column("copies", "nearer than 99 %", ".1%"),
     Column("users", "users", ".0f"), Column("judge", "the judge of classes is right", ".1%"),
+)  # fmt: skip
+
+TOLD = (
+    Column("known_better", "users who truly prefer the first design", ".1%"),
+    Column("known_best", "to every item of the catalogue", ".1%"), Column("known_gain", "gained", "+.3f"),
 )  # fmt: skip
 
 
@@ -155,6 +164,7 @@ def measure(bench: Bench) -> Report:
         Table("Each user's last items among those not taken", RANKED, ranked),
         Table("The same users by one recommender and by the one before it", BETTER_AUC, gained),
         Table("Designs beside the best item retrieved, by the hidden true preference", DESIGNED, {"designs": designed}),
+        Table("The same search, told the truth in place of DVBPR's score", TOLD, {"designs": designed}),
     ]
     targets.append(at_least("users who truly prefer the first design", [r["better"] for r in designed], BETTER, ".0%"))
     targets.append(
@@ -188,6 +198,8 @@ ABOUT = (
     "it than 95 % of those wins nothing. An earlier search was judged by 100 other users of the first world (53 % of "
     "them), and how strict this one is was chosen by 40 more; none of the 140 is judged by here. Bounds are of 95 %, "
     "over users; the target is of the share itself, not of its lower bound.",
+    f"For {KNOWN} of them the same search is told that true preference in place of DVBPR's score: what it would find "
+    "if a taste were known, beside the same item, which DVBPR chose, and beside all of the catalogue.",
     f"These {JUDGED} users are among those that DVBPR was trained on, and not held-out users: a taste is learned from "
     "what its user took, and of somebody who took nothing there is none to design for. Held out are their last three "
     "items, which nothing was learned from (two to measure with, one to choose by). So the verdict says how designs "
@@ -237,6 +249,11 @@ class _Judging:
     def usual(self) -> Tensor:
         """The same of real items."""
         return self.distances(self.other.values[: self.held])
+
+    @cached_property
+    def outside(self) -> float:
+        """Farther from the catalogue than this are 5 % of real items."""
+        return float(self.usual[:, -1].quantile(0.95))
 
 
 class _Stage:
@@ -315,7 +332,7 @@ class _Stage:
         def work() -> Result:
             return self._judged(of_run(generator, items=self.shelf), kept.load(self._taste).model, picture)
 
-        about = {**self.protocol, "run": recipe(run)}
+        about: Result = {"sha256": self.shelf.fingerprint, "run": recipe(run)}
         times = self.bench.arm("generator", self.seed, about, play, (generator / RECIPE,))
         if not (self._taste / kept.WEIGHTS).is_file():  # its ranking was measured before, elsewhere
             self._trained(DVBPR(len(self.split.train.users), self.shelf.values, Settings(seed=self.seed)))
@@ -325,7 +342,8 @@ class _Stage:
         }  # fmt: skip
         # A verdict is of one generator and one taste, not of their like.
         made = {"generator": times, "taste": hashlib.sha256((self._taste / kept.WEIGHTS).read_bytes()).hexdigest()}
-        about = {**about, **made, "designs": DESIGNS, "search": search, "judged": [CHOSEN_BY, JUDGED, RIVALS]}
+        judged = [CHOSEN_BY, JUDGED, RIVALS, KNOWN]
+        about = {**self.protocol, **about, **made, "designs": DESIGNS, "search": search, "judged": judged}
         return self.bench.arm("designs", self.seed, about, work, (picture,))
 
     @property
@@ -337,10 +355,9 @@ class _Stage:
         assert shelf.labels is not None
         users = np.random.default_rng(self.seed).permutation(len(train.users))
         users = users[:4] if quick else users[CHOSEN_BY : CHOSEN_BY + JUDGED]
-        names = ("better", "over_highest", "asked", "gain", "shown")
-        found_of: dict[str, list[bool | float]] = {name: [] for name in names}
+        found_of = defaultdict[str, list[bool | float]](list)
         firsts, rows = list[np.ndarray](), list[np.ndarray]()
-        outside = float(self.judging.usual[:, -1].quantile(0.95))
+        known = set(users[:KNOWN].tolist())
         scores = model.scores(users, shelf.values)
         for user, score in zip(users.tolist(), scores, strict=True):
             taken = train.item[train.user == user]
@@ -350,18 +367,26 @@ class _Stage:
             worth = steady(scorer, scale(shelf.values[rivals], torch.float32, CPU))
             best = rivals[[int(worth.argmax()), 0]]
             liked, highest = self.shoppers.preference(user, shelf.values[best], shelf.labels[best])
-            found = studio.design(scorer, DESIGNS, seed=user, drawn=1_000 if quick else DRAWN, steps=STEPS)
+            search = partial(studio.design, n=DESIGNS, seed=user, drawn=1_000 if quick else DRAWN, steps=STEPS)
+            found = search(scorer)
             assert found.label is not None
             # The first is the recommender's own choice: that one is judged, not the best of four by the truth.
             first, asked = found.images[:1], found.label[:1].numpy()
-            shows = self.judging.classes(first)
-            truth, wished = (self.shoppers.preference(user, first, kinds)[0] for kinds in (shows, asked))
-            item = float(self.judging.distances(first)[0, -1]) <= outside  # what is no item any more wins nothing
+            truth, item = self._truth(user, first)[0], self._is_item(first)
             found_of["better"].append(item and truth > liked)
             found_of["over_highest"].append(item and truth > highest)
-            found_of["asked"].append(item and wished > liked)
+            found_of["asked"].append(item and self.shoppers.preference(user, first, asked)[0] > liked)
+            found_of["liked"].append(liked)
+            found_of["truth"].append(truth)
             found_of["gain"].append(truth - liked)
-            found_of["shown"].append(bool(shows == asked))
+            found_of["shown"].append(bool(self.judging.classes(first) == asked))
+            if user in known:
+                told = search(lambda x, user=user: self._truth(user, to_uint8(x))).images[:1]
+                truth, item = self._truth(user, told)[0], self._is_item(told)
+                every = self.shoppers.preference(user, shelf.values, shelf.labels)[np.isfinite(score)]
+                found_of["known_better"].append(item and truth > liked)
+                found_of["known_best"].append(item and truth > every.max())
+                found_of["known_gain"].append(truth - liked)
             firsts.append(first)
             if len(rows) < SHOWN * (3 + DESIGNS):
                 rows += [*shelf.values[taken[:3]], *found.images]
@@ -374,10 +399,18 @@ class _Stage:
             **{name: float(np.mean(found)) for name, found in found_of.items()},
             "low": bounds.low, "high": bounds.high,
             "far": float((near[:, -1] > usual[:, -1].median()).double().mean()),
-            "outside": float((near[:, -1] > outside).double().mean()),
+            "outside": float((near[:, -1] > self.judging.outside).double().mean()),
             "copies": float((near[:, 0] < usual[:, 0].quantile(0.01)).double().mean()),
             "users": len(users), "judge": self.judging.accuracy,
         }  # fmt: skip
+
+    def _truth(self, user: int, images: np.ndarray) -> np.ndarray:
+        """What the user thinks of images uint8 (n, C, H, W) of the classes that the judge sees in them, (n,)."""
+        return self.shoppers.preference(user, images, self.judging.classes(images))
+
+    def _is_item(self, image: np.ndarray) -> bool:
+        """What is no item any more wins nothing."""
+        return float(self.judging.distances(image)[0, -1]) <= self.judging.outside
 
 
 def _packed(found: Places) -> str:

@@ -35,16 +35,16 @@ class Recommend(Command):
     """Leave out lines of items that there is no image of."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the taste goes; tastes/DATA, with a number behind it from the second on, if not given."""
-    triplets: int = 1_000_000
-    """Steps of DVBPR times its batch: (user, item taken, item not taken). BPR and VBPR see ten times as many; the taste
-    that is kept as many as DVBPR was best after."""
+    steps: int = 3_000
+    """Of DVBPR, at most, each of 256 items' images. BPR and VBPR see as many triplets (user, item taken, item not
+    taken); the taste that is kept as many as DVBPR was best after."""
     factors: int = 64
     """Numbers that a taste has."""
     seed: int = 0
     """Weights and triplets are drawn from it."""
 
     def run(self) -> int:
-        for name, least in (("triplets", 1), ("factors", 1), ("seed", 0)):
+        for name, least in (("steps", 1), ("factors", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"--{name} {getattr(self, name)}: must be {least} or more")
         from zerosum import api, atomic
@@ -93,6 +93,7 @@ class Recommend(Command):
         split = taste.split(taken)
         everything = taste.joined(split.train, split.validation, split.test)
         Triplets(everything, self.seed)  # refuses before the work what the taste that is kept could not be learned from
+        count = self.steps * Triplets(split.train, self.seed).a_step
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
         features: Extractor = (
             imagenet.ImageNet(found.spec.shape) if imagenet.installed() else RandomConvolutions(found.spec)
@@ -106,14 +107,13 @@ class Recommend(Command):
         rows: dict[str, dict[str, object]] = {}
         scorers = {"popularity": popularity(split.train)}
         for model in models:
-            count = self.triplets if isinstance(model, DVBPR) else 10 * self.triplets
             with progress_bar(model.name) as tick:
                 looks[model.name] = train(model, split, triplets=count, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
-        steps = at_best(looks[DVBPR.name]).triplets
+        best = at_best(looks[DVBPR.name]).triplets
         final = DVBPR(users, found.values, settings)
         with progress_bar("the taste, from all") as tick:
-            train_on_all(final, split, triplets=steps, seed=self.seed, told=tick)
+            train_on_all(final, split, triplets=best, seed=self.seed, told=tick)
         kept.save(final, split.train.users, out)  # before the table: a fault in reporting must not cost the training
         print("".join(f"{head:>16}" for head in ("", "AUC", "NDCG@10", "AUC, new", "NDCG, new")))
         known = taste.joined(split.train, split.validation)
@@ -137,9 +137,9 @@ class Recommend(Command):
                 print(f"nan: of what users took last, nothing was {what}, or no other item was", file=sys.stderr)
         weak = f"; they are weak: better ones come with {imagenet.INSTALL}" if features.weak else ""
         print(f"VBPR sees items in features of {features.name}{weak}", file=sys.stderr)
-        rows[DVBPR.name]["kept"] = {"triplets": steps, "interactions": len(everything)}
+        rows[DVBPR.name]["kept"] = {"triplets": best, "interactions": len(everything)}
         print(
-            f"kept is DVBPR learned anew from all {len(everything):,} interactions ({steps:,} triplets); nothing is "
+            f"kept is DVBPR learned anew from all {len(everything):,} interactions ({best:,} triplets); nothing is "
             "left to measure that one with",
             file=sys.stderr,
         )
