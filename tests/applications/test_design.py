@@ -322,11 +322,14 @@ def test_a_catalogue_of_a_few_items_is_refused(studio: Studio) -> None:
 def test_a_taste_comes_back_as_it_was(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (9, 1, 8, 8), dtype=np.uint8)
     model = DVBPR(3, images, Settings(factors=4))
+    for _ in range(5):  # so that what is kept is a mean, and beta is not 0
+        model.step(torch.tensor([0, 1, 2]), torch.tensor([3, 4, 5]), torch.tensor([6, 7, 8]))
     kept.save(model, ("ann", "bob", "eve"), tmp_path)
     taste = kept.load(tmp_path)
     x = torch.from_numpy(images).float() / 127.5 - 1
     got = taste.of("bob")(x)
-    np.testing.assert_allclose(got.numpy(), model.scores(np.array([1]))[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got.numpy(), model.scores(np.array([1]), images)[0], rtol=1e-5, atol=1e-6)
+    assert not np.allclose(got.numpy(), model.scores(np.array([1]))[0], atol=1e-3), "beta is no part of a taste"
     with pytest.raises(UserError, match="--for zoe: there is no such user among 3"):
         taste.of("zoe")
 

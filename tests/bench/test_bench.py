@@ -472,7 +472,7 @@ def test_tastes_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     noise_as_fashion(tmp_path, 1_000, 40)
     out, words = tmp_path / "out", ("--data", str(tmp_path), "--seeds", "0")
     written = quick("tastes", out, *words)
-    speed, ranked, gained, designs = written["tables"]
+    speed, ranked, gained, designs, told = written["tables"]
     assert set(speed["arms"]) == {"BPR", "VBPR"}
     assert {"random", "popularity", "BPR", "VBPR", "DVBPR"} < set(ranked["arms"])
     auc = {name: runs["runs"][0]["warm_auc"] for name, runs in ranked["arms"].items()}
@@ -483,6 +483,9 @@ def test_tastes_quick_on_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert found["low"] <= found["better"] <= found["high"]
     assert all(0 <= found[name] <= 1 for name in ("asked", "shown", "far", "outside", "copies", "judge"))
     assert found["outside"] <= found["far"]
+    assert found["gain"] == pytest.approx(found["truth"] - found["liked"], abs=1e-6)
+    (known,) = told["arms"]["designs"]["runs"]
+    assert 0 <= known["known_best"] <= known["known_better"] <= 1
     (out / "tastes" / "designs-seed0.json").unlink()
     monkeypatch.setattr(tastes, "train", None)
     monkeypatch.setattr(tastes, "played", None)

@@ -31,12 +31,13 @@ from zerosum.ema import EMA
 from zerosum.engine import kept_memory
 from zerosum.errors import UserError
 from zerosum.metrics.features.base import unit
+from zerosum.schedule import Linear
 
 TINY = 1e-8
 BATCH = 8_192  # triplets, of what has no network
 IMAGES, OTHERS, MOST = 256, 16, 4_096  # of what has one: see Triplets.among
-WEIGHT_DECAY, BIAS_RATE = 2.0, 10.0  # of DVBPR: of Phi's weights; of beta's steps, over the others'
-HALF_LIFE, SHARE = 90_000, 0.15  # of its mean, in images, and at most of those that were seen
+WEIGHT_DECAY, BIAS_RATE = 2.0, 10.0  # of DVBPR: of all of Phi, as in AdamW; of beta's steps, over the others'
+HALF_LIFE = Linear(0, 90_000, 600_000)  # of its mean, in images
 PATIENCE = 3  # looks at the validation items without a gain, after which training ends
 
 
@@ -70,9 +71,10 @@ class Triplets:
         return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
 
     def among(self, images: int = IMAGES, others: int = OTHERS, most: int = MOST) -> tuple[Tensor, Tensor, Tensor]:
-        """The same of `images` items alone: whoever took one of them (up to `most`), each beside `others` of the rest.
+        """The same of `images` items alone: those who took one (up to `most` such pairs), each beside up to `others`.
 
         An image is what costs: it is looked at once for all triplets that it is in. Every item comes as often as any.
+        Others that the user took, too, are left out, not drawn again.
         """
         user = item = other = np.arange(0)
         while not len(user):
@@ -87,12 +89,6 @@ class Triplets:
             left = ~self._took(user, other)
             user, item, other = user[left], item[left], other[left]
         return torch.from_numpy(user), torch.from_numpy(item), torch.from_numpy(other)
-
-    @property
-    def a_step(self) -> int:
-        """About how many triplets `among` gives."""
-        share = min(1.0, IMAGES / len(self._others))
-        return OTHERS * max(1, min(MOST, round(share * len(self._rows))))
 
     def _took(self, user: np.ndarray, item: np.ndarray) -> np.ndarray:
         key = user * self.items + item
@@ -131,7 +127,7 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Of all of them; the same for each, so that none is favoured."""
+    """Of all of them, but that DVBPR's steps are Adam's at a rate of its own."""
 
     factors: int = 64
     rate: float = 0.1
@@ -255,7 +251,7 @@ class ImageNetwork(nn.Module):
         return self.last(self.layers(x).flatten(1))
 
 
-class _Looks(nn.Module):
+class _Weights(nn.Module):
     """Phi, theta and beta."""
 
     def __init__(self, users: int, items: int, shape: tuple[int, ...], factors: int) -> None:
@@ -269,9 +265,9 @@ class _Looks(nn.Module):
 class DVBPR:
     """What an item looks like: x_ui = theta_u . Phi(image_i), of new items, too; and beta_i of those that were taken.
 
-    Differs from the paper: beta_i, which is no part of anybody's taste, takes up how often an item was offered, or Phi
-    would learn that by heart; weights decay as in AdamW; what is used is a mean over the last steps. Tastes, Phi's
-    outputs and beta decay by the settings' lambda.
+    Differs from the paper: beta_i takes up what has nothing to do with a user's taste, such as how often an item was
+    offered, which Phi would learn by heart; Phi's weights decay as in AdamW; what is used is a mean over the last
+    steps (Polyak and Juditsky 1992). Tastes, Phi's outputs and beta decay by the settings' lambda.
     """
 
     name = "DVBPR"
@@ -281,14 +277,14 @@ class DVBPR:
         self.settings, self.images, self.seen = settings, images, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.torch_seed(settings.seed, "recommend", 2))
-            self._live = _Looks(users, len(images), images.shape[1:], settings.factors)
+            self._live = _Weights(users, len(images), images.shape[1:], settings.factors)
         nn.init.normal_(
             self._live.taste.weight, 0.0, 1 / math.sqrt(settings.factors),
             generator=torch.Generator().manual_seed(randomness.torch_seed(settings.seed, "recommend", 3)),
         )  # fmt: skip
         self._ema = EMA(self._live)
         mean = self._ema.network
-        assert isinstance(mean, _Looks)
+        assert isinstance(mean, _Weights)
         self.mean, self.network, self.taste = mean, mean.network, mean.taste
         groups: list[dict[str, Any]] = [
             {"params": self._live.network.parameters(), "weight_decay": WEIGHT_DECAY},
@@ -298,6 +294,7 @@ class DVBPR:
         self.adam = torch.optim.AdamW(groups, rate, weight_decay=0.0, fused=True)
 
     def step(self, u: Tensor, i: Tensor, j: Tensor) -> float:
+        """One of Adam's on triplets (n,) among a few items: it holds a number for each user and item in them."""
         live, n = self._live, len(u)
         who, user = torch.unique(u, return_inverse=True)
         seen, item = torch.unique(torch.cat([i, j]), return_inverse=True)
@@ -310,7 +307,7 @@ class DVBPR:
         (loss + self.settings.decay * lengths).backward()
         self.adam.step()
         self.seen += len(seen)
-        self._ema.update(len(seen), min(HALF_LIFE, SHARE * self.seen))
+        self._ema.update(len(seen), HALF_LIFE(self.seen))
         return float(loss.detach())
 
     def state(self) -> list[Tensor]:
@@ -318,6 +315,7 @@ class DVBPR:
 
     @torch.no_grad()
     def load_state(self, state: list[Tensor]) -> None:
+        """To be used as it was; Adam's own memory and the weights that it moves stay as they are."""
         for mine, was in zip(self.mean.parameters(), state, strict=True):
             mine.copy_(was)
 
@@ -347,34 +345,36 @@ def popularity(known: Interactions) -> Scores:
 class Look:
     """How far training was, and how well the items to choose by stood."""
 
+    steps: int
     triplets: int
     loss: float
     validation: Ranking
 
 
 def train(
-    model: Model, split: Split, *, triplets: int, looks: int = 10, seed: int = 0,
-    told: Callable[[int, int], None] | None = None,
+    model: Model, split: Split, *, steps: int | None = None, triplets: int | None = None, looks: int = 10,
+    seed: int = 0, told: Callable[[int, int], None] | None = None,
 ) -> list[Look]:  # fmt: skip
-    """Up to `triplets`, fewer if the items to choose by stand no better for PATIENCE looks; then as it was at its best.
+    """Up to `steps`, or to `triplets`; fewer if the items to choose by stand no better for PATIENCE looks.
 
-    Without items to choose by, all of them.
+    It is left as it was at its best. Without items to choose by, all of them.
     """
     drawn = Triplets(split.train, seed)
     found: list[Look] = []
     best, kept, since = -math.inf, None, 0
-    for target in _marks(triplets, looks):
+    count, taken, seen = steps if triplets is None else triplets, 0, 0
+    assert count, "steps or triplets"
+    for target in _marks(count, looks):
         losses = []
-        done = found[-1].triplets if found else 0
         with kept_memory():
-            while done < target:
+            while (done := taken if triplets is None else seen) < target:
                 some = drawn.among() if isinstance(model, DVBPR) else drawn.draw(BATCH)
                 losses.append(model.step(*some))
-                done += len(some[0])
+                taken, seen = taken + 1, seen + len(some[0])
                 if told:
-                    told(min(done, triplets), triplets)
+                    told(min(done + 1, count), count)
         stands = ranking(model.scores, split.validation, split.train, ~split.cold)
-        found.append(Look(done, float(np.mean(losses)) if losses else math.nan, stands))
+        found.append(Look(taken, seen, float(np.mean(losses)) if losses else math.nan, stands))
         if not stands.count:
             continue
         if stands.auc > best:
@@ -394,14 +394,14 @@ def at_best(found: list[Look]) -> Look:
 
 
 def train_on_all(
-    model: Model, split: Split, *, triplets: int, seed: int = 0, told: Callable[[int, int], None] | None = None
+    model: Model, split: Split, *, steps: int, seed: int = 0, told: Callable[[int, int], None] | None = None
 ) -> None:
-    """All of `triplets`, of everything that users took, also what was held out: to be used, not to be measured."""
+    """All of `steps`, of everything that users took, also what was held out: to be used, not to be measured."""
     known = joined(split.train, split.validation, split.test)
     nothing = known.of(np.arange(0))
-    train(model, Split(known, nothing, nothing, untaken(known)), triplets=triplets, looks=1, seed=seed, told=told)
+    train(model, Split(known, nothing, nothing, untaken(known)), steps=steps, looks=1, seed=seed, told=told)
 
 
-def _marks(triplets: int, looks: int) -> Iterator[int]:
+def _marks(count: int, looks: int) -> Iterator[int]:
     for look in range(1, looks + 1):
-        yield triplets * look // looks
+        yield count * look // looks

@@ -36,8 +36,8 @@ class Recommend(Command):
     out: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Where the taste goes; tastes/DATA, with a number behind it from the second on, if not given."""
     steps: int = 3_000
-    """Of DVBPR, at most, each of 256 items' images. BPR and VBPR see as many triplets (user, item taken, item not
-    taken); the taste that is kept as many as DVBPR was best after."""
+    """Of each recommender, at most: of DVBPR's each looks at up to 256 items, of the others' at 8,192 triplets (user,
+    item taken, item not taken). The taste that is kept learns for as many as DVBPR was best after."""
     factors: int = 64
     """Numbers that a taste has."""
     seed: int = 0
@@ -93,7 +93,6 @@ class Recommend(Command):
         split = taste.split(taken)
         everything = taste.joined(split.train, split.validation, split.test)
         Triplets(everything, self.seed)  # refuses before the work what the taste that is kept could not be learned from
-        count = self.steps * Triplets(split.train, self.seed).a_step
         users, settings = len(split.train.users), Settings(factors=self.factors, seed=self.seed)
         features: Extractor = (
             imagenet.ImageNet(found.spec.shape) if imagenet.installed() else RandomConvolutions(found.spec)
@@ -108,12 +107,12 @@ class Recommend(Command):
         scorers = {"popularity": popularity(split.train)}
         for model in models:
             with progress_bar(model.name) as tick:
-                looks[model.name] = train(model, split, triplets=count, seed=self.seed, told=tick)
+                looks[model.name] = train(model, split, steps=self.steps, seed=self.seed, told=tick)
             scorers[model.name] = model.scores
-        best = at_best(looks[DVBPR.name]).triplets
+        best = at_best(looks[DVBPR.name]).steps
         final = DVBPR(users, found.values, settings)
         with progress_bar("the taste, from all") as tick:
-            train_on_all(final, split, triplets=best, seed=self.seed, told=tick)
+            train_on_all(final, split, steps=best, seed=self.seed, told=tick)
         kept.save(final, split.train.users, out)  # before the table: a fault in reporting must not cost the training
         print("".join(f"{head:>16}" for head in ("", "AUC", "NDCG@10", "AUC, new", "NDCG, new")))
         known = taste.joined(split.train, split.validation)
@@ -137,9 +136,9 @@ class Recommend(Command):
                 print(f"nan: of what users took last, nothing was {what}, or no other item was", file=sys.stderr)
         weak = f"; they are weak: better ones come with {imagenet.INSTALL}" if features.weak else ""
         print(f"VBPR sees items in features of {features.name}{weak}", file=sys.stderr)
-        rows[DVBPR.name]["kept"] = {"triplets": best, "interactions": len(everything)}
+        rows[DVBPR.name]["kept"] = {"steps": best, "interactions": len(everything)}
         print(
-            f"kept is DVBPR learned anew from all {len(everything):,} interactions ({best:,} triplets); nothing is "
+            f"kept is DVBPR learned anew from all {len(everything):,} interactions ({best:,} steps); nothing is "
             "left to measure that one with",
             file=sys.stderr,
         )
