@@ -153,6 +153,14 @@ def test_the_best_look_is_the_first_of_the_best_and_the_last_where_nothing_is_ch
     assert at_best(blind).triplets == 30
 
 
+@pytest.mark.parametrize("steps", [1, 3, 11])
+def test_nothing_is_best_before_it_has_learned(steps: int) -> None:
+    found = train(DVBPR(USERS, looks(), Settings(factors=3)), split(by_look()), steps=steps)
+    assert [look.steps for look in found] == sorted({look.steps for look in found})
+    assert found[0].steps >= 1
+    assert at_best(found).steps >= 1
+
+
 def test_what_is_kept_is_learned_from_what_was_held_out_too() -> None:
     found = split(by_look())
     held, all_of_it = (BPR(USERS, ITEMS, Settings(factors=4)) for _ in range(2))

@@ -58,7 +58,10 @@ class Triplets:
         self._first = np.searchsorted(known.item[self._by_item], np.arange(self.items + 1))
         self._waiting = self._others[:0]
         if not len(self._rows):
-            raise UserError("--interactions: every user took every item that anyone took; there is no taste to learn")
+            raise UserError(
+                "--interactions: every user took every item that anyone took; there is no taste to learn: "
+                "two users or more are needed who took different items"
+            )
 
     def draw(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """(u, i, j), each int64 (count,). j is any item that others took and u did not."""
@@ -403,5 +406,6 @@ def train_on_all(
 
 
 def _marks(count: int, looks: int) -> Iterator[int]:
+    looks = min(looks, count)  # each after a step at least: what has not learned is not to be found best
     for look in range(1, looks + 1):
         yield count * look // looks
